@@ -1,0 +1,98 @@
+"""Definitions: what the admin UI writes to Postgres and the projector copies to Redis, ready to answer from."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from rotary.events import Id, Timestamp
+from rotary.policy import Policy
+
+SCOPE = "telesales_api_access"
+"""The scope a token needs to read the API."""
+
+RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]
+Status = Literal["active", "disabled"]
+Carrier = Literal["viettel", "mobifone", "vinaphone", "vietnamobile", "landline", "other"]
+CARRIER_LABELS: dict[Carrier, str] = {
+    "viettel": "Viettel",
+    "mobifone": "MobiFone",
+    "vinaphone": "VinaPhone",
+    "vietnamobile": "Vietnamobile",
+    "landline": "Landline",
+    "other": "Other",
+}
+
+Weight = Annotated[int, Meta(ge=1)]
+DailyCap = Annotated[int, Meta(ge=1)]
+
+
+class MemberDefinition(Struct, frozen=True, array_like=True):
+    """A caller ID as a member of one group. `status` and `daily_cap` are the caller ID's, `weight` the membership's."""
+
+    id: Id
+    number: str
+    display_name: str | None
+    carrier: Carrier
+    status: Status
+    trunk_name: str | None
+    daily_cap: DailyCap
+    weight: Weight
+
+
+class GroupDefinition(Struct, frozen=True, array_like=True):
+    """All that Postgres knows of a group, with its customer's zone and policy: the document `{customer}:group:<id>`.
+
+    `members` ascend by id; `created_at` is an aware UTC datetime; `timezone` is an IANA name. The policy is whole: what
+    the customer does not override has its default.
+    """
+
+    id: Id
+    name: str
+    description: str | None
+    rotation_strategy: RotationStrategy
+    sticky_enabled: bool
+    status: Status
+    created_at: Timestamp
+    timezone: str
+    policy: Policy
+    members: tuple[MemberDefinition, ...]
+
+
+class GroupSummary(Struct, frozen=True, array_like=True):
+    """A group without its members: one entry of the document `{customer}:groups`, ascending by id."""
+
+    id: Id
+    name: str
+    description: str | None
+    rotation_strategy: RotationStrategy
+    sticky_enabled: bool
+    status: Status
+    caller_ids_count: int
+    created_at: Timestamp
+
+
+class TokenDefinition(Struct, frozen=True, array_like=True):
+    """A bearer token's document, found under the SHA-256 of the whole string. Revoked tokens have no document.
+
+    `rate_limit_per_minute` is null for unlimited; `expires_at` null for never.
+    """
+
+    id: Id
+    customer_id: Id
+    scopes: tuple[str, ...]
+    rate_limit_per_minute: int | None
+    expires_at: Timestamp | None
+
+
+def summary(group: GroupDefinition) -> GroupSummary:
+    """The list's entry for a group; `caller_ids_count` counts the members whose own status is active."""
+    return GroupSummary(
+        group.id,
+        group.name,
+        group.description,
+        group.rotation_strategy,
+        group.sticky_enabled,
+        group.status,
+        sum(member.status == "active" for member in group.members),
+        group.created_at,
+    )

@@ -1,0 +1,43 @@
+"""When a flagged caller ID may dial again."""
+
+from collections.abc import Sequence
+
+from rotary.domain.facts import Flag
+from rotary.events import FlagKind
+from rotary.policy import Policy
+
+
+def cooldown_until(flags: Sequence[Flag], cleared_at_ms: int | None, policy: Policy, now_ms: int) -> int | None:
+    """The UTC millisecond at which the rest ends, or None when it does not rest now. `flags` ascend.
+
+    until(f) = f.at + min(CAP, BASE[f.kind] · 2^(n-1)), n = triggering flags in the window up to and including f,
+    over the flags later than the last clear. Source: DESIGN section 2.
+    """
+    if not flags:
+        return None
+    resting = [
+        flag for flag in flags if flag.kind != "rejected" and (cleared_at_ms is None or flag.at_ms > cleared_at_ms)
+    ]
+    until, oldest = now_ms, 0
+    for position, flag in enumerate(resting):
+        while resting[oldest].at_ms <= flag.at_ms - policy.cooldown_window_seconds * 1000:
+            oldest += 1
+        until = max(until, flag.at_ms + 1000 * _rest_seconds(flag.kind, position - oldest, policy))
+    return until if until > now_ms else None
+
+
+def _rest_seconds(kind: FlagKind, earlier: int, policy: Policy) -> int:
+    # 2^earlier is an exact integer in Python, however many flags there are; the cap ends it.
+    return min(policy.cooldown_cap_seconds, _first_rest_seconds(kind, policy) << earlier)
+
+
+def _first_rest_seconds(kind: FlagKind, policy: Policy) -> int:
+    match kind:
+        case "user_report":
+            return policy.cooldown_user_report_seconds
+        case "spam_label":
+            return policy.cooldown_spam_label_seconds
+        case "blocked":
+            return policy.cooldown_blocked_seconds
+        case "rejected":
+            return 0

@@ -1,0 +1,116 @@
+"""The events dialers and carriers publish: CloudEvents 1.0, structured JSON (DESIGN section 3)."""
+
+from datetime import datetime
+from hashlib import blake2b
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+EXCHANGE = "rotary.events"
+"""The durable topic exchange that every event is published to."""
+EVENT_CONTENT_TYPE = "application/cloudevents+json"
+BATCH_CONTENT_TYPE = "application/cloudevents-batch+json"
+MAX_BATCH_EVENTS = 1_000
+MAX_MESSAGE_BYTES = 1_048_576
+
+MAX_ID = 2**63 - 1
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+"""A row's id in Postgres: a positive 64-bit integer."""
+Text = Annotated[str, Meta(min_length=1, max_length=200)]
+Timestamp = Annotated[datetime, Meta(tz=True)]
+"""RFC 3339 with an offset; a time without one is refused, because it could mean any of 24 hours."""
+FlagKind = Literal["spam_label", "blocked", "user_report", "rejected"]
+FLAG_KINDS: tuple[FlagKind, ...] = ("spam_label", "blocked", "user_report", "rejected")
+
+
+class CallPlacedData(Struct, frozen=True, omit_defaults=True):
+    """`caller_id_id` is the caller ID that the call showed; group and lead are the dialer's own bookkeeping."""
+
+    caller_id_id: Id
+    group_id: Id | None = None
+    lead_id: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class CarrierFlagData(Struct, frozen=True, omit_defaults=True):
+    """A carrier's sign against a caller ID. `rejected` is a plain SIP 603, which never rests a number by itself."""
+
+    caller_id_id: Id
+    kind: FlagKind
+    carrier: Annotated[str, Meta(max_length=100)] | None = None
+    code: Annotated[str, Meta(max_length=100)] | int | None = None
+    note: Annotated[str, Meta(max_length=2000)] | None = None
+
+
+class CooldownClearedData(Struct, frozen=True):
+    """Somebody decided that this caller ID has rested enough; flags up to this moment no longer rest it."""
+
+    caller_id_id: Id
+
+
+class _CloudEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
+    specversion: Literal["1.0"] = "1.0"
+    id: Text
+    source: Text
+    time: Timestamp
+
+
+class CallPlaced(_CloudEvent, frozen=True, kw_only=True, tag="call-placed"):
+    """One outbound call was placed at `time`."""
+
+    data: CallPlacedData
+
+
+class CarrierFlag(_CloudEvent, frozen=True, kw_only=True, tag="carrier-flag"):
+    """A carrier, or somebody who was called, flagged the number at `time`."""
+
+    data: CarrierFlagData
+
+
+class CooldownCleared(_CloudEvent, frozen=True, kw_only=True, tag="cooldown-cleared"):
+    """The rest that flags up to `time` cause is over."""
+
+    data: CooldownClearedData
+
+
+Event = CallPlaced | CarrierFlag | CooldownCleared
+EventType = Literal["call-placed", "carrier-flag", "cooldown-cleared"]
+EVENT_TYPES: tuple[EventType, ...] = ("call-placed", "carrier-flag", "cooldown-cleared")
+
+_encoder = msgspec.json.Encoder()
+
+
+def event_type(event: Event) -> EventType:
+    """The CloudEvents `type`, which is also the first half of the routing key."""
+    match event:
+        case CallPlaced():
+            return "call-placed"
+        case CarrierFlag():
+            return "carrier-flag"
+        case CooldownCleared():
+            return "cooldown-cleared"
+
+
+def routing_key(event: Event, customer_id: int) -> str:
+    """`<type>.<customer_id>`: the broker's topic permissions make it the tenant boundary."""
+    return f"{event_type(event)}.{customer_id}"
+
+
+def identity(source: str, event_id: str) -> int:
+    """The signed 64-bit hash of (source, id), by which an event that arrives again is known to be the same fact.
+
+    BLAKE2b over the length of the source, the source and the id: without the length ("ab", "c") would be ("a", "bc").
+    """
+    head = source.encode()
+    digest = blake2b(b"%d:%b%b" % (len(head), head, event_id.encode()), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def encode_event(event: Event) -> bytes:
+    """The body of a message with content type `application/cloudevents+json`."""
+    return _encoder.encode(event)
+
+
+def encode_batch(events: list[Event]) -> bytes:
+    """The body of a message with content type `application/cloudevents-batch+json`: at most 1,000 events, 1 MiB."""
+    return _encoder.encode(events)

@@ -1,0 +1,34 @@
+"""Every constant of the domain in one Struct, so that a customer may be given others: it is part of a definition."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+DAY_SECONDS = 86_400
+_Duration = Annotated[int, Meta(ge=1, le=30 * DAY_SECONDS)]
+_Factor = Annotated[float, Meta(ge=0, le=1000)]
+
+
+class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The rules of rest and health; `customers.policy` overrides any subset of the fields by name.
+
+    Durations are seconds, at most the 30 days for which flags are accepted. Severities and `volume_weight` are
+    halvings of health. Source of the formulas: DESIGN section 2.
+    """
+
+    cooldown_user_report_seconds: _Duration = 3_600
+    cooldown_spam_label_seconds: _Duration = 6 * 3_600
+    cooldown_blocked_seconds: _Duration = 24 * 3_600
+    cooldown_window_seconds: _Duration = 7 * DAY_SECONDS
+    cooldown_cap_seconds: _Duration = 7 * DAY_SECONDS
+    severity_blocked: _Factor = 2.0
+    severity_spam_label: _Factor = 1.0
+    severity_user_report: _Factor = 1.0
+    severity_rejected: _Factor = 0.25
+    health_half_life_seconds: _Duration = 72 * 3_600
+    volume_weight: _Factor = 0.5
+    volume_calls: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    volume_excess_limit: _Factor = 2.0
+
+
+DEFAULT_POLICY = Policy()

@@ -1,0 +1,71 @@
+-- name: read_changes
+-- A caller ID's change stands for every group that holds it now.
+SELECT
+  changed.id,
+  CASE WHEN changed.entity <> 'caller_id' THEN changed.entity
+       WHEN member.group_id IS NULL THEN 'nothing'
+       ELSE 'group' END AS entity,
+  coalesce(member.customer_id, changed.customer_id) AS customer_id,
+  coalesce(member.group_id, changed.group_id) AS group_id,
+  encode(changed.token_sha256, 'hex') AS token_sha256
+FROM (SELECT * FROM definition_changes ORDER BY id LIMIT $1) AS changed
+LEFT JOIN caller_id_group_members AS member USING (caller_id_id)
+ORDER BY changed.id;
+
+-- name: delete_changes
+DELETE FROM definition_changes WHERE id = ANY ($1::bigint[]);
+
+-- name: customer_ids
+SELECT id FROM customers ORDER BY id;
+
+-- name: read_groups
+SELECT
+  customers.id AS customer_id, customers.timezone, customers.policy::text AS policy,
+  groups.id, groups.name, groups.description, groups.rotation_strategy, groups.sticky_enabled, groups.status,
+  groups.created_at, members.members
+FROM customers
+JOIN caller_id_groups AS groups ON groups.customer_id = customers.id
+CROSS JOIN LATERAL (
+  SELECT json_agg(json_build_array(
+    caller.id, caller.number, caller.display_name, caller.carrier, caller.status, caller.trunk_name,
+    caller.daily_cap, member.weight) ORDER BY caller.id)::text AS members
+  FROM caller_id_group_members AS member
+  JOIN caller_ids AS caller ON caller.id = member.caller_id_id
+  WHERE member.group_id = groups.id
+) AS members
+WHERE customers.id = $1 AND ($2::bigint[] IS NULL OR groups.id = ANY ($2))
+ORDER BY groups.id;
+
+-- name: stream_groups
+-- As read_groups, for all customers; one without groups comes as one row without a group.
+SELECT
+  customers.id AS customer_id, customers.timezone, customers.policy::text AS policy,
+  groups.id, groups.name, groups.description, groups.rotation_strategy, groups.sticky_enabled, groups.status,
+  groups.created_at, members.members
+FROM customers
+LEFT JOIN caller_id_groups AS groups ON groups.customer_id = customers.id
+CROSS JOIN LATERAL (
+  SELECT json_agg(json_build_array(
+    caller.id, caller.number, caller.display_name, caller.carrier, caller.status, caller.trunk_name,
+    caller.daily_cap, member.weight) ORDER BY caller.id)::text AS members
+  FROM caller_id_group_members AS member
+  JOIN caller_ids AS caller ON caller.id = member.caller_id_id
+  WHERE member.group_id = groups.id
+) AS members
+ORDER BY customers.id, groups.id;
+
+-- name: read_group_summaries
+SELECT
+  groups.id, groups.name, groups.description, groups.rotation_strategy, groups.sticky_enabled, groups.status,
+  count(caller.id) AS caller_ids_count, groups.created_at
+FROM caller_id_groups AS groups
+LEFT JOIN caller_id_group_members AS member ON member.group_id = groups.id
+LEFT JOIN caller_ids AS caller ON caller.id = member.caller_id_id AND caller.status = 'active'
+WHERE groups.customer_id = $1
+GROUP BY groups.id
+ORDER BY groups.id;
+
+-- name: read_tokens
+SELECT encode(token_sha256, 'hex') AS token_sha256, id, customer_id, scopes, rate_limit_per_minute, expires_at
+FROM api_tokens
+WHERE revoked_at IS NULL AND ($1::bytea[] IS NULL OR token_sha256 = ANY ($1));

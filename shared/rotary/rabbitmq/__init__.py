@@ -1,0 +1,1 @@
+"""RabbitMQ carries the events: to the work queue for folding, to the log streams for replay."""

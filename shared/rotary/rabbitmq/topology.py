@@ -1,0 +1,56 @@
+"""The one place that declares exchanges and queues; declaring again what exists is harmless.
+
+What an operator may need to tune (lengths, memory, delivery limits) is a broker policy, not an argument here, because
+a queue that exists with other arguments cannot be redeclared.
+"""
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel
+
+from rotary.events import EVENT_TYPES, EXCHANGE, EventType
+
+FOLD = "rotary.fold"
+PARKED = "rotary.parked"
+LOG_CALLS = "rotary.log.calls"
+LOG_FLAGS = "rotary.log.flags"
+LOGS = (LOG_FLAGS, LOG_CALLS)
+"""The streams a replay reads, flags first: they are few, and a missing rest does more harm than a missing call."""
+
+# Retention drops whole segments, so a segment must be small beside a day's log.
+_SEGMENT_BYTES = 50_000_000
+_LOG_OF: dict[EventType, str] = {
+    "call-placed": LOG_CALLS,
+    "carrier-flag": LOG_FLAGS,
+    "cooldown-cleared": LOG_FLAGS,
+}
+
+
+async def declare(channel: AbstractChannel) -> None:
+    """Declares everything Rotary needs on the broker, and binds it."""
+    exchange = await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
+    await channel.declare_queue(PARKED, durable=True, arguments={"x-queue-type": "quorum"})
+    fold = await channel.declare_queue(FOLD, durable=True, arguments=_FOLD_ARGUMENTS)
+    logs = {
+        name: await channel.declare_queue(name, durable=True, arguments=_log_arguments(age))
+        for name, age in ((LOG_CALLS, "3D"), (LOG_FLAGS, "35D"))
+    }
+    for kind in EVENT_TYPES:
+        await logs[_LOG_OF[kind]].bind(exchange, f"{kind}.*")
+    # Last, and everything: an event of an unknown type is parked with a reason, not returned to its publisher.
+    await fold.bind(exchange, "#")
+
+
+# At-least-once, so that what dead-letters reaches the parked queue even if the broker dies between the two. A limit
+# well over the connection drops that a message may live through: each of them counts as a delivery.
+_FOLD_ARGUMENTS = {
+    "x-queue-type": "quorum",
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": PARKED,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+    "x-delivery-limit": 100,
+}
+
+
+def _log_arguments(age: str) -> dict[str, str | int]:
+    return {"x-queue-type": "stream", "x-max-age": age, "x-stream-max-segment-size-bytes": _SEGMENT_BYTES}

@@ -1,0 +1,82 @@
+"""Connecting to Redis: no silent retries, and no server that would evict what must be kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from rotary.errors import ConfigurationError, UnavailableError
+
+_AWAY = (RedisConnectionError, RedisTimeoutError, MasterDownError, ReadOnlyError, OutOfMemoryError, OSError)
+
+
+def connect(url: str, timeout_seconds: float = 5.0, max_connections: int = 50) -> Redis:
+    """A client that connects when first used. Replies are bytes; nothing is retried behind our back.
+
+    A command whose reply was lost may have run: whoever sends it again must know that it may be repeated.
+    """
+    return Redis.from_url(
+        url,
+        protocol=3,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        max_connections=max_connections,
+        retry=Retry(NoBackoff(), 0),
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+
+
+@contextmanager
+def redis_answers() -> Iterator[None]:
+    """Turns every error that says "not now" into UnavailableError; any other is a defect and passes."""
+    try:
+        yield
+    except _AWAY as error:
+        raise UnavailableError(f"Redis is away: {error}") from error
+    except ResponseError as error:
+        raise_if_unavailable(error)
+        raise
+
+
+def raise_if_unavailable(reply: object) -> None:
+    """Raises UnavailableError for a pipeline's reply that says "not now", the reply itself for any other error."""
+    match reply:
+        case _ if isinstance(reply, _AWAY):
+            raise UnavailableError(f"Redis is away: {reply}") from reply
+        case ResponseError() if str(reply).startswith(("MISCONF", "NOREPLICAS", "LOADING", "OOM")):
+            raise UnavailableError(f"Redis refuses writes: {reply}") from reply
+        case Exception():
+            raise reply
+        case _:
+            return
+
+
+async def check_server(client: Redis) -> None:
+    """Refuses a server that may evict: an evicted `seen` key would count its calls a second time.
+
+    Raises ConfigurationError, or UnavailableError when the server does not answer.
+    """
+    with redis_answers():
+        policy = (await client.info("memory"))["maxmemory_policy"]
+    if policy != "noeviction":
+        raise ConfigurationError(f"Redis has maxmemory-policy {policy}: set noeviction, or calls are counted twice")
+
+
+async def load_functions(client: Redis) -> None:
+    """Puts our library of Redis functions, this version, on the server; harmless to repeat."""
+    code = files("rotary.redis").joinpath("rotary.lua").read_text()
+    with redis_answers():
+        await client.function_load(code, replace=True)
+
+
+async def run_id(client: Redis) -> str:
+    """The id that the server process drew when it started: another id means that it may have lost writes."""
+    with redis_answers():
+        return str((await client.info("server"))["run_id"])
