@@ -1,2 +1,37 @@
+"""`rotary-admin`: composes the command groups. Each module of this package brings one command or group."""
+
+import click
+
+from rotary import __version__
+from rotary_admin import caller_ids, customers, groups, members, migrating, tokens, transfer
+from rotary_admin.program import Program
+
+COMMANDS: tuple[click.Command, ...] = (
+    migrating.migrate,
+    transfer.import_file,
+    transfer.export,
+    customers.customer,
+    groups.group,
+    caller_ids.caller_id,
+    members.member,
+    tokens.token,
+)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rotary-admin")
+def cli() -> None:
+    """Customers, groups, caller IDs and tokens in Rotary's database (ROTARY_POSTGRES_URL)."""
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
 def main() -> None:
-    raise SystemExit("not yet")
+    """The console script."""
+    cli(prog_name="rotary-admin")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The consumer: folds events into Redis, keeps the facts believable and projects the definitions."""

@@ -16,7 +16,6 @@ STATEMENT_SECONDS = 30
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.ClientConfigurationError,
 )
 _AWAY = (
     OSError,  # TimeoutError is one
@@ -41,6 +40,12 @@ async def connect(url: str) -> Connection:
         )
     except _REFUSED as error:
         raise ConfigurationError(f"ROTARY_POSTGRES_URL does not open a database: {error}") from error
+    except (ValueError, OverflowError):
+        # Not told further: what was taken for a port may be the end of a password with an @ in it.
+        raise ConfigurationError(
+            "ROTARY_POSTGRES_URL cannot be read: give postgresql://user:password@host:port/database, "
+            "with %XX for what is special in a password"
+        ) from None
     except (*_AWAY, asyncpg.InterfaceError) as error:
         raise UnavailableError("postgres") from error
 

@@ -1,4 +1,4 @@
-"""The named SQL of this package: a file of blocks, each headed `-- name: <name>`."""
+"""Named SQL: a package keeps its statements in `queries.sql`, in blocks each headed `-- name: <name>`."""
 
 from functools import cache
 from importlib import resources
@@ -13,11 +13,11 @@ def parse(text: str) -> dict[str, str]:
 
 
 @cache
+def statements(package: str) -> dict[str, str]:
+    """The statements of `package` by name."""
+    return parse(resources.files(package).joinpath("queries.sql").read_text("utf-8"))
+
+
 def statement(name: str) -> str:
-    """The block called `name` in queries.sql."""
-    return _queries()[name]
-
-
-@cache
-def _queries() -> dict[str, str]:
-    return parse(resources.files("rotary.postgres").joinpath("queries.sql").read_text("utf-8"))
+    """The statement called `name` of this package."""
+    return statements("rotary.postgres")[name]

@@ -6,6 +6,7 @@ a queue that exists with other arguments cannot be redeclared.
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
+from pamqp.common import FieldTable
 
 from rotary.events import EVENT_TYPES, EXCHANGE, EventType
 
@@ -42,7 +43,7 @@ async def declare(channel: AbstractChannel) -> None:
 
 # At-least-once, so that what dead-letters reaches the parked queue even if the broker dies between the two. A limit
 # well over the connection drops that a message may live through: each of them counts as a delivery.
-_FOLD_ARGUMENTS = {
+_FOLD_ARGUMENTS: FieldTable = {
     "x-queue-type": "quorum",
     "x-dead-letter-exchange": "",
     "x-dead-letter-routing-key": PARKED,
@@ -52,5 +53,10 @@ _FOLD_ARGUMENTS = {
 }
 
 
-def _log_arguments(age: str) -> dict[str, str | int]:
+def log_of(routing_key: str) -> str:
+    """The log that holds messages with this routing key; KeyError for an unknown type."""
+    return _LOG_OF[routing_key.partition(".")[0]]  # type: ignore[index]  # an unknown type is the KeyError promised
+
+
+def _log_arguments(age: str) -> FieldTable:
     return {"x-queue-type": "stream", "x-max-age": age, "x-stream-max-segment-size-bytes": _SEGMENT_BYTES}

@@ -1,14 +1,13 @@
 """Definition documents: written by the projector, read by the query service."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import datetime
 
 import msgspec
 from redis.asyncio import Redis
 
 from rotary.definitions import GroupDefinition, GroupSummary, TokenDefinition
 from rotary.redis import keys
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import redis_answers, run_id
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_group = msgspec.msgpack.Decoder(GroupDefinition).decode
@@ -55,6 +54,13 @@ class DocumentWriter:
         with redis_answers():
             await pipeline.execute()
 
+    async def stored_groups(self, customer: int) -> set[int]:
+        """The ids of the groups that the customer's list names."""
+        with redis_answers():
+            document = await self._client.get(keys.groups(customer))
+        assert not isinstance(document, str)
+        return {group.id for group in decode_groups(document)} if document else set()
+
     async def stored(self) -> tuple[dict[int, set[int]], set[str]]:
         """Everything that has a document: group ids by customer, and tokens' SHA-256."""
         groups: dict[int, set[int]] = {}
@@ -70,7 +76,20 @@ class DocumentWriter:
             async for name in self._client.scan_iter(match=pattern, count=1000):
                 yield name.decode()
 
-    async def complete(self, now: datetime) -> None:
-        """Says that every document is there: until then readers answer 503 rather than 404."""
+    async def server(self) -> str:
+        """The run id of the server process that documents are written to."""
+        return await run_id(self._client)
+
+    async def complete(self, run_id: str) -> None:
+        """Says that the server process `run_id` has every document: until then readers answer 503 rather than 404."""
         with redis_answers():
-            await self._client.set(keys.DEFINITIONS, now.isoformat())
+            await self._client.set(keys.DEFINITIONS, run_id)
+
+    async def is_complete(self) -> bool:
+        """Whether the server that answers is the one that was filled, and has not lost it since."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.info("server")
+        pipeline.get(keys.DEFINITIONS)
+        with redis_answers():
+            server, filled = await pipeline.execute()
+        return bool(filled == server["run_id"].encode())

@@ -27,8 +27,11 @@ class Batch:
         self._flags: dict[int, tuple[list[int], list[StoredFlag]]] = {}
 
     def add(self, event: Event) -> None:
-        """Takes one event; which of two with one identity arrived first does not matter within a batch either."""
-        at_ms = event_ms(event)
+        """Takes one event."""
+        self.add_at(event, event_ms(event))
+
+    def add_at(self, event: Event, at_ms: int) -> None:
+        """Takes one event whose own time is known to be `at_ms`, UTC milliseconds."""
         caller = event.data.caller_id_id
         match event:
             case CallPlaced():

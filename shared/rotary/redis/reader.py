@@ -48,7 +48,7 @@ class Reader:
         return decode_group(document) if document else None
 
     async def facts(self, customer: int, callers: Sequence[int], now_ms: int) -> FactsRead:
-        """The facts that matter at `now_ms` about the customer's caller IDs; a caller without any has an empty tally."""
+        """The facts that matter at `now_ms` about the customer's caller IDs; no facts are an empty tally."""
         days = days_read(now_ms)
         pipeline = self._client.pipeline(transaction=False)
         pipeline.info("server")

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from rotary.errors import UnavailableError
 from rotary.redis import keys
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import check_server, load_functions, redis_answers
 
 LOCK_SECONDS = 10
 """How long a rebuild's owner may be silent before another takes over."""
@@ -101,7 +101,8 @@ class StateStore:
             epoch = await self._client.get(keys.EPOCH)
         if epoch is None:
             raise UnavailableError("Redis was emptied as a generation began")
-        return bytes(epoch).decode()
+        assert isinstance(epoch, bytes)
+        return epoch.decode()
 
     async def beat(self, consumer: str, ready: str, last: Beat | None, beat: Beat) -> bool:
         """Says how far a consumer is. False, and nothing written, if Redis is not where the consumer left it."""
@@ -118,10 +119,15 @@ class StateStore:
             with redis_answers():
                 await self._client.hdel(keys.CONSUMERS, *consumers)
 
-    async def distrust(self) -> None:
-        """From here until a rebuild is complete nobody believes the facts."""
+    async def prepare(self) -> None:
+        """To be called for each new server process: checks its configuration and loads our functions."""
+        await check_server(self._client)
+        await load_functions(self._client)
+
+    async def distrust(self, *, all_of_it: bool = False) -> None:
+        """Nobody believes the facts until a rebuild is complete; of `all_of_it`, that starts at the beginning."""
         with redis_answers():
-            await self._client.delete(keys.READY)
+            await self._client.delete(keys.READY, *([keys.CONSUMERS] if all_of_it else []))
 
     async def acquire_rebuild(self, owner: str) -> bool:
         """Takes the rebuild for `owner`, or keeps it; false while another has it."""

@@ -1,0 +1,62 @@
+-- name: advance_ids
+-- Automatic ids go on behind the highest that was given by hand.
+SELECT setval(sequence, $2)
+FROM (SELECT pg_get_serial_sequence($1, 'id')::regclass AS sequence) AS identity
+WHERE $2 > coalesce(pg_sequence_last_value(sequence), 0);
+
+-- name: customers
+SELECT id, name, timezone, policy::text AS policy,
+  (SELECT count(*) FROM caller_id_groups WHERE customer_id = customers.id) AS groups,
+  (SELECT count(*) FROM caller_ids WHERE customer_id = customers.id) AS caller_ids
+FROM customers
+WHERE $1::bigint IS NULL OR id = $1
+ORDER BY id;
+
+-- name: group_owner
+SELECT customer_id FROM caller_id_groups WHERE id = $1;
+
+-- name: caller_ids
+SELECT id, customer_id, number, display_name, carrier, status, trunk_name, daily_cap,
+  ARRAY(SELECT group_id FROM caller_id_group_members WHERE caller_id_id = caller_ids.id ORDER BY group_id) AS groups
+FROM caller_ids
+WHERE ($1::bigint IS NULL OR customer_id = $1)
+  AND ($2::bigint IS NULL OR id IN (SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $2))
+  AND ($3::bigint IS NULL OR id = $3)
+ORDER BY id;
+
+-- name: groups
+SELECT id, customer_id, name, description, rotation_strategy, sticky_enabled, status, created_at
+FROM caller_id_groups
+WHERE customer_id = $1
+ORDER BY id;
+
+-- name: members
+SELECT member.group_id, member.caller_id_id, member.weight, caller.number
+FROM caller_id_group_members AS member
+JOIN caller_ids AS caller ON caller.id = member.caller_id_id
+WHERE member.customer_id = $1 AND ($2::bigint IS NULL OR member.group_id = $2)
+ORDER BY member.group_id, member.caller_id_id;
+
+-- name: add_member
+-- Without a weight a member keeps the one it has.
+INSERT INTO caller_id_group_members AS member (group_id, caller_id_id, weight) VALUES ($1, $2, coalesce($3::integer, 1))
+ON CONFLICT (group_id, caller_id_id) DO UPDATE SET weight = coalesce($3, member.weight);
+
+-- name: remove_members
+DELETE FROM caller_id_group_members WHERE group_id = $1 AND caller_id_id = ANY ($2::bigint[]);
+
+-- name: tokens
+SELECT id, customer_id, name, scopes, rate_limit_per_minute, created_at, expires_at, revoked_at
+FROM api_tokens
+WHERE ($1::bigint IS NULL OR customer_id = $1) AND ($2::bigint IS NULL OR id = $2)
+ORDER BY id;
+
+-- name: revoke_token
+UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL;
+
+-- name: find_customers
+-- By id where one is given, else by name.
+SELECT id, name, timezone, policy::text AS policy
+FROM customers
+WHERE CASE WHEN $1::bigint IS NULL THEN name = $2 ELSE id = $1 END
+ORDER BY id;

@@ -1,0 +1,134 @@
+"""`rotary-admin token`."""
+
+import secrets
+import string
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+
+import click
+import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from rotary.events import Timestamp
+from rotary.postgres.connection import Connection
+from rotary_admin.database import on_database, statement
+from rotary_admin.options import ROW_ID, customer_option
+from rotary_admin.printing import print_object, print_rows
+from rotary_admin.program import confirm, json_option, yes_option
+from rotary_admin.rows import insert, missing
+
+PREFIX = "rot_"
+"""By which a leaked token is recognised for what it is."""
+_LETTERS = string.ascii_letters + string.digits
+_LENGTH = 43  # 62^43 > 2^256
+
+
+class TokenRow(Struct, frozen=True):
+    """One token as listed; a null limit is none. The string itself is nowhere kept."""
+
+    id: int
+    customer_id: int
+    name: str
+    scopes: list[str]
+    rate_limit_per_minute: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class _Moment(click.ParamType[datetime]):
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """RFC 3339 with an offset."""
+        try:
+            return msgspec.convert(value, Timestamp)
+        except msgspec.ValidationError:
+            self.fail(f"{value!r} is no time with an offset, such as 2027-01-01T00:00:00Z", param, ctx)
+
+
+def new_token() -> str:
+    """A fresh bearer string: the prefix and 256 random bits in letters and digits."""
+    return PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+
+
+@click.group()
+def token() -> None:
+    """Bearer tokens for the API."""
+
+
+@token.command()
+@customer_option
+@click.option("--name", required=True, help="Who uses it, for the list.")
+@click.option("--rate-limit", type=click.IntRange(1, 2**31 - 1), metavar="N", help="Requests a minute.  [default: 600]")
+@click.option("--unlimited", is_flag=True, help="No limit.")
+@click.option("--expires", type=_Moment(), help="2027-01-01T00:00:00Z.  [default: never]")
+@click.option("--scope", "scopes", multiple=True, help="Repeat for several.  [default: telesales_api_access]")
+@json_option
+@on_database
+async def create(  # noqa: PLR0913  one parameter an option
+    connection: Connection,
+    /,
+    *,
+    customer_id: int,
+    name: str,
+    rate_limit: int | None,
+    unlimited: bool,
+    expires: datetime | None,
+    scopes: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Create a token and print it, this once: only its SHA-256 is kept."""
+    if unlimited and rate_limit is not None:
+        raise click.UsageError("give --rate-limit or --unlimited, not both")
+    bearer = new_token()
+    values: dict[str, object] = {
+        "customer_id": customer_id,
+        "name": name,
+        "token_sha256": sha256(bearer.encode()).digest(),
+        "expires_at": expires,
+    }
+    if scopes:
+        values["scopes"] = list(scopes)
+    if unlimited or rate_limit is not None:
+        values["rate_limit_per_minute"] = rate_limit
+    row_id = await insert(connection, "api_tokens", values)
+    if as_json:
+        print_object(asdict(await _read_one(connection, row_id)) | {"token": bearer})
+        return
+    click.echo(f"created token {row_id} for customer {customer_id}. It is shown only now:", err=True)
+    click.echo(bearer)
+
+
+@token.command("list")
+@click.option("--customer", "customer_id", type=ROW_ID, metavar="ID", help="Only this customer's.")
+@json_option
+@on_database
+async def list_tokens(connection: Connection, /, *, customer_id: int | None, as_json: bool) -> None:
+    """List tokens, revoked and expired ones too."""
+    rows = [TokenRow(*row) for row in await connection.fetch(statement("tokens"), customer_id, None)]
+    print_rows(rows, TokenRow, as_json=as_json, empty="no tokens: rotary-admin token create")
+
+
+@token.command()
+@click.argument("token_id", metavar="ID", type=ROW_ID)
+@yes_option
+@on_database
+async def revoke(connection: Connection, /, *, token_id: int, yes: bool) -> None:
+    """Revoke a token, for good. The API refuses it within a second."""
+    row = await _read_one(connection, token_id)
+    if row.revoked_at is not None:
+        click.echo(f"token {token_id} is revoked already")
+        return
+    confirm(f'Revoke token {token_id} "{row.name}" of customer {row.customer_id}?', yes)
+    await connection.execute(statement("revoke_token"), token_id)
+    click.echo(f"revoked token {token_id}: {row.name}")
+
+
+async def _read_one(connection: Connection, row_id: int) -> TokenRow:
+    rows = await connection.fetch(statement("tokens"), None, row_id)
+    if not rows:
+        raise missing("api_tokens", row_id)
+    return TokenRow(*rows[0])

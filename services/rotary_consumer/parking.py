@@ -1,0 +1,50 @@
+"""Parking: what cannot be folded is kept on a queue of its own, with the reason, for a person to look at."""
+
+import logging
+from collections.abc import Sequence
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from rotary.clock import Clock
+from rotary.errors import UnavailableError
+from rotary.rabbitmq.messages import Refused
+from rotary.rabbitmq.topology import PARKED
+from rotary_consumer import metrics
+
+logger = logging.getLogger(__name__)
+
+CONFIRM_SECONDS = 10
+
+
+class Parking:
+    """Publishes refused messages to the parked queue through a channel with confirms."""
+
+    def __init__(self, channel: AbstractChannel, clock: Clock) -> None:
+        self._channel = channel
+        self._clock = clock
+
+    async def park(self, refused: Sequence[Refused]) -> None:
+        """Returns once the broker has all of them; parked twice if we die before the acknowledgement, lost never."""
+        for one in refused:
+            await self._publish(one)
+            kind = one.reason.partition(":")[0]
+            metrics.PARKED.labels(kind).inc()
+            logger.warning("parked a message of %s: %s", one.routing_key, kind)
+
+    async def _publish(self, refused: Refused) -> None:
+        message = aio_pika.Message(
+            refused.body,
+            content_type=refused.content_type,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            headers={
+                "x-rotary-reason": refused.reason,
+                "x-rotary-routing-key": refused.routing_key,
+                "x-rotary-parked-ms": self._clock(),
+            },
+        )
+        try:
+            await self._channel.default_exchange.publish(message, PARKED, timeout=CONFIRM_SECONDS)
+        except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+            raise UnavailableError(f"RabbitMQ does not take what is to be parked: {error!r}") from error

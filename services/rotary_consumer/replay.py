@@ -1,0 +1,88 @@
+"""Replaying the log streams through the same fold: bounded by the prefetch, not by how much there is."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from pamqp.common import FieldTable
+
+from rotary.clock import Clock
+from rotary.rabbitmq import topology
+from rotary.rabbitmq.intake import channel, open_intake
+from rotary.rabbitmq.messages import Message
+from rotary.rabbitmq.ticks import publish_tick, tick_ms
+from rotary.redis.fold import Batch
+from rotary_consumer import metrics
+from rotary_consumer.sorting import Sorter
+
+PREFETCH = 4000
+MOST_MESSAGES = 1000
+MOST_HELD = 5000
+
+Fold = Callable[[dict[int, Batch]], Awaitable[None]]
+Report = Callable[[int, int, int], Awaitable[None]]
+"""Takes (messages replayed, messages in the logs by estimate, events folded); called at least once a second."""
+
+
+class Replay:
+    """One pass over both logs, from a moment of arrival to the moment it began."""
+
+    def __init__(self, url: str, fold: Fold, report: Report, clock: Clock) -> None:
+        self._url = url
+        self._fold = fold
+        self._report = report
+        self._clock = clock
+        self._replayed = 0
+        self._events = 0
+        self._total = 0
+
+    async def run(self, since_ms: int | None) -> None:
+        """Replays what arrived from `since_ms` on (UTC milliseconds; None is all there is).
+
+        Refused events are skipped: they were parked when they came first. Raises UnavailableError when a server goes
+        away, FenceError when Redis is emptied meanwhile: begin again.
+        """
+        async with channel(self._url, confirms=True) as publishing:
+            await topology.declare(publishing)
+            ends: dict[str, bytes] = {}
+            for log in topology.LOGS:
+                # A stream has no end of its own: we stop at this tick.
+                ends[log] = await publish_tick(publishing, log, self._clock())
+                queue = await publishing.declare_queue(log, passive=True)
+                self._total += queue.declaration_result.message_count or 0
+            for log, end in ends.items():
+                await self._replay(log, end, since_ms)
+
+    async def _replay(self, log: str, end: bytes, since_ms: int | None) -> None:
+        sorter, held = Sorter(log), list[Message]()
+        async with open_intake(self._url, log, PREFETCH, _offset(since_ms)) as (intake, _):
+            while not any(message.body == end for message in held):
+                messages = await intake.take(MOST_MESSAGES)
+                if messages:
+                    await intake.acknowledge(messages[-1].tag)
+                held = await self._fold_held(sorter, log, held + messages)
+                self._replayed += len(messages)
+                metrics.REPLAYED.inc(len(messages))
+                await self._report(self._replayed, self._total, self._events)
+
+    async def _fold_held(self, sorter: Sorter, log: str, held: list[Message]) -> list[Message]:
+        """Folds up to the last tick among what is held, and returns that tick and what follows it.
+
+        The tick after a message was published when it was first folded: by it the event's time is judged as it was
+        then. After a long silence of all consumers it is far away, and then the present stands for it.
+        """
+        ticks = [(position, ms) for position, message in enumerate(held) if (ms := tick_ms(message, log)) is not None]
+        if len(held) > MOST_HELD and not (ticks and ticks[-1][0]):
+            ticks = [(len(held), self._clock())]
+        begin = 0
+        for position, ms in ticks:
+            found = sorter.sort(held[begin:position], ms)
+            await self._fold(found.batches)
+            self._events += found.events
+            begin = position
+        return held[begin:]
+
+
+def _offset(since_ms: int | None) -> FieldTable:
+    if since_ms is None:
+        return {"x-stream-offset": "first"}
+    return {"x-stream-offset": datetime.fromtimestamp(max(since_ms, 0) // 1000, UTC)}

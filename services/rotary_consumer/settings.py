@@ -1,0 +1,20 @@
+"""The consumer's settings."""
+
+from msgspec import Struct
+
+from rotary.process.settings import Bind, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Each field is the environment variable ROTARY_<FIELD>.
+
+    `prefetch` bounds the messages held unacknowledged, hence memory: at most a MiB for each. `clock_offset` shifts
+    the clock by seconds, for rehearsals.
+    """
+
+    postgres_url: PostgresUrl
+    redis_url: RedisUrl
+    rabbitmq_url: RabbitUrl
+    ops_bind: Bind = "0.0.0.0:9080"  # inside a container; which port is published is the operator's
+    prefetch: Count = 2000
+    clock_offset: Seconds = 0.0

@@ -1,0 +1,140 @@
+"""Answers: status, headers and body, most of it made into bytes once and sent many times.
+
+aiohttp would build each answer's headers as a multidict, serialise it and forget it. What is served from memory is the
+same thousands of times a second, so an `Answer` keeps its head as bytes, and a `Reply` writes it with the few lines
+that differ from request to request in one piece.
+"""
+
+import asyncio
+from email.utils import formatdate
+from hashlib import blake2b
+from http import HTTPStatus
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
+
+from rotary_query.bodies import encode_error
+
+JSON = "application/json; charset=utf-8"
+REVALIDATE = "private, max-age=0, must-revalidate"
+DRAIN_SECONDS = 10.0
+"""How long a client may take to read an answer that its socket's buffer does not hold."""
+
+
+class Answer:
+    """One answer without what differs by request. `head` ends with a line end, so that lines can follow it."""
+
+    __slots__ = ("body", "etag", "head", "not_modified", "status")
+
+    def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.status = status
+        self.body = body
+        self.etag = headers.get("ETag", "")
+        lines = dict(headers)
+        if status != HTTPStatus.NO_CONTENT:
+            lines["Content-Length"] = str(len(body))
+        self.head = _head(status, lines)
+        kept = {name: value for name, value in headers.items() if name != "Content-Type"}
+        self.not_modified = _head(304, kept) if self.etag else b""
+
+
+def success(body: bytes, headers: dict[str, str] | None = None, content_type: str = JSON) -> Answer:
+    """A 200 with a strong ETag, a hash of the body's bytes."""
+    etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
+    return Answer(
+        200, body, {"Content-Type": content_type, "ETag": etag, "Cache-Control": REVALIDATE} | (headers or {})
+    )
+
+
+def failure(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+    """A failure with its `message`."""
+    return Answer(status, encode_error(message), {"Content-Type": JSON, "Cache-Control": "no-store"} | (headers or {}))
+
+
+def lines(headers: dict[str, str]) -> bytes:
+    """Header lines as they go over the wire. The values are ours or checked: none holds a line end."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+
+
+def _head(status: int, headers: dict[str, str]) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n%bX-Content-Type-Options: nosniff\r\n" % (
+        status,
+        HTTPStatus(status).phrase.encode(),
+        lines(headers),
+    )
+
+
+class DateLine:
+    """The `Date` line, made once a second."""
+
+    __slots__ = ("_line", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def at(self, now_ms: int) -> bytes:
+        """The line at a moment in UTC milliseconds."""
+        second = now_ms // 1000
+        if second != self._second:
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+class Reply(web.StreamResponse):
+    """An answer on its way to one request; all its bytes are known before it is sent.
+
+    The superclass' own state is not set up: everything that the server asks of a response is answered here.
+    """
+
+    def __init__(
+        self, answer: Answer, request: web.BaseRequest, extra: bytes, *, unmodified: bool = False, close: bool = False
+    ) -> None:
+        self._keep_alive = request.keep_alive and not close
+        self._answer_status = 304 if unmodified else answer.status
+        head = answer.not_modified if unmodified else answer.head
+        body = b"" if unmodified or request.method == hdrs.METH_HEAD else answer.body
+        self._bytes = b"".join((head, extra, self._connection(request), b"\r\n", body))
+
+    def _connection(self, request: web.BaseRequest) -> bytes:
+        if not self._keep_alive:
+            return b"Connection: close\r\n"
+        return b"" if request.version == HttpVersion11 else b"Connection: keep-alive\r\n"
+
+    @property
+    def status(self) -> int:
+        return self._answer_status
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """Read back from the bytes, for whoever looks: sending does not need it."""
+        head = self._bytes.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+        return CIMultiDict((name, value) for name, _, value in (line.partition(": ") for line in head))
+
+    @property
+    def body_length(self) -> int:
+        return len(self._bytes)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Sends all of it. Raises ConnectionError when the client is gone or does not read."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        transport.write(self._bytes)
+        if request.protocol.writing_paused:
+            await self._drain(request, transport)
+        return None
+
+    async def _drain(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await request.writer.drain()
+        except TimeoutError:
+            transport.abort()
+            raise ConnectionResetError from None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to send."""
+        assert not data

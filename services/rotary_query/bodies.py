@@ -1,0 +1,122 @@
+"""The bodies of the API: these very types encode the answers and generate the OpenAPI document."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from rotary.definitions import (
+    CARRIER_LABELS,
+    Carrier,
+    GroupDefinition,
+    GroupSummary,
+    MemberDefinition,
+    RotationStrategy,
+    Status,
+    Weight,
+    summary,
+)
+from rotary.domain.monitor import Monitor
+from rotary.events import Id, Timestamp
+
+T = TypeVar("T")
+
+
+class GroupItem(Struct, frozen=True):
+    """A group as the list shows it. `caller_ids_count` counts the members whose own status is active."""
+
+    id: Id
+    name: Annotated[str, Meta(max_length=150)]
+    description: Annotated[str, Meta(max_length=500)] | None
+    rotation_strategy: RotationStrategy
+    sticky_enabled: bool
+    status: Status
+    caller_ids_count: Annotated[int, Meta(ge=0)]
+    created_at: Timestamp
+
+
+class CallerIdItem(Struct, frozen=True):
+    """A caller ID as a member of a group; `number` is verbatim, E.164 or domestic."""
+
+    id: Id
+    number: str
+    display_name: Annotated[str, Meta(max_length=100)] | None
+    carrier: Carrier
+    carrier_label: str
+    status: Status
+    trunk_name: str | None
+    weight: Weight
+
+
+class GroupDetail(GroupItem, frozen=True):
+    """A group with every member, disabled ones too, ascending by id."""
+
+    caller_ids: list[CallerIdItem]
+
+
+class Envelope(Struct, Generic[T], frozen=True):
+    """Every success."""
+
+    data: T
+
+
+class ErrorBody(Struct, frozen=True):
+    """Every failure."""
+
+    message: str
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_list(groups: tuple[GroupSummary, ...]) -> bytes:
+    """The body of the list of groups."""
+    return _encode(Envelope([_item(group) for group in groups]))
+
+
+def encode_detail(group: GroupDefinition) -> bytes:
+    """The body of one group with its members."""
+    item = msgspec.structs.asdict(_item(summary(group)))
+    return _encode(Envelope(GroupDetail(**item, caller_ids=[_caller_id(member) for member in group.members])))
+
+
+def encode_monitor(snapshot: Monitor) -> bytes:
+    """The body of a group's monitor."""
+    return _encode(Envelope(snapshot))
+
+
+def encode_error(message: str) -> bytes:
+    """The body of a failure."""
+    return _encode(ErrorBody(message))
+
+
+def _item(group: GroupSummary) -> GroupItem:
+    return GroupItem(
+        group.id,
+        group.name,
+        group.description,
+        group.rotation_strategy,
+        group.sticky_enabled,
+        group.status,
+        group.caller_ids_count,
+        whole_second(group.created_at),
+    )
+
+
+def _caller_id(member: MemberDefinition) -> CallerIdItem:
+    return CallerIdItem(
+        member.id,
+        member.number,
+        member.display_name,
+        member.carrier,
+        CARRIER_LABELS[member.carrier],
+        member.status,
+        member.trunk_name,
+        member.weight,
+    )
+
+
+def whole_second(moment: datetime) -> datetime:
+    """The same moment in UTC, its fraction of a second cut off, as every time of the API."""
+    return moment.astimezone(UTC).replace(microsecond=0)

@@ -1,0 +1,46 @@
+"""The mirrored facts about one caller ID, shared by all groups it is a member of."""
+
+from array import array
+from collections.abc import MutableSequence, Sequence
+
+from rotary.domain.facts import QUARTERS_A_DAY, Flag, Tally, merge_flags
+
+_DAYS_KEPT = 4  # more than any reader looks at: yesterday, today, tomorrow
+
+
+class CallerFacts:
+    """Facts that changes are merged into. Counters only grow and flags only add up, so the order does not matter."""
+
+    __slots__ = ("_days", "tally")
+
+    def __init__(self, tally: Tally) -> None:
+        self._days: dict[int, Sequence[int]] = dict(tally.calls)
+        self.tally = Tally(self._days, tally.flags, tally.cleared_at_ms)
+
+    def count(self, day: int, counts: list[int]) -> None:
+        """Takes [quarter, count, ...] of a UTC day; a count lower than the known one is an older message."""
+        quarters = self._writable(day)
+        for at in range(0, len(counts), 2):
+            quarter, calls = counts[at], counts[at + 1]
+            if calls > quarters[quarter]:
+                quarters[quarter] = calls
+
+    def flag(self, flags: tuple[Flag, ...], cleared_at_ms: int | None) -> None:
+        """Merges a flags document."""
+        known = self.tally
+        cleared = max(known.cleared_at_ms or 0, cleared_at_ms or 0) or None
+        self.tally = Tally(self._days, merge_flags(known.flags, flags), cleared)
+
+    def bytes_held(self) -> int:
+        """About how much memory this takes."""
+        return 400 + 900 * len(self._days) + 150 * len(self.tally.flags)
+
+    def _writable(self, day: int) -> MutableSequence[int]:
+        quarters = self._days.get(day, ())
+        if isinstance(quarters, array):
+            return quarters
+        fresh = array("H", [*quarters, *[0] * (QUARTERS_A_DAY - len(quarters))])
+        self._days[day] = fresh
+        for old in sorted(self._days)[:-_DAYS_KEPT]:
+            del self._days[old]
+        return fresh

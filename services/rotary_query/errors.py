@@ -1,0 +1,46 @@
+"""Every failure a reader can meet, in one table: DESIGN section 1."""
+
+from rotary.errors import GroupNotFoundError, UnavailableError
+from rotary_query.answers import Answer, failure
+
+ALLOWED = "GET, HEAD, OPTIONS"
+
+OPTIONS = Answer(204, b"", {"Allow": ALLOWED})
+UNAUTHENTICATED = failure(401, "Unauthenticated.", {"WWW-Authenticate": "Bearer"})
+UNAUTHORIZED = failure(403, "This action is unauthorized.")
+GROUP_NOT_FOUND = failure(404, "Pool not found.")
+RESOURCE_NOT_FOUND = failure(404, "Resource not found")
+METHOD_NOT_ALLOWED = failure(405, "Method not allowed.", {"Allow": ALLOWED})
+BODY_TOO_LARGE = failure(413, "Request body too large.")
+BAD_REQUEST = failure(400, "Bad request.")
+HEAD_TOO_LARGE = failure(431, "Request line or headers too large.")
+SERVER_ERROR = failure(500, "Server error.")
+TOO_MANY_STREAMS = failure(503, "Too many streams are open.", {"Retry-After": "30"})
+
+
+class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not an error of ours
+    """Ends the handling of a request with this answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def too_many_requests(retry_after_seconds: int) -> Answer:
+    """429 for a token over its limit, or an address that tries unknown tokens."""
+    message = f"Too many requests. Retry after {retry_after_seconds} seconds."
+    return failure(429, message, {"Retry-After": str(retry_after_seconds)})
+
+
+def answer_to(error: Exception) -> Answer:
+    """The answer that an error of the table deserves; anything else is a defect of ours."""
+    match error:
+        case Refusal():
+            return error.answer
+        case GroupNotFoundError():
+            return GROUP_NOT_FOUND
+        case UnavailableError():
+            # What follows the colon is for the operator: an address, an error number.
+            return failure(503, f"{error.what.partition(':')[0]}. Try again soon.", {"Retry-After": "1"})
+        case _:
+            return SERVER_ERROR

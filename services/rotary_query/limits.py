@@ -1,0 +1,54 @@
+"""Limits: requests per token and unknown tokens per address, each over the last 60 seconds, in this process alone."""
+
+from collections import deque
+
+WINDOW_MS = 60_000
+_SLOT_MS = 100
+
+
+class SlidingWindow:
+    """At most `limit` hits in any 60 seconds.
+
+    Hits within a tenth of a second of each other share a slot, which leaves the window with the last of them: the limit
+    is never exceeded, a hit is forgotten at most 0.1 s late, and a window holds at most 600 slots however high the
+    limit. (Libraries keep one entry a hit, or weigh two fixed windows, which lets through more than the limit or less.)
+    """
+
+    __slots__ = ("_slots", "limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._slots: deque[list[int]] = deque()  # [first, last, hits]
+
+    def hit(self, now_ms: int) -> bool:
+        """Counts a hit, unless that would exceed the limit: then false."""
+        slots = self._slots
+        while slots and slots[0][1] <= now_ms - WINDOW_MS:
+            self.used -= slots.popleft()[2]
+        if self.used >= self.limit:
+            return False
+        self.used += 1
+        if slots and now_ms - slots[-1][0] < _SLOT_MS:
+            slot = slots[-1]
+            slot[1] = now_ms
+            slot[2] += 1
+        else:
+            slots.append([now_ms, now_ms, 1])
+        return True
+
+    def frees_at_ms(self, now_ms: int) -> int:
+        """When the oldest hits leave the window, in the clock's milliseconds; `now_ms` if there are none."""
+        return self._slots[0][1] + WINDOW_MS if self._slots else now_ms
+
+    def retry_after(self, now_ms: int) -> int:
+        """Whole seconds, at least 1, after which a hit is allowed again."""
+        return max(1, -((now_ms - self.frees_at_ms(now_ms)) // 1000))
+
+    def lines(self, now_ms: int) -> bytes:
+        """The header lines that tell a client where it stands. Reset is the epoch second at which hits free up."""
+        return b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % (
+            self.limit,
+            self.limit - self.used,
+            -(-self.frees_at_ms(now_ms) // 1000),
+        )

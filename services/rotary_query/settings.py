@@ -1,0 +1,28 @@
+"""What the query service is told by its environment."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from rotary.process.settings import Bind, Count, RedisUrl, Seconds
+
+
+class QuerySettings(Struct, frozen=True):
+    """One field a variable: `redis_url` is read from `ROTARY_REDIS_URL`."""
+
+    redis_url: RedisUrl
+    query_bind: Bind = "0.0.0.0:8080"  # a service in a container is meant to be reached
+    ops_bind: Bind = "0.0.0.0:9080"  # likewise, by the operator's network alone
+    clock_offset: Seconds = 0.0
+    """Seconds by which this process' clock is shifted: a rehearsal may stand just before midnight."""
+    mirror_megabytes: Count = 64
+    """How much the mirror of groups may hold, about."""
+    cors_origins: Annotated[str, Meta(description="origins such as https://a.example, separated by commas")] = ""
+    access_log: bool = False
+    failed_attempts_per_minute: Count = 60
+    """How many unknown tokens one address may try before further unknown ones are not even looked up."""
+    max_streams: Count = 10_000
+
+    def origins(self) -> frozenset[str]:
+        """The origins that browsers may read the API from; none unless configured."""
+        return frozenset(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())

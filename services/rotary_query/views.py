@@ -1,0 +1,24 @@
+"""From what Redis holds to the answers of the three endpoints."""
+
+from collections.abc import Mapping
+
+from rotary.definitions import GroupDefinition, GroupSummary
+from rotary.domain.facts import Tally
+from rotary.domain.monitor import monitor
+from rotary_query.answers import Answer, success
+from rotary_query.bodies import encode_detail, encode_list, encode_monitor
+
+
+def list_answer(groups: tuple[GroupSummary, ...]) -> Answer:
+    """The customer's groups."""
+    return success(encode_list(groups))
+
+
+def detail_answer(group: GroupDefinition) -> Answer:
+    """One group with its members."""
+    return success(encode_detail(group))
+
+
+def monitor_answer(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> Answer:
+    """A group now. The same path also answers as a stream, hence Vary."""
+    return success(encode_monitor(monitor(group, facts, now_ms)), {"Vary": "Accept"})

@@ -1,0 +1,36 @@
+"""The state directory: where a stack keeps data, logs and its socket, and nothing else does."""
+
+import fcntl
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX = "rotary-stack-"
+_YOUNG_SECONDS = 60
+
+
+@contextmanager
+def state_directory() -> Iterator[Path]:
+    """A new directory under the system's temporary one, removed afterwards. Removes those of stacks that were killed."""
+    _sweep(Path(tempfile.gettempdir()), time.time())
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+    directory.chmod(0o711)  # PostgreSQL, run as its own user, must reach its directory inside
+    try:
+        with (directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when we die, however we die
+            yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep(parent: Path, now: float) -> None:
+    """Removes the directories whose stack no longer lives: SIGKILL left it no time to do so itself."""
+    for lock in parent.glob(f"{PREFIX}*/lock"):
+        # A lock seconds old may belong to a stack that has opened it and not yet locked it.
+        with suppress(OSError), lock.open("r+") as held:
+            if now - lock.stat().st_mtime > _YOUNG_SECONDS:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)

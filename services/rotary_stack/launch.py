@@ -1,0 +1,91 @@
+"""Starting processes that cannot outlive the stack."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Coroutine
+from pathlib import Path
+from signal import SIGKILL, Signals
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from rotary_stack.failures import StartFailedError
+
+T = TypeVar("T")
+
+_OTHERS_SETTINGS = ("RABBITMQ_", "ERL_", "PG", "NOTIFY_SOCKET", "ROTARY_")
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """One process to be: what to run, with which environment, where, and as whom.
+
+    `leash` is the signal the kernel sends it when the stack itself dies, even by SIGKILL.
+    """
+
+    argv: tuple[str, ...]
+    environ: dict[str, str]
+    directory: Path | None = None
+    user: str | None = None
+    leash: Signals = SIGKILL
+
+
+def leashed(argv: tuple[str, ...], leash: Signals = SIGKILL) -> tuple[str, ...]:
+    """The same command, to be ended by the kernel when the thread that started it (our main one) ends."""
+    setpriv = shutil.which("setpriv") or "/usr/bin/setpriv"
+    return (setpriv, "--pdeathsig", leash.name.removeprefix("SIG"), "--", *argv)
+
+
+async def spawn(launch: Launch, log: Path) -> asyncio.subprocess.Process:
+    """Starts it in a session of its own, so that Ctrl-C in a terminal reaches us and not it. Output goes to `log`."""
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *leashed(launch.argv, launch.leash),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=launch.environ,
+            cwd=launch.directory,
+            start_new_session=True,
+            user=launch.user,
+            group=launch.user,
+            extra_groups=[] if launch.user else None,
+        )
+
+
+async def run_to_end(name: str, launch: Launch, log: Path) -> None:
+    """Runs a command that is over by itself, such as initdb. Raises StartFailedError unless it ends with 0."""
+    offset = log.stat().st_size if log.exists() else 0
+    process = await spawn(launch, log)
+    try:
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if status != 0:
+        raise StartFailedError(name, f"status {status}", log, offset)
+
+
+def server_environ() -> dict[str, str]:
+    """Our environment without what could turn a private server into somebody else's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS_SETTINGS)}
+    return {**kept, "LC_ALL": "C.UTF-8"}
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T], hurry: asyncio.Event | None = None) -> T:  # Any: a coroutine's own
+    """Awaits `work` to its end even when we are cancelled meanwhile; sets `hurry` then, and raises the cancellation last."""
+    task = asyncio.create_task(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+            if hurry is not None:
+                hurry.set()
+        except Exception:  # noqa: BLE001, S110 - raised below by result()
+            pass
+    if cancelled and task.exception() is None:
+        raise asyncio.CancelledError
+    return task.result()

@@ -1,0 +1,136 @@
+"""A private RabbitMQ node with an epmd of its own. User and password are both `rotary`; it administers the node."""
+
+import asyncio
+import shlex
+from pathlib import Path
+from signal import SIGTERM, Signals
+
+import aiormq
+from aiormq.exceptions import AMQPError
+
+from rotary_stack.failures import NotReadyError
+from rotary_stack.installed import Binaries
+from rotary_stack.launch import Launch, server_environ
+
+_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
+
+
+class Epmd:
+    """Erlang's port mapper, in the foreground: RabbitMQ would start one that outlives it."""
+
+    name = "epmd"
+    stop_signal: Signals = SIGTERM
+    data = None
+
+    def __init__(self, binaries: Binaries, directory: Path, port: int) -> None:
+        self.port = port
+        self.url = f"epmd://127.0.0.1:{port}"
+        self._binary = binaries.epmd
+        self._directory = directory
+
+    async def prepare(self) -> None:
+        """It keeps nothing."""
+
+    def launch(self) -> Launch:
+        argv = (self._binary, "-port", str(self.port), "-address", "127.0.0.1")
+        return Launch(argv=argv, environ=server_environ(), directory=self._directory)
+
+    async def ready(self) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.close()
+
+
+class RabbitMQ:
+    name = "rabbitmq"
+    stop_signal: Signals = SIGTERM
+
+    def __init__(self, binaries: Binaries, directory: Path, ports: tuple[int, int, int]) -> None:
+        """`ports`: for AMQP, for Erlang's distribution, and the one our epmd listens on."""
+        self.port, self._dist_port, self._epmd_port = ports
+        self.url = f"amqp://rotary:rotary@127.0.0.1:{self.port}/"
+        self.data = directory / "rabbitmq"
+        self._settings = directory / "rabbitmq-settings"
+        self._binaries = binaries
+        self._node = f"rotary{self.port}@localhost"
+
+    @property
+    def control_script(self) -> Path:
+        """rabbitmqctl for this node: takes the same arguments."""
+        return self._settings / "rabbitmqctl"
+
+    async def prepare(self) -> None:
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        if self._settings.exists():
+            return
+        self._settings.mkdir(mode=0o700)
+        (self._settings / "rabbitmq.conf").write_text(self._configuration(), encoding="utf-8")
+        (self._settings / "enabled_plugins").write_text("[].\n", encoding="utf-8")
+        cookie = self._settings / ".erlang.cookie"
+        cookie.write_text(self._node.upper(), encoding="utf-8")
+        cookie.chmod(0o400)
+        self.control_script.write_text(self._script(), encoding="utf-8")
+        self.control_script.chmod(0o700)
+
+    def launch(self) -> Launch:
+        argv = (self._binaries.rabbitmq_server,)
+        return Launch(argv=argv, environ=server_environ() | self._environ(), directory=self._settings)
+
+    async def ready(self) -> None:
+        """The whole AMQP handshake succeeds: the port opens well before the user exists."""
+        await self._greeted()
+        try:
+            connection = await aiormq.connect(self.url)
+            await connection.close()
+        except AMQPError as problem:
+            raise NotReadyError(str(problem) or type(problem).__name__) from problem
+
+    async def _greeted(self) -> None:
+        """The broker answers the protocol header. Asked first, because the client library logs each refusal."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(b"AMQP\x00\x00\x09\x01")
+            if not await reader.read(1):
+                raise NotReadyError("the broker closes connections")
+        finally:
+            writer.close()
+
+    def _configuration(self) -> str:
+        return f"""listeners.tcp.1 = 127.0.0.1:{self.port}
+default_user = rotary
+default_pass = rotary
+default_user_tags.administrator = true
+log.console = true
+log.file = false
+"""
+
+    def _environ(self) -> dict[str, str]:
+        settings = str(self._settings)
+        return {
+            "HOME": settings,  # the cookie lies there
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_CRASH_DUMP": "/dev/null",
+            "RABBITMQ_MNESIA_BASE": str(self.data),
+            "RABBITMQ_LOG_BASE": settings,
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": f"{settings}/rabbitmq.conf",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{settings}/enabled_plugins",
+            "RABBITMQ_PID_FILE": f"{settings}/pid",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+sbwt none {_LOOPBACK}",
+            # Makes the script turn into the node by exec, so that our child is the node and SIGKILL strikes it.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+    def _script(self) -> str:
+        loopback = {
+            "RABBITMQ_CTL_ERL_ARGS": _LOOPBACK,
+            "RABBITMQ_CTL_DIST_PORT_MIN": "0",
+            "RABBITMQ_CTL_DIST_PORT_MAX": "0",
+            "LC_ALL": "C.UTF-8",
+        }
+        exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in (self._environ() | loopback).items())
+        return f'#!/bin/sh\n{exports}\nexec {shlex.quote(self._binaries.rabbitmqctl)} -n {self._node} "$@"\n'

@@ -1,0 +1,43 @@
+"""What a dialer imports: publishes events to RabbitMQ, confirmed, batched, and never lost without a word.
+
+    async with Publisher("amqps://dialer7:secret@broker/", customer_id=7, source="/dialers/hcm-1") as publisher:
+        await publisher.call_placed(caller_id_id=18, group_id=3, lead_id="L-991")
+
+`call_placed` returns when the broker has the event on disk. `submit` returns at once and gives a future. A dialer that
+is not asynchronous uses `BlockingPublisher`, which means the same. Needs msgspec and aio-pika, nothing else.
+"""
+
+from rotary.errors import EventRefusedError, RotaryError, UnavailableError
+from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event
+from rotary.publisher.asynchronous import Publisher
+from rotary.publisher.blocking import BlockingPublisher
+from rotary.publisher.errors import (
+    BacklogFullError,
+    ClosedError,
+    DeadlineError,
+    PublishError,
+    RefusedError,
+    UnroutableError,
+)
+from rotary.publisher.limits import Limits
+from rotary.publisher.source import EventSource
+
+__all__ = [
+    "BacklogFullError",
+    "BlockingPublisher",
+    "CallPlaced",
+    "CarrierFlag",
+    "ClosedError",
+    "CooldownCleared",
+    "DeadlineError",
+    "Event",
+    "EventRefusedError",
+    "EventSource",
+    "Limits",
+    "PublishError",
+    "Publisher",
+    "RefusedError",
+    "RotaryError",
+    "UnavailableError",
+    "UnroutableError",
+]

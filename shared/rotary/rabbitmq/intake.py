@@ -1,0 +1,123 @@
+"""Deliveries from one queue, held in a buffer that the broker's prefetch bounds.
+
+A delivery callback does nothing but append: aio-pika cancels running callbacks when a connection breaks, and whatever
+one was awaiting would be cut in the middle. Nothing recovers by itself here either: a broken intake says so, and its
+owner opens another, which declares everything anew and holds no stale delivery.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel as UnderlayChannel
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
+
+from rotary.errors import ConfigurationError, UnavailableError
+from rotary.rabbitmq.messages import Message
+
+CONNECT_SECONDS = 10
+_AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
+
+
+@asynccontextmanager
+async def channel(url: str, *, confirms: bool = False) -> AsyncIterator[AbstractChannel]:
+    """A channel on a connection of its own. Whatever the broker's absence breaks inside becomes UnavailableError."""
+    try:
+        async with await aio_pika.connect(url, timeout=CONNECT_SECONDS) as connection:
+            yield await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+    except aio_pika.exceptions.ProbableAuthenticationError as error:
+        raise ConfigurationError(
+            f"RabbitMQ refuses the user or virtual host of ROTARY_RABBITMQ_URL: {error}"
+        ) from error
+    except _AWAY as error:
+        raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
+
+
+class Intake:
+    """One registration as a consumer, and what it was delivered and has not yet taken."""
+
+    def __init__(self, underlay: UnderlayChannel, queue: str) -> None:
+        self.queue = queue
+        self._underlay = underlay
+        self._buffer: deque[Message] = deque()
+        self._arrived = asyncio.Event()
+        self._tag = ""
+
+    async def start(self, prefetch: int, arguments: FieldTable | None = None) -> None:
+        """Registers; deliveries may arrive from now on, at most `prefetch` unacknowledged."""
+        await self._underlay.basic_qos(prefetch_count=prefetch)
+        registered = await self._underlay.basic_consume(self.queue, self._deliver, arguments=arguments)
+        assert registered.consumer_tag
+        self._tag = registered.consumer_tag
+
+    async def stop(self) -> None:
+        """Deregisters: nothing more is delivered, what was can still be taken and acknowledged."""
+        await self._underlay.basic_cancel(self._tag)
+
+    async def _deliver(self, delivered: DeliveredMessage) -> None:
+        self._buffer.append(_message(delivered))
+        self._arrived.set()
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the broker still knows us: it deregisters whom it can no longer serve, as when a queue is deleted."""
+        return not self._underlay.is_closed and self._tag in self._underlay.consumers
+
+    @property
+    def held(self) -> deque[Message]:
+        """What was delivered and not yet taken, oldest first."""
+        return self._buffer
+
+    async def take(self, most: int) -> list[Message]:
+        """The next deliveries, at least one, at most `most`. Raises UnavailableError once the channel is lost."""
+        while not self._buffer:
+            self._arrived.clear()
+            await self._wait()
+        return [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+
+    async def _wait(self) -> None:
+        if not self.is_registered:
+            raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
+        try:
+            await asyncio.wait_for(self._arrived.wait(), 1)
+        except TimeoutError:
+            return
+
+    async def acknowledge(self, tag: int) -> None:
+        """Acknowledges every delivery up to `tag`."""
+        try:
+            await self._underlay.basic_ack(tag, multiple=True)
+        except _AWAY as error:
+            raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
+
+
+@asynccontextmanager
+async def open_intake(
+    url: str, queue: str, prefetch: int, arguments: FieldTable | None = None
+) -> AsyncIterator[tuple[Intake, AbstractChannel]]:
+    """An intake from a queue that exists, on a connection of its own, and that connection's channel."""
+    async with channel(url) as opened:
+        underlay = await opened.get_underlay_channel()
+        assert isinstance(underlay, UnderlayChannel)
+        intake = Intake(underlay, queue)
+        await intake.start(prefetch, arguments)
+        yield intake, opened
+
+
+def _message(delivered: DeliveredMessage) -> Message:
+    properties = delivered.header.properties
+    deliver = delivered.delivery
+    assert isinstance(deliver, Basic.Deliver)
+    assert deliver.delivery_tag is not None
+    return Message(
+        deliver.delivery_tag,
+        deliver.routing_key or "",
+        properties.content_type or "",
+        delivered.body,
+    )
