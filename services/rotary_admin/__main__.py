@@ -3,7 +3,18 @@
 import click
 
 from rotary import __version__
-from rotary_admin import caller_ids, customers, groups, members, migrating, tokens, transfer
+from rotary_admin import (
+    caller_ids,
+    cooldowns,
+    customers,
+    groups,
+    members,
+    migrating,
+    parked,
+    rebuilding,
+    tokens,
+    transfer,
+)
 from rotary_admin.program import Program
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -15,6 +26,9 @@ COMMANDS: tuple[click.Command, ...] = (
     caller_ids.caller_id,
     members.member,
     tokens.token,
+    cooldowns.cooldown,
+    parked.parked,
+    rebuilding.rebuild,
 )
 
 

@@ -1,5 +1,6 @@
 """`rotary-admin member`: which caller IDs are in which group."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import click
@@ -31,14 +32,13 @@ class _WeightedId(click.ParamType[tuple[int, int | None]]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int | None]:
         """`18` or `18:3`."""
-        row_id, colon, weight = str(value).partition(":")
-        try:
-            parsed = int(row_id), int(weight) if colon else None
-        except ValueError:
-            self.fail(f"{value!r} is not of the form 18 or 18:3 (caller ID's id, weight)", param, ctx)
-        if not 1 <= parsed[0] < 2**63 or not 1 <= (parsed[1] or 1) < 2**31 or parsed[1] == 0:
-            self.fail(f"{value!r}: ids and weights are 1 or more", param, ctx)
-        return parsed
+        form = re.fullmatch(r"(\d+)(?::(\d+))?", str(value), re.ASCII)
+        if form is None:
+            self.fail(f"{value!r} is not of the form 18 or 18:3 (a caller ID's id, its weight)", param, ctx)
+        row_id, weight = int(form[1]), None if form[2] is None else int(form[2])
+        if not 1 <= row_id < 2**63 or (weight is not None and not 1 <= weight < 2**31):
+            self.fail(f"{value!r}: ids and weights are whole numbers from 1", param, ctx)
+        return row_id, weight
 
 
 _group_argument = click.argument("group_id", metavar="GROUP", type=ROW_ID)
@@ -106,10 +106,10 @@ async def member_changes(
 
 
 async def apply_changes(connection: Connection, group_id: int, changes: MemberChanges, wanted: Weights) -> None:
-    """Adds, reweights and removes, in three statements at most a kind."""
-    written = [(group_id, row, wanted[row]) for row in (*changes.added, *changes.reweighted)]
+    """Adds and reweights in one statement, removes in another."""
+    written = [*changes.added, *changes.reweighted]
     if written:
-        await connection.executemany(statement("add_member"), written)
+        await connection.execute(statement("write_members"), group_id, written, [wanted[row] for row in written])
     if changes.removed:
         await connection.execute(statement("remove_members"), group_id, changes.removed)
 

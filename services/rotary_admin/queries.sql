@@ -37,10 +37,12 @@ JOIN caller_ids AS caller ON caller.id = member.caller_id_id
 WHERE member.customer_id = $1 AND ($2::bigint IS NULL OR member.group_id = $2)
 ORDER BY member.group_id, member.caller_id_id;
 
--- name: add_member
--- Without a weight a member keeps the one it has.
-INSERT INTO caller_id_group_members AS member (group_id, caller_id_id, weight) VALUES ($1, $2, coalesce($3::integer, 1))
-ON CONFLICT (group_id, caller_id_id) DO UPDATE SET weight = coalesce($3, member.weight);
+-- name: write_members
+-- In one statement, so that the change feed gets one row for the group.
+INSERT INTO caller_id_group_members (group_id, caller_id_id, weight)
+SELECT $1, wanted.caller_id_id, coalesce(wanted.weight, 1)
+FROM unnest($2::bigint[], $3::integer[]) AS wanted (caller_id_id, weight)
+ON CONFLICT (group_id, caller_id_id) DO UPDATE SET weight = excluded.weight;
 
 -- name: remove_members
 DELETE FROM caller_id_group_members WHERE group_id = $1 AND caller_id_id = ANY ($2::bigint[]);

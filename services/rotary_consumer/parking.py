@@ -3,19 +3,16 @@
 import logging
 from collections.abc import Sequence
 
-import aio_pika
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from rotary.clock import Clock
 from rotary.errors import UnavailableError
 from rotary.rabbitmq.messages import Refused
-from rotary.rabbitmq.topology import PARKED
+from rotary.rabbitmq.parked import park
 from rotary_consumer import metrics
 
 logger = logging.getLogger(__name__)
-
-CONFIRM_SECONDS = 10
 
 
 class Parking:
@@ -34,17 +31,7 @@ class Parking:
             logger.warning("parked a message of %s: %s", one.routing_key, kind)
 
     async def _publish(self, refused: Refused) -> None:
-        message = aio_pika.Message(
-            refused.body,
-            content_type=refused.content_type,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            headers={
-                "x-rotary-reason": refused.reason,
-                "x-rotary-routing-key": refused.routing_key,
-                "x-rotary-parked-ms": self._clock(),
-            },
-        )
         try:
-            await self._channel.default_exchange.publish(message, PARKED, timeout=CONFIRM_SECONDS)
+            await park(self._channel, refused, self._clock())
         except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
             raise UnavailableError(f"RabbitMQ does not take what is to be parked: {error!r}") from error

@@ -30,7 +30,7 @@ class ProgressReport:
     async def report(self, replayed: int, total: int, events: int) -> None:
         """Says how far the replay is. Raises RebuildLostError when it is no longer ours."""
         now = time.monotonic()
-        if now - self._reported < REPORT_SECONDS:
+        if now - self._reported < REPORT_SECONDS and replayed < total:
             return
         self._reported = now
         progress = Progress(replayed, max(total, replayed), events, self._started_ms, self._clock())

@@ -1,16 +1,14 @@
 """A database of a test module's own on the real server, so that its rows are nobody else's."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from hashlib import sha256
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from rotary.postgres.connection import connect
+from rotary.postgres.connection import Connection, connect
 from rotary.postgres.migrate import migrate
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -64,3 +62,34 @@ async def _migrate(url: str) -> None:
 
 EMPTY = "TRUNCATE customers, definition_changes RESTART IDENTITY CASCADE"
 """Leaves the tables as a first migration does, but for the feed's rows about it."""
+
+HASH = sha256(b"rot_a").hexdigest()
+OTHER_HASH = sha256(b"rot_b").hexdigest()
+
+SEED = f"""
+INSERT INTO customers (id, name) VALUES (7, 'Saigon'), (8, 'Hanoi');
+INSERT INTO caller_ids (id, customer_id, number, carrier) VALUES
+  (18, 7, '+8418', 'viettel'), (19, 7, '+8419', 'mobifone'), (20, 7, '+8420', 'other'), (28, 8, '+8428', 'viettel');
+INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy) VALUES
+  (3, 7, 'three', 'random'), (4, 7, 'four', 'random'), (5, 7, 'five', 'random'), (6, 8, 'six', 'random');
+INSERT INTO caller_id_group_members (group_id, caller_id_id) VALUES (3, 18), (3, 19), (4, 18), (6, 28);
+INSERT INTO api_tokens (id, customer_id, name, token_sha256) VALUES (100, 7, 'a', '\\x{HASH}');
+"""
+"""Two customers: 7 with groups 3, 4 and 5 (empty) and a token, 8 with group 6; caller ID 18 is in two groups."""
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Connection]:
+    """A connection of one's own."""
+    connection = await connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def in_transaction(connection: Connection) -> AsyncIterator[Connection]:
+    """A transaction, as something an AsyncExitStack can hold."""
+    async with connection.transaction():
+        yield connection

@@ -62,6 +62,10 @@ def answering(connection: Connection) -> Iterator[None]:
         raise UnavailableError("postgres") from error
     except asyncpg.UndefinedTableError as error:
         raise UnavailableError("the tables in postgres (run rotary-admin migrate)") from error
+    except asyncpg.InternalClientError as error:
+        # What asyncpg raises when the server's farewell and our statement cross; the connection is of no more use.
+        connection.terminate()
+        raise UnavailableError("postgres") from error
     except asyncpg.InterfaceError as error:
         if not connection.is_closed():
             raise

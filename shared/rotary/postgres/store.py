@@ -6,11 +6,11 @@ them inside `async with snapshot(connection)`.
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import asyncpg
 import msgspec
-from asyncpg.transaction import Transaction
 from msgspec import Struct
 
 from rotary.definitions import GroupDefinition, GroupSummary, MemberDefinition, TokenDefinition
@@ -48,9 +48,18 @@ class Change(Struct, frozen=True):
     key: int | str | None
 
 
-def snapshot(connection: Connection) -> Transaction:
+@asynccontextmanager
+async def snapshot(connection: Connection) -> AsyncIterator[None]:
     """A read-only transaction that sees the database as of its first statement."""
-    return connection.transaction(isolation="repeatable_read", readonly=True)
+    with answering(connection):
+        transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+        await transaction.start()
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            with answering(connection):
+                await transaction.rollback()
 
 
 async def try_lead(connection: Connection) -> bool:

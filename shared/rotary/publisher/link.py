@@ -24,8 +24,6 @@ _CLOSE_SECONDS = 5.0
 _HEARTBEAT_SECONDS = "5"
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
-# A connection that lived shorter than this counts as one more failed attempt, or we would knock without a pause.
-_SETTLED_SECONDS = 5.0
 
 _LOGIN_REFUSED = (aiormq.AuthenticationError, aiormq.ProbableAuthenticationError, aiormq.ConnectionNotAllowed)
 _LOST = (aiormq.AMQPError, aiormq.ChannelInvalidStateError, OSError)
@@ -73,9 +71,13 @@ class Link:
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._connect_once_or_again(first=True)
-        except TimeoutError:
-            raise UnavailableError(f"RabbitMQ at {self._address} does not answer: {self.trouble}") from None
-        self._task = asyncio.create_task(self._run(connection))
+                self._task = asyncio.create_task(self._run(connection))
+                await self._up.wait()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, TimeoutError):
+                raise UnavailableError(f"RabbitMQ at {self._address} does not answer: {self.trouble}") from None
+            raise
 
     async def close(self) -> None:
         if self._task is not None:
@@ -109,6 +111,8 @@ class Link:
             raise Interrupted from None
         except _LOST as error:
             raise self._judged(error, routing_key) from None
+        # Only what carried something was a good connection: one that opens and is lost again at once still backs off.
+        self._attempt = 0
 
     def _judged(self, error: Exception, routing_key: str) -> Interrupted | Rejected:
         said = _words(error)
@@ -137,12 +141,8 @@ class Link:
         self._up.clear()
 
     async def _run(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            since = loop.time()
             await self._serve(connection)
-            if loop.time() - since > _SETTLED_SECONDS:
-                self._attempt = 0
             connection = await self._connect_once_or_again(first=False)
 
     async def _serve(self, connection: Connection) -> None:
@@ -182,9 +182,10 @@ class Link:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     return await aiormq.connect(self._url, context=self._ssl_context)
             except _LOST as error:
-                self.trouble = _words(error)
-                if first and isinstance(error, _LOGIN_REFUSED):
-                    raise RefusedError((), self.trouble) from None
+                refused = _login_refused(error)
+                self.trouble = refused or _words(error)
+                if first and refused:
+                    raise RefusedError((), refused) from None
             await self._pause()
 
     async def _pause(self) -> None:
@@ -199,6 +200,17 @@ class Link:
 def _we_are_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _login_refused(error: Exception) -> str | None:
+    """Why the broker does not want this user here, if that is what the error says."""
+    said = _words(error)
+    if isinstance(error, _LOGIN_REFUSED):
+        return said
+    if isinstance(error, aiormq.InvalidFrameError) and "Connection.Close" in said:
+        # aiormq drops the broker's words at this step, which can only be about the virtual host.
+        return "the broker closed the door: the virtual host does not exist, or this user may not use it"
+    return None
 
 
 def _names_another(said: str, routing_key: str) -> bool:

@@ -20,6 +20,7 @@ from rotary.errors import UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import check_server, load_functions, redis_answers
 
+_FACTS = (b"calls", b"seen", b"flags", b"fence")
 LOCK_SECONDS = 10
 """How long a rebuild's owner may be silent before another takes over."""
 
@@ -133,6 +134,25 @@ class StateStore:
         """Takes the rebuild for `owner`, or keeps it; false while another has it."""
         with redis_answers():
             return bool(await self._client.fcall("acquire", 1, keys.REBUILD, owner, LOCK_SECONDS))
+
+    async def wipe(self, owner: str) -> int:
+        """Removes all facts, so that the next rebuild counts anew; `owner` must have the rebuild. Returns how many.
+
+        What is folded meanwhile and removed with the rest is in the logs, which are replayed from later than now.
+        """
+        await self.distrust(all_of_it=True)
+        removed, some = 0, list[bytes]()
+        with redis_answers():
+            async for name in self._client.scan_iter(match="{*}:*", count=2000):
+                if name.partition(b"}:")[2].split(b":")[0] in _FACTS:
+                    some.append(name)
+                if len(some) >= 1000:
+                    removed += await self._client.unlink(*some)
+                    some.clear()
+                    await self.acquire_rebuild(owner)
+            removed += await self._client.unlink(*some, keys.EPOCH)
+            await self._client.delete(keys.REBUILD)
+        return removed
 
     async def report(self, owner: str, progress: Progress) -> bool:
         """Publishes the progress and holds the lock; false if it was lost, and the rebuild must begin again."""

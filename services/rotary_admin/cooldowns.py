@@ -1,0 +1,43 @@
+"""`rotary-admin cooldown`."""
+
+import asyncio
+import os
+
+import click
+from msgspec import Struct
+
+from rotary.process.settings import RabbitUrl, load
+from rotary.publisher import Publisher
+from rotary_admin.options import ROW_ID, customer_option
+
+SOURCE = "/rotary-admin"
+
+
+class BrokerSettings(Struct, frozen=True):
+    """The one setting that commands on the broker need."""
+
+    rabbitmq_url: RabbitUrl
+
+
+def rabbitmq_url() -> str:
+    """ROTARY_RABBITMQ_URL. Raises ConfigurationError when it is missing or has the wrong form."""
+    return load(BrokerSettings, os.environ).rabbitmq_url
+
+
+@click.group()
+def cooldown() -> None:
+    """The rest of flagged caller IDs."""
+
+
+@cooldown.command()
+@customer_option
+@click.argument("caller_ids", type=ROW_ID, nargs=-1, required=True, metavar="CALLER_ID_ID...")
+def clear(customer_id: int, caller_ids: tuple[int, ...]) -> None:
+    """End the rest of caller IDs now: publishes cooldown-cleared. Their health still remembers the flags."""
+
+    async def publish() -> None:
+        async with Publisher(rabbitmq_url(), customer_id=customer_id, source=SOURCE) as publisher:
+            await asyncio.gather(*(publisher.cooldown_cleared(caller_id) for caller_id in caller_ids))
+
+    asyncio.run(publish())
+    click.echo(f"cleared, confirmed by the broker: {', '.join(map(str, caller_ids))}")

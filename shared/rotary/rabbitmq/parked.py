@@ -1,0 +1,91 @@
+"""The parked queue, as an operator sees it: what could not be folded, why, and a way back or out."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from msgspec import Struct
+
+from rotary.events import EXCHANGE
+from rotary.rabbitmq.messages import Refused
+from rotary.rabbitmq.topology import PARKED
+
+REASON = "x-rotary-reason"
+ROUTING_KEY = "x-rotary-routing-key"
+PARKED_MS = "x-rotary-parked-ms"
+CONFIRM_SECONDS = 10
+
+
+class ParkedMessage(Struct, frozen=True):
+    """One parked message. `id` is the hash of what it holds: the same thing parked twice has one id."""
+
+    id: str
+    parked_at: datetime | None
+    routing_key: str
+    reason: str
+    content_type: str
+    bytes: int
+
+
+async def park(channel: AbstractChannel, refused: Refused, now_ms: int) -> None:
+    """Puts what was refused on the parked queue; returns once the broker has it."""
+    message = aio_pika.Message(
+        refused.body,
+        content_type=refused.content_type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        headers={REASON: refused.reason, ROUTING_KEY: refused.routing_key, PARKED_MS: now_ms},
+    )
+    await channel.default_exchange.publish(message, PARKED, timeout=CONFIRM_SECONDS)
+
+
+def describe(message: AbstractIncomingMessage) -> ParkedMessage:
+    """What the headers say; a message that the broker dead-lettered itself says it in headers of its own."""
+    key = _routing_key(message)
+    parked_ms = message.headers.get(PARKED_MS)
+    death = message.headers.get("x-first-death-reason")
+    reason = message.headers.get(REASON) or f"{death or 'unknown'}: the broker gave it up after many deliveries"
+    return ParkedMessage(
+        blake2b(key.encode() + b"\0" + message.body, digest_size=6).hexdigest(),
+        datetime.fromtimestamp(parked_ms / 1000, UTC) if isinstance(parked_ms, int) else None,
+        key,
+        str(reason),
+        message.content_type or "",
+        len(message.body),
+    )
+
+
+def _routing_key(message: AbstractIncomingMessage) -> str:
+    if key := message.headers.get(ROUTING_KEY):
+        return str(key)
+    deaths = message.headers.get("x-death")
+    match deaths:
+        case [{"routing-keys": [str(key), *_]}, *_]:
+            return key
+        case _:
+            return message.routing_key or ""
+
+
+async def browse(channel: AbstractChannel) -> AsyncIterator[AbstractIncomingMessage]:
+    """Every message parked when this began, oldest first. What is not acknowledged is back when the channel closes."""
+    queue = await channel.declare_queue(PARKED, passive=True)
+    for _ in range(queue.declaration_result.message_count or 0):
+        message = await queue.get(fail=False)
+        if message is None:
+            return
+        yield message
+
+
+async def replay(channel: AbstractChannel, messages: Sequence[AbstractIncomingMessage]) -> None:
+    """Publishes them again as they were first published, hence with the same identities, and removes them here.
+
+    What is still not foldable comes back with its reason. Needs a channel with confirms.
+    """
+    exchange = await channel.get_exchange(EXCHANGE)
+    for message in messages:
+        again = aio_pika.Message(
+            message.body, content_type=message.content_type, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+        )
+        await exchange.publish(again, _routing_key(message), mandatory=True, timeout=CONFIRM_SECONDS)
+        await message.ack()

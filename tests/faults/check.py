@@ -1,0 +1,104 @@
+"""The checker: every caller ID's facts in Redis against the reference, by the pure fold, of the confirmed events."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from faults.ledger import Ledger, Sent
+from faults.stored import Stored
+from rotary.domain.facts import MAX_FLAGS, NO_FACTS, Facts, Tally, facts_of
+from rotary.events import CallPlaced, CarrierFlag, Event
+
+
+class Verdict(Struct):
+    """What is wrong. `lost`: confirmed and not there. `doubled`: counted more often than it is known.
+
+    `unknown`: there, and never sent. `differing`: caller IDs that do not equal the reference in some other way.
+    """
+
+    lost: int = 0
+    doubled: int = 0
+    unknown: int = 0
+    differing: tuple[int, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.doubled or self.unknown or self.differing)
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        return Verdict(
+            self.lost + other.lost,
+            self.doubled + other.doubled,
+            self.unknown + other.unknown,
+            (*self.differing, *other.differing),
+        )
+
+
+def compare(ledger: Ledger, customer: int, stored: Stored) -> Verdict:
+    """One customer's caller IDs. What was sent and never confirmed may be there or not, once at most."""
+    perhaps = _by_caller(ledger.unconfirmed(), customer)
+    confirmed = ledger.reference(customer)
+    there = [event for caller, events in perhaps.items() for event in events if _is_there(event, stored, caller)]
+    reference = ledger.reference(customer, there)
+    verdict = Verdict()
+    for caller in stored.tallies.keys() | reference.keys():
+        wanted = reference.get(caller, Facts())
+        verdict += _compare_one(caller, confirmed.get(caller, Facts()), wanted, stored)
+    return verdict
+
+
+def _compare_one(caller: int, confirmed: Facts, wanted: Facts, stored: Stored) -> Verdict:
+    tally, seen = stored.tallies.get(caller, NO_FACTS), stored.seen.get(caller, set())
+    lost = len(confirmed.calls.keys() - seen) + len(_newest(confirmed) - set(tally.flags))
+    unknown = len(seen - wanted.calls.keys()) + len(set(tally.flags) - set(wanted.flags))
+    # The counters against the identities beside them: a call lost from its counter is lost, one too many is doubled.
+    known = Facts({call: wanted.calls[call] for call in seen & wanted.calls.keys()})
+    missing, surplus = _difference(known.tally(), tally)
+    differs = normal(tally) != normal(wanted.tally())
+    verdict = Verdict(lost + missing, surplus, unknown)
+    return Verdict(differing=(caller,)) if differs and verdict.is_clean else verdict
+
+
+def _newest(facts: Facts) -> set[object]:
+    # Unconfirmed flags that arrived may have pushed out the oldest confirmed ones: none is pushed out so far from it.
+    return set(facts.flags) if len(facts.flags) < MAX_FLAGS // 2 else set()
+
+
+def _difference(known: Tally, found: Tally) -> tuple[int, int]:
+    """How many calls the counters found lack, and how many they have too many."""
+    counts: defaultdict[tuple[int, int], int] = defaultdict(int)
+    for tally, sign in ((found, 1), (known, -1)):
+        for day, quarters in tally.calls.items():
+            for quarter, count in enumerate(quarters):
+                counts[day, quarter] += sign * count
+    return -sum(count for count in counts.values() if count < 0), sum(count for count in counts.values() if count > 0)
+
+
+def normal(tally: Tally) -> Tally:
+    """The same facts in one form: no trailing zeros, no empty days."""
+    calls = {}
+    for day, quarters in tally.calls.items():
+        last = max((at for at, count in enumerate(quarters) if count), default=None)
+        if last is not None:
+            calls[day] = tuple(quarters[: last + 1])
+    return Tally(calls, tally.flags, tally.cleared_at_ms)
+
+
+def _by_caller(unconfirmed: Sequence[Sent], customer: int) -> dict[int, list[Event]]:
+    found: defaultdict[int, list[Event]] = defaultdict(list)
+    for one in unconfirmed:
+        if one.customer == customer:
+            found[one.event.data.caller_id_id].append(one.event)
+    return found
+
+
+def _is_there(event: Event, stored: Stored, caller: int) -> bool:
+    facts = facts_of(event)
+    match event:
+        case CallPlaced():
+            return facts.calls.keys() <= stored.seen.get(caller, set())
+        case CarrierFlag():
+            return set(facts.flags) <= set(stored.tallies.get(caller, NO_FACTS).flags)
+        case _:
+            raise AssertionError("a clear that nobody confirmed cannot be told: send it until it is")

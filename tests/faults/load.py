@@ -1,0 +1,214 @@
+"""Load with known content: dialers that publish through the real broker, with confirms, while something breaks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from random import Random
+
+import aio_pika
+from aio_pika.abc import AbstractConnection, AbstractExchange
+from aio_pika.exceptions import DeliveryError
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from msgspec import Struct
+
+from faults.definitions import Customer
+from faults.ledger import Ledger, Sent
+from given import HOUR, MINUTE, cleared, flagged, placed
+from rotary.clock import Clock
+from rotary.events import (
+    BATCH_CONTENT_TYPE,
+    EVENT_CONTENT_TYPE,
+    EXCHANGE,
+    FLAG_KINDS,
+    Event,
+    encode_batch,
+    encode_event,
+    event_type,
+    routing_key,
+)
+
+BROKEN = (AMQPError, ChannelInvalidStateError, DeliveryError, OSError, TimeoutError, RuntimeError)
+CONFIRM_SECONDS = 3.0
+SENDERS = 24
+SOURCE = "/dialers/faults"
+
+Times = Callable[[Random, int], int]
+"""Draws an event's own time, given the present; both UTC milliseconds."""
+
+
+def lately(random: Random, now_ms: int) -> int:
+    """Within the last two hours, mostly the last minutes."""
+    return now_ms - int(random.expovariate(1 / (5 * MINUTE))) % (2 * HOUR)
+
+
+def within_48_hours(random: Random, now_ms: int) -> int:
+    """Anywhere in the window of acceptance, a little off its edges: nobody knows when exactly a message arrives."""
+    return random.randint(now_ms - 48 * HOUR + 10 * MINUTE, now_ms)
+
+
+class Shape(Struct, frozen=True, kw_only=True):
+    """What the load is like. `rate` is messages a second; every message of `batches` holds several events."""
+
+    rate: float = 900
+    batches: float = 0.05
+    copies: int = 1
+    repeated: float = 0.05
+    careless: float = 0.2
+    """How many of the messages are never sent again when the broker did not confirm them."""
+    times: Times = lately
+
+
+class Shipment(Struct, frozen=True):
+    """One message: events of one customer and one type."""
+
+    customer: int
+    events: tuple[Event, ...]
+    careless: bool = False
+
+    def sent(self) -> list[Sent]:
+        return [Sent(self.customer, event) for event in self.events]
+
+    def message(self) -> aio_pika.Message:
+        single = len(self.events) == 1
+        return aio_pika.Message(
+            encode_event(self.events[0]) if single else encode_batch([*self.events]),
+            content_type=EVENT_CONTENT_TYPE if single else BATCH_CONTENT_TYPE,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
+
+
+class Line:
+    """A dialer's connection to the broker: opened again, and again, until it opens."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._opening = asyncio.Lock()
+        self._connection: AbstractConnection | None = None
+        self._exchange: AbstractExchange | None = None
+
+    async def exchange(self) -> AbstractExchange:
+        """The events' exchange, on a channel with confirms that is open as far as is known."""
+        async with self._opening:
+            while self._exchange is None or self._exchange.channel.is_closed:
+                await self.close()
+                try:
+                    self._connection = await aio_pika.connect(self.url, timeout=5)
+                    channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                    self._exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+                except BROKEN:
+                    await asyncio.sleep(0.1)
+            return self._exchange
+
+    async def close(self) -> None:
+        """Closes the connection; the next use opens another."""
+        connection, self._connection, self._exchange = self._connection, None, None
+        if connection is not None:
+            try:
+                await asyncio.wait_for(connection.close(), 2)
+            except BROKEN:
+                return
+
+
+class Load:
+    """Publishes what `plan` draws, from `start` to `finish`."""
+
+    def __init__(self, ledger: Ledger, url: str, plan: Iterator[Shipment], rate: float) -> None:
+        self.ledger = ledger
+        self.line = Line(url)
+        self._plan = plan
+        self._pause = 1 / rate
+        self._next = 0.0
+        self._stopping = False
+        self._senders: list[asyncio.Task[None]] = []
+        self.confirmed = 0
+        """Events confirmed so far, repetitions included."""
+
+    def start(self) -> None:
+        self._next = time.monotonic()
+        self._senders = [asyncio.create_task(self._send_on()) for _ in range(SENDERS)]
+
+    async def more(self, events: int) -> None:
+        """Returns when so many more events have been confirmed."""
+        wanted = self.confirmed + events
+        async with asyncio.timeout(60):
+            while self.confirmed < wanted:
+                self._raise()
+                await asyncio.sleep(0.02)
+
+    async def finish(self) -> None:
+        """Stops, once everything under way is confirmed or given up."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(60):
+                await asyncio.gather(*self._senders)
+        finally:
+            for sender in self._senders:
+                sender.cancel()
+            await self.line.close()
+
+    def _raise(self) -> None:
+        for sender in self._senders:
+            if sender.done():
+                sender.result()
+
+    async def _send_on(self) -> None:
+        for shipment in self._plan:
+            if self._stopping:
+                return
+            self._next = max(self._next + self._pause, time.monotonic() - 0.05)
+            await asyncio.sleep(self._next - time.monotonic())
+            await self.send(shipment)
+
+    async def send(self, shipment: Shipment) -> None:
+        """Publishes until confirmed; a careless dialer leaves it at one attempt."""
+        key = routing_key(shipment.events[0], shipment.customer)
+        while True:
+            exchange = await self.line.exchange()
+            self.ledger.sending(shipment.sent())
+            try:
+                await exchange.publish(shipment.message(), key, mandatory=True, timeout=CONFIRM_SECONDS)
+            except BROKEN:
+                if shipment.careless:
+                    return
+                await asyncio.sleep(0.05)
+            else:
+                self.ledger.confirm(shipment.sent())
+                self.confirmed += len(shipment.events)
+                return
+
+
+def plan(name: str, customers: Sequence[Customer], shape: Shape, clock: Clock) -> Iterator[Shipment]:
+    """The messages of one test, without end; the same name gives the same content but for the time of the day."""
+    random = Random(name)
+    numbers = count(1)
+    earlier: list[Shipment] = []
+    while True:
+        shipment = _draw(name, numbers, random, customers, shape, clock())
+        for _ in range(shape.copies):
+            yield shipment
+        earlier = [*earlier[-50:], shipment]
+        if random.random() < shape.repeated:
+            yield random.choice(earlier)
+
+
+def _draw(
+    name: str, numbers: Iterator[int], random: Random, customers: Sequence[Customer], shape: Shape, now_ms: int
+) -> Shipment:
+    owner = random.choice(customers)
+    size = random.randint(2, 40) if random.random() < shape.batches else 1
+    kind = random.choices(("call", "flag", "clear"), (96, 3, 1))[0]
+    events: list[Event] = []
+    for _ in range(size):
+        number, at_ms = f"{name}-{next(numbers)}", shape.times(random, now_ms)
+        match kind:
+            case "call":
+                events.append(placed(number, at_ms, random.choice(owner.callers), SOURCE))
+            case "flag":
+                events.append(flagged(number, random.choice(FLAG_KINDS), at_ms, random.choice(owner.callers), SOURCE))
+            case _:
+                # Never the first: it is to rest all the time.
+                events.append(cleared(number, at_ms, random.choice(owner.callers[1:]), SOURCE))
+    assert len({event_type(event) for event in events}) == 1
+    # A clear leaves no identity behind, so whether an unconfirmed one arrived could not be told.
+    return Shipment(owner.id, tuple(events), careless=kind != "clear" and random.random() < shape.careless)

@@ -1,0 +1,43 @@
+"""The table: a row for each fault, in Markdown, as the README has it."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+
+class Row(Struct, frozen=True):
+    """What one fault did. `repeated`: calls that reached the fold although they had been folded before."""
+
+    fault: str
+    confirmed: int
+    repeated: int
+    lost: int
+    doubled: int
+    seconds: float
+
+
+_TITLES = ("fault", "events confirmed", "delivered more than once", "lost", "double-counted", "seconds to recover")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows and their sums, every column as wide as it must be."""
+    cells = [_TITLES, *map(_cells, rows), _total(rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_TITLES))]
+    lines = [_line(line, widths) for line in cells]
+    rule = "| " + " | ".join("-" * width if not at else "-" * (width - 1) + ":" for at, width in enumerate(widths)) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    numbers = (row.confirmed, row.repeated, row.lost, row.doubled)
+    return (row.fault, *(f"{number:,}" for number in numbers), f"{row.seconds:.1f}")
+
+
+def _total(rows: Sequence[Row]) -> tuple[str, ...]:
+    sums = [sum(getattr(row, field) for row in rows) for field in ("confirmed", "repeated", "lost", "doubled")]
+    return ("all of them", *(f"{number:,}" for number in sums), "")
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = zip(cells, widths, strict=True)
+    return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]) + " |"

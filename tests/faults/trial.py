@@ -1,0 +1,97 @@
+"""One trial: load runs, a fault strikes and ends, and everything must be right again by itself."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from faults.definitions import Customer
+from faults.load import Load, Shape
+from faults.stored import read_tallies
+from faults.table import Row
+from faults.watch import Watch
+from faults.world import World
+from given import group, member
+from rotary.domain.monitor import MonitorMember, monitor
+
+EVENTS_BEFORE = 400
+AGREE_SECONDS = 5.0
+
+
+class Strike(Struct, frozen=True):
+    """What a fault is given: the world, the load that runs, and what readers saw since the load began."""
+
+    world: World
+    load: Load
+    watch: Watch
+
+
+class Fault(Struct, frozen=True):
+    """`strike` breaks something and mends it; it returns when the fault is over. The `short` run has it too if so set."""
+
+    name: str
+    strike: Callable[[Strike], Awaitable[None]]
+    shape: Shape = Shape()
+    short: bool = False
+
+
+class Outcome(Struct, frozen=True):
+    """The row, and what was wrong beside it: nothing, when all is well."""
+
+    row: Row
+    wrong: list[str]
+
+
+async def trial(world: World, fault: Fault) -> Outcome:
+    """Runs the fault under load; then waits until the facts are right, and until nothing can change them any more."""
+    known = len(world.ledger.confirmed)
+    world.witness.forget()
+    load = world.load(fault.name, fault.shape)
+    async with world.watched() as watch:
+        load.start()
+        try:
+            await load.more(EVENTS_BEFORE)
+            await fault.strike(Strike(world, load, watch))
+            ended = time.monotonic()
+        finally:
+            await load.finish()
+        await world.recovered()
+        seconds = time.monotonic() - ended
+        await world.quiet()
+        verdict = await world.verdict()
+        wrong = [] if verdict.is_clean else [str(verdict)]
+        wrong += await _disagreements(world)
+    world.set_floors()
+    confirmed = len(world.ledger.confirmed) - known
+    row = Row(fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, seconds)
+    return Outcome(row, wrong + watch.wrong)
+
+
+async def _disagreements(world: World) -> list[str]:
+    """Where the API, given a moment, still shows something else than the pure functions make of the facts."""
+    deadline = time.monotonic() + AGREE_SECONDS
+    while True:
+        found = [what for customer in world.customers for what in await _differing(world, customer)]
+        if not found or time.monotonic() > deadline:
+            return found
+
+
+async def _differing(world: World, customer: Customer) -> list[str]:
+    facts = await read_tallies(world.redis, customer, world.clock())
+    found = []
+    for group_id, callers in customer.groups.items():
+        shown = await world.api.monitor(customer, group_id)
+        definition = group([member(one, "active", _cap(customer, one)) for one in callers], world.timezone)
+        wanted = monitor(definition, facts, world.clock())
+        if shown.monitor is None or _told(shown.monitor.members) != _told(wanted.members):
+            found.append(f"group {group_id} is shown as {shown.monitor}, not {wanted}")
+    return found
+
+
+def _cap(customer: Customer, caller: int) -> int:
+    return 1 if caller == customer.spent else 1_000_000
+
+
+def _told(members: list[MonitorMember]) -> list[tuple[object, ...]]:
+    """What does not change from one second to the next, as health does."""
+    return [(one.caller_id_id, one.status, one.calls_today, one.cooldown_until) for one in members]

@@ -1,0 +1,66 @@
+"""A witness at Redis: how often each call was put before the fold function, from the server's own MONITOR."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from faults.ledger import Fact
+
+_SEEN = re.compile(rb'"SMISMEMBER" "\{(\d+)\}:seen:\d+:\d+" (.*)')
+
+
+class Witness:
+    """`folds` counts the times each call reached the function: what it had seen before, it must not count again."""
+
+    def __init__(self) -> None:
+        self.folds: Counter[Fact] = Counter()
+        self._again: set[Fact] = set()
+
+    def forget(self) -> None:
+        """From here on `repeated` counts anew; what was folded before is still known."""
+        self._again.clear()
+
+    @property
+    def repeated(self) -> int:
+        """Calls folded since `forget` although they had been folded before."""
+        return len(self._again)
+
+    def hear(self, line: bytes) -> None:
+        if not (found := _SEEN.search(line)):
+            return
+        customer = int(found[1])
+        for number in found[2].split():
+            fact = (customer, int(number.strip(b'"')))
+            self.folds[fact] += 1
+            if self.folds[fact] > 1:
+                self._again.add(fact)
+
+
+@asynccontextmanager
+async def witnessing(redis_url: str) -> AsyncIterator[Witness]:
+    """Listens for as long as the block lasts, and to every server that comes up there."""
+    witness = Witness()
+    task = asyncio.create_task(_listen(witness, redis_url))
+    try:
+        yield witness
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _listen(witness: Witness, redis_url: str) -> None:
+    address = urlsplit(redis_url)
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**24)
+            try:
+                writer.write(b"MONITOR\r\n")
+                while line := await reader.readline():
+                    witness.hear(line)
+            finally:
+                writer.close()
+        except OSError:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,178 @@
+"""The world a fault strikes: a stack of the tests' own, its customers, the ledger, and who watches."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aio_pika
+import aiohttp
+from redis.asyncio import Redis
+
+from faults import definitions, load, stored
+from faults.check import Verdict, compare
+from faults.definitions import Customer, customer, quiet_zone
+from faults.ledger import Ledger
+from faults.load import Load, Shape, Shipment
+from faults.watch import Api, Watch, watching
+from faults.witness import Witness, witnessing
+from given import flagged, placed
+from rotary.clock import Clock, system_clock
+from rotary.domain.quota import calls_between
+from rotary.errors import UnavailableError
+from rotary.rabbitmq import topology
+from rotary.redis.connection import connect
+from rotary.redis.state import StateStore
+from rotary_stack.stack import Options, Stack
+
+CONSUMERS = 2
+CUSTOMERS = 3
+PATIENCE_SECONDS = 60.0
+
+
+class World:
+    """Everything a fault needs at hand."""
+
+    def __init__(self, stack: Stack, redis: Redis, session: aiohttp.ClientSession, clock: Clock, timezone: str) -> None:
+        self.stack = stack
+        self.redis = redis
+        self.session = session
+        self.clock = clock
+        self.timezone = timezone
+        self.variables = stack.variables()
+        self.rabbitmq_url = self.variables["ROTARY_RABBITMQ_URL"]
+        self.customers = [customer(number) for number in range(1, CUSTOMERS + 1)]
+        self.ledger = Ledger(timezone, clock())
+        self.api = Api(self.variables["ROTARY_API_URL"], session)
+        self.state = StateStore(redis)
+        self.witness = Witness()
+        self.floors: dict[tuple[int, int], int] = {}
+        """(customer, caller ID) → calls of today known to be in Redis, confirmed and at rest."""
+
+    def load(self, name: str, shape: Shape) -> Load:
+        """A load of that shape, not yet started."""
+        drawn = load.plan(name, self.customers, shape, self.clock)
+        return Load(self.ledger, self.rabbitmq_url, drawn, shape.rate)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[Watch]:
+        async with watching(self.api, self.customers, Watch(self.ledger, dict(self.floors))) as watch:
+            yield watch
+
+    async def rabbitmqctl(self, *arguments: str) -> str:
+        """Runs rabbitmqctl on our broker and returns what it prints."""
+        program = self.variables["ROTARY_STACK_RABBITMQCTL"]
+        process = await asyncio.create_subprocess_exec(
+            program, "--quiet", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {output.decode()}"
+        return output.decode()
+
+    async def pid(self, name: str) -> int:
+        """The process of a program of the stack."""
+        pid = self.stack.status().programs[name].pid
+        assert pid is not None
+        return pid
+
+    async def verdict(self) -> Verdict:
+        """Every caller ID of every customer. Raises UnavailableError."""
+        verdict = Verdict()
+        for one in self.customers:
+            verdict += compare(self.ledger, one.id, await stored.read(self.redis, one, self.clock()))
+        return verdict
+
+    async def recovered(self) -> Verdict:
+        """Returns as soon as every monitor answers 200 and the facts are as they should be; else what is wrong."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                late = time.monotonic() > deadline
+                if (late or await self._counts_fit()) and ((verdict := await self.verdict()).is_clean or late):
+                    return verdict
+            except UnavailableError:
+                assert time.monotonic() < deadline, "Redis is still away"
+            await asyncio.sleep(0.05)
+
+    async def _counts_fit(self) -> bool:
+        """Cheap, and false for as long as something is missing: the verdict costs a hundred times as much."""
+        known, most = len(self.ledger.confirmed), len(self.ledger.sent)
+        found = 0
+        for one in self.customers:
+            tallies = await stored.read_tallies(self.redis, one, self.clock())
+            found += sum(sum(map(sum, tally.calls.values())) + len(tally.flags) for tally in tallies.values())
+        # Clears leave no trace to count, a hundredth of all: the verdict tells.
+        return 0.95 * known <= found <= most and await self._monitors_answer()
+
+    async def _monitors_answer(self) -> bool:
+        for one in self.customers:
+            for group in one.groups:
+                if (await self.api.monitor(one, group)).status != 200:
+                    return False
+        return True
+
+    async def quiet(self, consumers: int = CONSUMERS) -> None:
+        """Returns when nothing waits in the work queue, and every consumer has folded all that was ever delivered."""
+        since_ms = self.clock()
+        await until(lambda: self._is_quiet(since_ms, consumers), "the consumers are quiet")
+
+    async def _is_quiet(self, since_ms: int, consumers: int) -> bool:
+        try:
+            state = await self.state.read()
+        except UnavailableError:
+            return False
+        done = sum(beat.folded_until_ms > since_ms for beat in state.beats.values())
+        return state.is_ready and done >= consumers and await self.waiting(topology.FOLD) == 0
+
+    async def waiting(self, queue: str) -> int:
+        """Messages ready in a queue."""
+        async with await aio_pika.connect(self.rabbitmq_url) as connection:
+            channel = await connection.channel()
+            declared = await channel.declare_queue(queue, passive=True)
+            return declared.declaration_result.message_count or 0
+
+    def set_floors(self) -> None:
+        """To be called when the facts were found right: from here on no monitor may show fewer calls."""
+        first, after = self.ledger.day
+        for one in self.customers:
+            for caller, facts in self.ledger.reference(one.id).items():
+                self.floors[one.id, caller] = calls_between(facts.tally().calls, first, after)
+
+
+async def until(holds: Callable[[], Awaitable[object]], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Waits for a condition. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not await holds():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def open_world(timezone: str = "", clock_offset: float = 0.0) -> AsyncIterator[World]:
+    """A running stack whose customers have definitions and a little history. Their noon is now, if no zone is given."""
+    clock = system_clock(clock_offset)
+    options = Options(services=True, consumers=CONSUMERS, settings={"ROTARY_CLOCK_OFFSET": str(clock_offset)})
+    async with AsyncExitStack() as exits:
+        stack = await exits.enter_async_context(Stack.open(options))
+        session = await exits.enter_async_context(aiohttp.ClientSession())
+        redis = connect(stack.variables()["ROTARY_REDIS_URL"])
+        exits.push_async_callback(redis.aclose)
+        world = World(stack, redis, session, clock, timezone or quiet_zone(clock()))
+        world.witness = await exits.enter_async_context(witnessing(world.variables["ROTARY_REDIS_URL"]))
+        await definitions.write(world.variables["ROTARY_POSTGRES_URL"], world.customers, world.timezone)
+        await _begin_history(world)
+        yield world
+
+
+async def _begin_history(world: World) -> None:
+    """One caller ID of each customer is blocked, another beyond its cap; then all is quiet."""
+    drawn = world.load("history", Shape())
+    now_ms = world.clock()
+    for one in world.customers:
+        await drawn.send(Shipment(one.id, (flagged("blocked", "blocked", now_ms, one.resting),)))
+        calls = tuple(placed(f"spent-{number}", now_ms, one.spent) for number in range(3))
+        await drawn.send(Shipment(one.id, calls))
+    await drawn.finish()
+    assert (await world.recovered()).is_clean
+    await world.quiet()
+    world.set_floors()

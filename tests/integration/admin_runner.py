@@ -1,0 +1,51 @@
+"""Runs rotary-admin in this process against a database."""
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from integration.private_database import rows
+from rotary_admin.__main__ import cli
+
+EXAMPLE = Path(__file__).parents[2] / "infra" / "example"
+DEFINITIONS = str(EXAMPLE / "definitions.yaml")
+
+
+class Admin:
+    """Runs commands in this process against one database."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __call__(self, *arguments: object, answer: str | None = None) -> Result:
+        environment = {"ROTARY_POSTGRES_URL": self.url}
+        result = CliRunner().invoke(cli, [str(each) for each in arguments], input=answer, env=environment)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def done(self, *arguments: object, answer: str | None = None) -> str:
+        """The standard output of a command that has to succeed."""
+        result = self(*arguments, answer=answer)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    def json(self, *arguments: object) -> object:
+        return json.loads(self.done(*arguments, "--json"))
+
+    def refused(self, *arguments: object, code: int = 1) -> str:
+        """The standard error of a command that has to fail."""
+        result = self(*arguments)
+        assert result.exit_code == code, result.output
+        assert result.stdout == ""
+        return result.stderr
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        return rows(self.url, query)
+
+
+def dump(admin: Admin) -> list[list[tuple[object, ...]]]:
+    """All rows of the definitions' tables."""
+    tables = ("customers", "caller_ids", "caller_id_groups", "caller_id_group_members", "api_tokens")
+    return [admin.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]

@@ -1,0 +1,103 @@
+"""A database of the tests' own on the real Redis, so that emptying it empties nobody else's, and what to ask of it."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import cast
+from urllib.parse import urlsplit
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from rotary.domain.facts import DayCounts, Facts, Tally
+from rotary.redis import keys
+from rotary.redis.connection import connect, load_functions
+from rotary.redis.facts import decode_facts, fact_keys
+
+OWN_DATABASE = 9
+customers = count(1)
+"""Customers of whom nothing is known yet."""
+
+FactsMessage = tuple[str, str, list[tuple[str, int, list[int]]], list[tuple[str, msgspec.Raw]]]
+"""facts, the customer, [(caller, day, [quarter, count, ...])], [(caller, the flags document)]."""
+
+
+@asynccontextmanager
+async def private_redis(url: str) -> AsyncIterator[Redis]:
+    """An empty database with our functions."""
+    async with connect(own(url)) as client:
+        await client.flushdb()
+        await load_functions(client)
+        yield client
+        await client.flushdb()
+
+
+def own(url: str) -> str:
+    """The URL of our database on the server of `url`."""
+    return urlsplit(url)._replace(path=f"/{OWN_DATABASE}").geturl()
+
+
+async def stored_tallies(client: Redis, customer: int, callers: Sequence[int], days: Sequence[int]) -> dict[int, Tally]:
+    """What Redis holds about the caller IDs, decoded as the query service does."""
+    values = cast("list[bytes | None]", await client.mget(fact_keys(customer, callers, days)))
+    return decode_facts(callers, days, values)
+
+
+async def names(client: Redis, pattern: str = "*") -> list[str]:
+    """The keys like this."""
+    return [name.decode() for name in cast("list[bytes]", await client.keys(pattern))]
+
+
+def comparable(tally: Tally, days: Iterable[int]) -> Tally:
+    """The same tally without zeros at the end of a day and days without calls, which mean nothing."""
+    counts: DayCounts = {day: _without_zeros(tally.calls.get(day, ())) for day in days if any(tally.calls.get(day, ()))}
+    return Tally(counts, tally.flags, tally.cleared_at_ms)
+
+
+def expected(facts: dict[int, Facts], callers: Sequence[int], days: Iterable[int]) -> dict[int, Tally]:
+    """The pure functions' word on it."""
+    return {caller: comparable(facts.get(caller, Facts()).tally(), days) for caller in callers}
+
+
+def _without_zeros(counts: Sequence[int]) -> tuple[int, ...]:
+    end = max(quarter for quarter, calls in enumerate(counts) if calls) + 1
+    return tuple(counts[:end])
+
+
+@asynccontextmanager
+async def heard(client: Redis) -> AsyncIterator["Changes"]:
+    """Listens to the change channel from here on."""
+    async with client.pubsub() as channel:
+        await channel.subscribe(keys.CHANGES_CHANNEL)
+        while (await channel.get_message(timeout=5) or {}).get("type") != "subscribe":
+            pass
+        yield Changes(client, channel)
+
+
+class Changes:
+    """What was announced, read up to a sentinel: an announcement that is not there cannot be waited for."""
+
+    def __init__(self, client: Redis, channel: PubSub) -> None:
+        self._client = client
+        self._channel = channel
+
+    async def facts(self) -> list[FactsMessage]:
+        """What was told of facts since the last look."""
+        return [msgspec.msgpack.decode(message, type=FactsMessage) for message in await self.messages()]
+
+    async def messages(self) -> list[bytes]:
+        """Everything that was told since the last look, undecoded."""
+        await self._client.publish(keys.CHANGES_CHANNEL, _SENTINEL)
+        messages: list[bytes] = []
+        while (message := await self._next()) != _SENTINEL:
+            messages.append(message)
+        return messages
+
+    async def _next(self) -> bytes:
+        message = await self._channel.get_message(ignore_subscribe_messages=True, timeout=5)
+        assert message is not None, "the sentinel is missing"
+        return bytes(message["data"])
+
+
+_SENTINEL = b"end"

@@ -1,0 +1,56 @@
+"""A virtual host of a test module's own on the real broker, so that its exchange and messages are nobody else's."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+
+def rabbitmqctl(*arguments: str) -> str:
+    """Runs rabbitmqctl against the stack's broker and returns what it prints."""
+    program = os.environ["ROTARY_STACK_RABBITMQCTL"]
+    done = subprocess.run([program, "--quiet", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {done.stderr}{done.stdout}"
+    return done.stdout
+
+
+@contextmanager
+def private_vhost(url: str) -> Iterator[str]:
+    """Creates a virtual host on the broker of `url`, yields its URL for the same user, and removes it."""
+    name = f"rotary_test_{uuid4().hex}"
+    rabbitmqctl("add_vhost", name)
+    try:
+        rabbitmqctl("set_permissions", "-p", name, urlsplit(url).username or "guest", ".*", ".*", ".*")
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+    finally:
+        rabbitmqctl("delete_vhost", name)
+
+
+@contextmanager
+def private_user(url: str, topics: str) -> Iterator[str]:
+    """A user who may write to `rotary.events` the routing keys that match `topics`, and nothing else.
+
+    Yields the URL with that user in it.
+    """
+    name, vhost, password = f"dialer_{uuid4().hex}", urlsplit(url).path.removeprefix("/"), uuid4().hex
+    rabbitmqctl("add_user", name, password)
+    try:
+        rabbitmqctl("set_permissions", "-p", vhost, name, "^$", r"^rotary\.events$", "^$")
+        rabbitmqctl("set_topic_permissions", "-p", vhost, name, "rotary.events", topics, "^$")
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        yield urlsplit(url)._replace(netloc=f"{name}:{password}@{host}").geturl()
+    finally:
+        rabbitmqctl("delete_user", name)
+
+
+@contextmanager
+def memory_alarm() -> Iterator[None]:
+    """The broker believes it is out of memory, and so reads nothing more from whoever publishes."""
+    before = rabbitmqctl("eval", 'io:format("~w", [vm_memory_monitor:get_vm_memory_high_watermark()]).')
+    rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        yield
+    finally:
+        rabbitmqctl("set_vm_memory_high_watermark", before.strip().removesuffix("ok").strip())

@@ -1,0 +1,86 @@
+"""A TCP proxy in the test's own event loop that loses connections, or their answers, when told to."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class TcpProxy:
+    """`url` is the target's, by way of the proxy."""
+
+    def __init__(self, target: str) -> None:
+        self._target = urlsplit(target)
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answering = asyncio.Event()
+        self._answering.set()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self.accepted = 0
+        """Connections so far."""
+
+    async def __aenter__(self) -> Self:
+        await self.mend()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        login = self._target.netloc.rpartition("@")[0]
+        return self._target._replace(netloc=f"{login}@127.0.0.1:{self._port}").geturl()
+
+    async def mend(self) -> None:
+        """Accepts connections (again, on the same port) and lets answers through."""
+        self._answering.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+            self._port = self._server.sockets[0].getsockname()[1]
+
+    async def drop(self) -> None:
+        """Resets every connection; new ones are welcome."""
+        for pair in self._pairs:
+            for writer in pair:
+                writer.transport.abort()
+        self._answering.set()
+
+    async def cut(self) -> None:
+        """Resets every connection and refuses new ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self.drop()
+
+    def silence(self) -> None:
+        """Holds back what the target answers; what it is sent still reaches it."""
+        self._answering.clear()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        there, onward = await asyncio.open_connection(self._target.hostname, self._target.port)
+        pair = (writer, onward)
+        self._pairs.add(pair)
+        both = (self._copy(reader, onward, held=False), self._copy(there, writer, held=True))
+        tasks = [asyncio.create_task(copy) for copy in both]
+        self._tasks.update(tasks)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for end in pair:
+            end.transport.abort()
+        self._pairs.discard(pair)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, held: bool) -> None:
+        try:
+            while data := await reader.read(65_536):
+                if held:
+                    await self._answering.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            return

@@ -1,0 +1,343 @@
+"""`rotary-admin` on a real database: what it changes, what it prints, and what it says when it will not."""
+
+import contextlib
+import os
+import re
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from integration.admin_runner import DEFINITIONS, Admin, dump
+from integration.private_database import EMPTY, execute, private_database
+from rotary_admin.__main__ import cli
+
+
+@pytest.fixture(scope="module")
+def url(postgres_url: str) -> Iterator[str]:
+    with private_database(postgres_url) as own:
+        yield own
+
+
+@pytest.fixture
+def admin(url: str) -> Admin:
+    execute(url, EMPTY)
+    return Admin(url)
+
+
+@pytest.fixture
+def seeded(admin: Admin) -> Admin:
+    """The example's customers, groups and caller IDs."""
+    admin.done("import", DEFINITIONS)
+    return admin
+
+
+# Customers, groups, caller IDs, members.
+
+
+def test_customers(admin: Admin) -> None:
+    assert admin.done("customer", "create", "--name", "Sài Gòn", "--id", 7) == "created customer 7: Sài Gòn\n"
+    admin.done("customer", "create", "--name", "K", "--timezone", "Asia/Kathmandu", "--policy", '{"volume_calls": 5}')
+    assert admin.json("customer", "list") == [
+        {"id": 7, "name": "Sài Gòn", "timezone": "Asia/Ho_Chi_Minh", "policy": None, "groups": 0, "caller_ids": 0},
+        {
+            "id": 8,
+            "name": "K",
+            "timezone": "Asia/Kathmandu",
+            "policy": {"volume_calls": 5},
+            "groups": 0,
+            "caller_ids": 0,
+        },
+    ]
+    header, first, _ = admin.done("customer", "list").splitlines()
+    assert header.split() == ["ID", "NAME", "TIMEZONE", "POLICY", "GROUPS", "CALLER", "IDS"]
+    assert header.index("TIMEZONE") == first.index("Asia/")
+
+
+def test_a_group_from_its_creation_to_its_end(seeded: Admin) -> None:
+    created = seeded.json(
+        "group", "create", "--customer", 7, "--name", "Weekend", "--strategy", "least_used", "--sticky"
+    )
+    assert isinstance(created, dict)
+    group = created["id"]
+    assert (created["sticky_enabled"], created["status"], created["members"]) == (True, "active", [])
+    assert seeded.done("group", "update", group, "--not-sticky", "--status", "disabled", "--description", "d")
+    shown = seeded.json("group", "show", group)
+    assert isinstance(shown, dict)
+    assert [shown[name] for name in ("name", "sticky_enabled", "status", "description")] == [
+        "Weekend",
+        False,
+        "disabled",
+        "d",
+    ]
+    seeded.done("group", "update", group, "--description", "")
+    assert seeded.rows(f"SELECT description FROM caller_id_groups WHERE id = {group}") == [(None,)]
+    assert "Weekend" in seeded.done("group", "list", "--customer", 7)
+    assert seeded.done("group", "delete", group, "--yes") == f"deleted group {group}: Weekend\n"
+    assert "Weekend" not in seeded.done("group", "list", "--customer", 7)
+
+
+def test_a_caller_id_from_its_creation_to_its_end(seeded: Admin) -> None:
+    created = seeded.json("caller-id", "create", "--customer", 7, "--number", "0901", "--carrier", "viettel")
+    assert isinstance(created, dict)
+    expected = {"customer_id": 7, "number": "0901", "display_name": None, "carrier": "viettel", "status": "active"}
+    assert created == {"id": created["id"], **expected, "trunk_name": None, "daily_cap": 200, "groups": []}
+    seeded.done("caller-id", "update", created["id"], "--daily-cap", 9, "--trunk", "t1", "--status", "disabled")
+    seeded.done("member", "add", 5, created["id"])
+    listed = seeded.json("caller-id", "list", "--group", 5)
+    assert listed == [created | {"daily_cap": 9, "trunk_name": "t1", "status": "disabled", "groups": [5]}]
+    seeded.done("caller-id", "delete", created["id"], "--yes")
+    assert seeded.json("caller-id", "list", "--group", 5) == []
+
+
+def test_members_are_added_reweighted_removed_and_synced(seeded: Admin) -> None:
+    def members(group: int) -> list[tuple[object, ...]]:
+        query = "SELECT caller_id_id, weight FROM caller_id_group_members WHERE group_id = {} ORDER BY 1"
+        return seeded.rows(query.format(group))
+
+    assert seeded.done("member", "add", 5, 18, "19:3") == "group 5: added 2\n"
+    assert members(5) == [(18, 1), (19, 3)]
+    assert seeded.done("member", "add", 5, 19, "18:2", 20) == "group 5: added 1, reweighted 1\n"
+    assert members(5) == [(18, 2), (19, 3), (20, 1)]
+    changes = seeded.json("member", "sync", 5, "--yes", 19, "20:5", 21)
+    assert changes == {"added": [21], "reweighted": [20], "removed": [18]}
+    assert members(5) == [(19, 3), (20, 5), (21, 1)]
+    assert seeded.done("member", "sync", 5, 19, "20:5", 21) == "group 5: nothing to change\n"
+    assert seeded.done("member", "remove", 5, 19, 18) == "group 5: removed 1\n"
+    assert seeded.done("member", "sync", 5, answer="y\n") == "group 5: removed 2\n"
+    assert members(5) == []
+
+
+@pytest.mark.parametrize(
+    "command", [("group", "delete", 3), ("caller-id", "delete", 18), ("member", "sync", 3, 18), ("token", "revoke", 1)]
+)
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_nothing_is_destroyed_without_consent(seeded: Admin, command: tuple[object, ...], answer: str) -> None:
+    seeded.done("token", "create", "--customer", 7, "--name", "t")
+    before = dump(seeded)
+    result = seeded(*command, answer=answer)
+    assert result.exit_code == 1
+    assert "nothing was changed" in result.stderr
+    assert dump(seeded) == before
+    seeded.done(*command, answer="y\n")
+    assert dump(seeded) != before
+
+
+# Tokens.
+
+
+def test_a_token_is_shown_once_and_kept_only_as_its_hash(seeded: Admin) -> None:
+    result = seeded("token", "create", "--customer", 7, "--name", "dashboard")
+    bearer = result.stdout.strip()
+    assert re.fullmatch(r"rot_[0-9A-Za-z]{43}", bearer)
+    assert bearer not in result.stderr
+    [(digest, scopes, limit, expires)] = seeded.rows(
+        "SELECT token_sha256, scopes, rate_limit_per_minute, expires_at FROM api_tokens"
+    )
+    assert digest == sha256(bearer.encode()).digest()
+    assert (scopes, limit, expires) == (["telesales_api_access"], 600, None)
+    assert bearer not in seeded.done("token", "list") + seeded.done("token", "list", "--json")
+
+
+def test_a_token_with_everything_said(seeded: Admin) -> None:
+    options = ("--unlimited", "--expires", "2027-01-01T07:00:00+07:00", "--scope", "a", "--scope", "b")
+    created = seeded.json("token", "create", "--customer", 7, "--name", "t", *options)
+    assert isinstance(created, dict)
+    assert str(created.pop("token")).startswith("rot_")
+    assert (created["scopes"], created["rate_limit_per_minute"], created["expires_at"]) == (
+        *(["a", "b"], None, "2027-01-01T00:00:00Z"),
+    )
+    assert seeded.json("token", "list", "--customer", 7) == [created]
+    assert seeded.json("token", "list", "--customer", 8) == []
+
+
+def test_a_revoked_token_stays_revoked_from_the_first_time(seeded: Admin) -> None:
+    seeded.done("token", "create", "--customer", 7, "--name", "t", "--rate-limit", 5)
+    assert seeded.done("token", "revoke", 1, "--yes") == "revoked token 1: t\n"
+    [(first,)] = seeded.rows("SELECT revoked_at FROM api_tokens")
+    assert first is not None
+    assert seeded.done("token", "revoke", 1) == "token 1 is revoked already\n"
+    assert seeded.rows("SELECT revoked_at FROM api_tokens") == [(first,)]
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("customer", "create", "--name", "x", "--timezone", "Asia/Saigonn"), '"Asia/Saigonn" is no IANA time zone'),
+        (("customer", "create", "--name", "x", "--id", 7), "that customer id is taken"),
+        (("group", "create", "--customer", 99, "--name", "x", "--strategy", "random"), "there is no such customer"),
+        (("caller-id", "create", "--customer", 99, "--number", "1", "--carrier", "other"), "there is no such customer"),
+        (
+            ("caller-id", "create", "--customer", 7, "--number", "+84901234567", "--carrier", "other"),
+            "this customer has a caller ID with that number already",
+        ),
+        (("caller-id", "update", 99, "--status", "active"), "there is no caller ID 99"),
+        (("caller-id", "update", 18), "nothing to change"),
+        (("caller-id", "delete", 99, "--yes"), "there is no caller ID 99"),
+        (("group", "show", 99), "there is no group 99"),
+        (("group", "update", 99, "--sticky"), "there is no group 99"),
+        (("group", "delete", 99, "--yes"), "there is no group 99"),
+        (("member", "add", 99, 18), "there is no group 99"),
+        (("member", "add", 3, 31), "there is no such caller ID, or it is another customer's"),
+        (("token", "create", "--customer", 99, "--name", "x"), "there is no such customer"),
+        (("token", "revoke", 99, "--yes"), "there is no token 99"),
+        (("export", "--customer", 99), "there is no customer 99"),
+    ],
+)
+def test_what_the_database_will_not_have_is_told_in_one_line(
+    seeded: Admin, command: tuple[object, ...], told: str
+) -> None:
+    before = dump(seeded)
+    error = seeded.refused(*command)
+    assert error.startswith("rotary-admin: ")
+    assert told in error
+    assert error.count("\n") == 1
+    assert dump(seeded) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("customer", "create", "--name", "n" * 151), "--name: Expected `str` of length <= 150"),
+        (
+            ("customer", "create", "--name", "x", "--policy", '{"cap": 1}'),
+            "--policy: Object contains unknown field `cap`",
+        ),
+        (("customer", "create", "--name", "x", "--policy", "{"), "--policy"),
+        (("group", "create", "--customer", 7, "--name", "", "--strategy", "random"), "--name: Expected `str`"),
+        (("group", "create", "--customer", 7, "--name", "x", "--strategy", "fastest"), "'fastest' is not one of"),
+        (("caller-id", "update", 18, "--daily-cap", 0), "--daily-cap: Expected `int` >= 1"),
+        (("caller-id", "update", 18, "--daily-cap", 2**31), "--daily-cap: Expected `int` <= 2147483647"),
+        (("member", "add", 3, "18:0"), "ids and weights are whole numbers from 1"),
+        (("member", "add", 3, "+8490"), "is not of the form 18 or 18:3"),
+        (("member", "add", 3, "x:1"), "is not of the form 18 or 18:3"),
+        (("token", "create", "--customer", 7, "--name", "x", "--expires", "2027-01-01"), "no time with an offset"),
+        (("token", "create", "--customer", 7, "--name", "x", "--unlimited", "--rate-limit", 5), "not both"),
+    ],
+)
+def test_options_of_the_wrong_form_exit_with_2(seeded: Admin, command: tuple[object, ...], told: str) -> None:
+    assert told in seeded.refused(*command, code=2)
+
+
+def test_a_missing_or_malformed_setting_exits_with_2() -> None:
+    for value, told in (
+        ("", "ROTARY_POSTGRES_URL is not set"),
+        ("mysql://x", "ROTARY_POSTGRES_URL is not of the form"),
+    ):
+        result = CliRunner().invoke(cli, ["customer", "list"], env={"ROTARY_POSTGRES_URL": value})
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert told in result.stderr
+
+
+def test_a_database_without_tables_names_the_command(postgres_url: str) -> None:
+    with private_database(postgres_url, migrated=False) as bare:
+        assert "rotary-admin migrate" in Admin(bare).refused("customer", "list")
+
+
+# Migrate, and the program as a process.
+
+
+def test_migrate_says_what_it_applied(postgres_url: str) -> None:
+    with private_database(postgres_url, migrated=False) as bare:
+        assert Admin(bare).done("migrate").startswith("applied 0001_definitions.sql\n")
+        assert Admin(bare).done("migrate") == "up to date\n"
+        assert Admin(bare).json("migrate") == {"applied": []}
+
+
+def test_migrate_refuses_a_newer_database(postgres_url: str) -> None:
+    with private_database(postgres_url) as own:
+        execute(own, "INSERT INTO rotary_migrations (number, name, sha256) VALUES (9999, '9999_later.sql', '')")
+        assert "newer than this version of Rotary: it has 9999_later.sql" in Admin(own).refused("migrate")
+
+
+def process(url: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rotary_admin", *arguments],
+        env=os.environ | {"ROTARY_POSTGRES_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_migrate_gives_up_after_the_time_it_was_told(free_url: str) -> None:
+    with process(free_url, "migrate", "--wait", "0.5") as running:
+        _, errors = running.communicate(timeout=20)
+    assert running.returncode == 1
+    *waiting, last = errors.splitlines()
+    assert waiting
+    assert last == "rotary-admin: not available now: postgres"
+
+
+def test_migrate_waits_for_a_server_that_comes_up_late(url: str, free_url: str) -> None:
+    with process(free_url, "migrate", "--wait", "30") as running:
+        assert running.stderr is not None
+        assert "waiting for PostgreSQL" in running.stderr.readline()
+        with forwarded(free_url, url):
+            output, _ = running.communicate(timeout=40)
+    assert (running.returncode, output) == (0, "up to date\n")
+
+
+@pytest.fixture
+def free_url(url: str) -> str:
+    """The database's URL, with a port at which nothing listens yet."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    parts = urlsplit(url)
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return parts._replace(netloc=f"{login}127.0.0.1:{port}").geturl()
+
+
+@contextlib.contextmanager
+def forwarded(near_url: str, far_url: str) -> Iterator[None]:
+    """Passes one connection on to the real server."""
+    near, far = urlsplit(near_url), urlsplit(far_url)
+    with socket.create_server(("127.0.0.1", near.port or 0)) as listener:
+        thread = threading.Thread(target=_pass_on, args=(listener, (far.hostname or "127.0.0.1", far.port or 5432)))
+        thread.start()
+        yield
+        thread.join(timeout=10)
+
+
+def _pass_on(listener: socket.socket, far: tuple[str, int]) -> None:
+    client, _ = listener.accept()
+    with client, socket.create_connection(far) as server:
+        while True:
+            readable, _, _ = select.select([client, server], [], [])
+            for one, other in ((client, server), (server, client)):
+                if one in readable:
+                    if not (data := one.recv(65536)):
+                        return
+                    other.sendall(data)
+
+
+# The command line as a whole.
+
+
+def commands(
+    command: click.Command = cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from commands(below, (*path, name))
+    else:
+        yield path, command
+
+
+@pytest.mark.parametrize(("path", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in commands()])
+def test_every_command_explains_itself_and_its_options(path: tuple[str, ...], command: click.Command) -> None:
+    result = CliRunner().invoke(cli, [*path, "--help"])
+    assert result.exit_code == 0
+    assert command.help
+    assert result.stdout.startswith("Usage: ")

@@ -1,0 +1,287 @@
+"""The change feed and the reads of the projector, on a real server."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from integration.private_database import EMPTY, HASH, OTHER_HASH, SEED, in_transaction, opened, private_database
+from rotary.definitions import GroupDefinition, MemberDefinition, TokenDefinition, summary
+from rotary.policy import DEFAULT_POLICY, Policy
+from rotary.postgres import store
+from rotary.postgres.connection import Connection
+from rotary.postgres.store import Change
+
+
+@pytest.fixture(scope="module")
+def url(postgres_url: str) -> Iterator[str]:
+    with private_database(postgres_url) as own:
+        yield own
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[Connection]:
+    """Two customers as in SEED, and a feed that has been read to its end."""
+    async with opened(url) as own:
+        await own.execute(EMPTY)
+        await own.execute(SEED)
+        await own.execute("DELETE FROM definition_changes")
+        yield own
+
+
+@pytest.fixture
+async def second(url: str) -> AsyncIterator[Connection]:
+    async with opened(url) as own:
+        yield own
+
+
+# The change feed.
+
+GROUP_WITH_ID = "INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy) VALUES"
+MEMBER = "INSERT INTO caller_id_group_members VALUES"
+CHANGES: list[tuple[str, set[tuple[str, int | None, int | str | None]]]] = [
+    ("INSERT INTO customers (id, name) VALUES (9, 'x')", {("customer", 9, None)}),
+    ("UPDATE customers SET timezone = 'UTC' WHERE id = 7", {("customer", 7, None)}),
+    ("UPDATE customers SET timezone = timezone", set()),
+    ("DELETE FROM customers WHERE id = 8", {("customer", 8, None), ("group", 8, 6)}),
+    (
+        "DELETE FROM customers WHERE id = 7",
+        {("customer", 7, None), ("group", 7, 3), ("group", 7, 4), ("group", 7, 5), ("token", 7, HASH)},
+    ),
+    (
+        f"{GROUP_WITH_ID} (10, 7, 'x', 'random'), (11, 8, 'x', 'random')",
+        {("group", 7, 10), ("group", 8, 11)},
+    ),
+    ("UPDATE caller_id_groups SET name = 'three'", {("group", 7, 4), ("group", 7, 5), ("group", 8, 6)}),
+    ("UPDATE caller_id_groups SET customer_id = 8 WHERE id = 5", {("group", 7, 5), ("group", 8, 5)}),
+    ("UPDATE caller_id_groups SET id = 50 WHERE id = 5", {("group", 7, 5), ("group", 7, 50)}),
+    ("DELETE FROM caller_id_groups WHERE id IN (3, 5)", {("group", 7, 3), ("group", 7, 5)}),
+    ("INSERT INTO caller_ids (customer_id, number, carrier) VALUES (7, 'x', 'other')", set()),
+    ("UPDATE caller_ids SET status = 'disabled' WHERE id = 18", {("group", 7, 3), ("group", 7, 4)}),
+    ("UPDATE caller_ids SET status = 'disabled' WHERE id = 20", {("nothing", 7, None)}),
+    ("UPDATE caller_ids SET daily_cap = 200", set()),
+    ("DELETE FROM caller_ids WHERE id = 18", {("group", 7, 3), ("group", 7, 4)}),
+    (f"{MEMBER} (5, 18), (5, 19), (4, 19)", {("group", 7, 5), ("group", 7, 4)}),
+    (
+        f"{MEMBER} (3, 18) ON CONFLICT (group_id, caller_id_id) DO UPDATE SET weight = 5",
+        {("group", 7, 3)},
+    ),
+    ("UPDATE caller_id_group_members SET group_id = 5 WHERE group_id = 4", {("group", 7, 4), ("group", 7, 5)}),
+    ("UPDATE caller_id_group_members SET weight = 2 WHERE group_id = 6", {("group", 8, 6)}),
+    ("DELETE FROM caller_id_group_members WHERE caller_id_id = 18", {("group", 7, 3), ("group", 7, 4)}),
+    ("DELETE FROM caller_id_group_members WHERE group_id = 5", set()),
+    (
+        f"INSERT INTO api_tokens (customer_id, name, token_sha256) VALUES (8, 'b', '\\x{OTHER_HASH}')",
+        {("token", 8, OTHER_HASH)},
+    ),
+    ("UPDATE api_tokens SET revoked_at = now()", {("token", 7, HASH)}),
+    (f"UPDATE api_tokens SET token_sha256 = '\\x{OTHER_HASH}'", {("token", 7, HASH), ("token", 7, OTHER_HASH)}),
+    ("DELETE FROM api_tokens", {("token", 7, HASH)}),
+    ("TRUNCATE api_tokens", {("everything", None, None)}),
+    ("TRUNCATE caller_id_group_members", {("everything", None, None)}),
+    ("TRUNCATE customers CASCADE", {("everything", None, None)}),
+]
+
+
+async def seen(connection: Connection) -> set[tuple[str, int | None, int | str | None]]:
+    return {(change.entity, change.customer_id, change.key) for change in await store.read_changes(connection)}
+
+
+@pytest.mark.parametrize(("statement", "expected"), CHANGES)
+async def test_a_statement_leaves_what_the_projector_has_to_write(
+    connection: Connection, statement: str, expected: set[tuple[str, int | None, int | str | None]]
+) -> None:
+    await connection.execute(statement)
+    assert await seen(connection) == expected
+
+
+async def test_a_statement_over_many_rows_leaves_one_row_a_group(connection: Connection) -> None:
+    await connection.execute(
+        "INSERT INTO caller_ids (id, customer_id, number, carrier)"
+        " SELECT 1000 + i, 7, i::text, 'other' FROM generate_series(1, 500) AS i"
+    )
+    await connection.execute("INSERT INTO caller_id_group_members SELECT 5, 1000 + i FROM generate_series(1, 500) AS i")
+    assert len(await store.read_changes(connection)) == 1
+
+
+async def test_what_is_rolled_back_leaves_nothing(connection: Connection) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("DELETE FROM customers")
+    await transaction.rollback()
+    assert await seen(connection) == set()
+
+
+async def test_changes_are_read_oldest_first_and_forgotten_by_row(connection: Connection) -> None:
+    await connection.execute("UPDATE caller_ids SET daily_cap = 5 WHERE id = 18")
+    await connection.execute("UPDATE caller_id_groups SET status = 'disabled' WHERE id = 5")
+    first, second, third = await store.read_changes(connection)
+    assert first.id == second.id < third.id
+    assert await store.read_changes(connection, limit=1) == [first, second]
+    await store.delete_changes(connection, [first.id])
+    assert await store.read_changes(connection) == [Change(third.id, "group", 7, 5)]
+
+
+async def test_a_membership_that_commits_while_its_caller_id_changes_is_not_missed(
+    connection: Connection, second: Connection
+) -> None:
+    async with AsyncExitStack() as stack:
+        joining = await stack.enter_async_context(in_transaction(second))
+        await joining.execute("INSERT INTO caller_id_group_members VALUES (5, 20)")
+        async with connection.transaction():
+            # Now the membership is not to be seen from here, and nobody else sees this change.
+            await connection.execute("UPDATE caller_ids SET daily_cap = 5 WHERE id = 20")
+            await stack.aclose()
+            await second.execute("DELETE FROM definition_changes")  # the projector has written the membership
+    assert await seen(connection) == {("group", 7, 5)}
+
+
+async def test_a_commit_wakes_the_listener(connection: Connection, second: Connection) -> None:
+    heard = asyncio.Event()
+    await store.listen(second, heard.set)
+    async with connection.transaction():
+        await connection.execute("UPDATE customers SET timezone = 'UTC' WHERE id = 7")
+        await second.execute("SELECT 1")  # whatever was on its way has arrived
+        assert not heard.is_set()
+    await asyncio.wait_for(heard.wait(), 5)
+
+
+async def test_who_writes_definitions_needs_no_rights_on_the_feed(connection: Connection) -> None:
+    tables = "customers, api_tokens, caller_ids, caller_id_groups, caller_id_group_members"
+    async with in_transaction(connection):
+        await connection.execute("CREATE ROLE rotary_test_writer")
+        await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO rotary_test_writer")
+        await connection.execute("SET LOCAL ROLE rotary_test_writer")
+        await connection.execute("INSERT INTO caller_id_group_members VALUES (5, 19)")
+        await connection.execute("RESET ROLE")
+        assert await seen(connection) == {("group", 7, 5)}
+        await connection.execute("DROP OWNED BY rotary_test_writer")
+        await connection.execute("DROP ROLE rotary_test_writer")
+
+
+# Reads.
+
+
+def caller(row_id: int, carrier: str = "viettel", weight: int = 1, **fields: object) -> MemberDefinition:
+    own = {"display_name": None, "status": "active", "trunk_name": None, "daily_cap": 200} | fields
+    return msgspec.convert(
+        [
+            row_id,
+            f"+84{row_id}",
+            own["display_name"],
+            carrier,
+            own["status"],
+            own["trunk_name"],
+            own["daily_cap"],
+            weight,
+        ],
+        MemberDefinition,
+    )
+
+
+async def test_a_group_is_read_with_members_zone_and_policy(connection: Connection) -> None:
+    await connection.execute("""
+        UPDATE customers SET timezone = 'Asia/Kathmandu', policy = '{"volume_calls": 50}' WHERE id = 7;
+        UPDATE caller_id_groups SET name = 'Nhóm 3', description = 'd', rotation_strategy = 'weighted',
+          sticky_enabled = true, status = 'disabled', created_at = '2026-05-20T10:00:00+07' WHERE id = 3;
+        UPDATE caller_ids SET display_name = 'Việt', status = 'disabled', trunk_name = 't', daily_cap = 5 WHERE id = 19;
+        UPDATE caller_id_group_members SET weight = 4 WHERE caller_id_id = 19;""")
+    assert await store.read_groups(connection, 7, [3, 6, 99]) == [
+        GroupDefinition(
+            id=3,
+            name="Nhóm 3",
+            description="d",
+            rotation_strategy="weighted",
+            sticky_enabled=True,
+            status="disabled",
+            created_at=datetime(2026, 5, 20, 3, tzinfo=UTC),
+            timezone="Asia/Kathmandu",
+            policy=Policy(volume_calls=50),
+            members=(
+                caller(18),
+                caller(19, "mobifone", 4, display_name="Việt", status="disabled", trunk_name="t", daily_cap=5),
+            ),
+        )
+    ]
+
+
+async def test_all_groups_of_a_customer_ascend_and_an_empty_one_is_there(connection: Connection) -> None:
+    groups = await store.read_groups(connection, 7, None)
+    assert [(group.id, [member.id for member in group.members]) for group in groups] == [
+        (3, [18, 19]),
+        (4, [18]),
+        (5, []),
+    ]
+    assert {group.policy for group in groups} == {DEFAULT_POLICY}
+    assert await store.read_groups(connection, 7, []) == []
+    assert await store.read_groups(connection, 99) == []
+
+
+async def test_the_list_agrees_with_the_groups(connection: Connection) -> None:
+    await connection.execute("UPDATE caller_ids SET status = 'disabled' WHERE id = 19")
+    summaries = await store.read_group_summaries(connection, 7)
+    assert summaries == [summary(group) for group in await store.read_groups(connection, 7)]
+    assert [entry.caller_ids_count for entry in summaries] == [1, 1, 0]
+    assert await store.read_group_summaries(connection, 99) == []
+
+
+async def test_tokens_are_read_unless_revoked(connection: Connection) -> None:
+    await connection.execute(f"""
+        INSERT INTO api_tokens (id, customer_id, name, token_sha256, scopes, rate_limit_per_minute, expires_at)
+        VALUES (2, 8, 'b', '\\x{OTHER_HASH}', '{{a,b}}', NULL, '2020-01-01Z')""")
+    first = TokenDefinition(100, 7, ("telesales_api_access",), 600, None)
+    expired = TokenDefinition(2, 8, ("a", "b"), None, datetime(2020, 1, 1, tzinfo=UTC))
+    assert await store.read_tokens(connection, None) == {HASH: first, OTHER_HASH: expired}
+    assert await store.read_tokens(connection, [OTHER_HASH, "00" * 32]) == {OTHER_HASH: expired}
+    await connection.execute("UPDATE api_tokens SET revoked_at = now() WHERE id = 100")
+    assert await store.read_tokens(connection) == {OTHER_HASH: expired}
+
+
+async def test_a_resync_streams_every_customer_as_of_one_moment(connection: Connection, second: Connection) -> None:
+    await connection.execute("INSERT INTO customers (id, name, policy) VALUES (9, 'no groups', '{}')")
+    await connection.execute("""UPDATE customers SET policy = '{"volume_calls": 9}' WHERE id = 8""")
+    expected = {customer: await store.read_groups(connection, customer) for customer in (7, 8, 9)}
+    async with store.snapshot(connection):
+        assert await store.customer_ids(connection) == [7, 8, 9]
+        await second.execute("DELETE FROM customers")
+        assert {customer: groups async for customer, groups in store.stream_customers(connection)} == expected
+    assert await store.customer_ids(connection) == []
+
+
+async def test_a_resync_holds_one_customer_at_a_time(connection: Connection) -> None:
+    await connection.execute("""
+        INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy)
+        SELECT 1000 + i, 7 + i % 2, 'g', 'random' FROM generate_series(1, 2000) AS i""")
+    async with store.snapshot(connection):
+        read = [(customer, len(groups)) async for customer, groups in store.stream_customers(connection)]
+    assert read == [(7, 1003), (8, 1001)]
+
+
+async def test_a_policy_that_cannot_be_read_is_the_default_and_is_told(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with in_transaction(connection):
+        await connection.execute("ALTER TABLE customers DROP CONSTRAINT customers_policy_check")
+        await connection.execute("""UPDATE customers SET policy = '{"volume_calls": "many"}' WHERE id = 8""")
+        with caplog.at_level(logging.WARNING):
+            groups = await store.read_groups(connection, 8)
+        await connection.execute("UPDATE customers SET policy = NULL")
+        await connection.execute(
+            "ALTER TABLE customers ADD CONSTRAINT customers_policy_check"
+            " CHECK (policy IS NULL OR rotary_policy_is_valid(policy))"
+        )
+    assert [group.policy for group in groups] == [DEFAULT_POLICY]
+    assert [record.getMessage() for record in caplog.records if "customer 8" in record.getMessage()] != []
+
+
+async def test_one_connection_leads_until_it_closes(url: str, second: Connection) -> None:
+    async with opened(url) as first:
+        assert await store.try_lead(first)
+        assert not await store.try_lead(second)
+    async with asyncio.timeout(5):
+        while not await store.try_lead(second):  # noqa: ASYNC110  the server tells nobody
+            await asyncio.sleep(0.01)

@@ -1,0 +1,57 @@
+"""The examples in the publisher's docstrings, run as they stand against the real broker."""
+
+import asyncio
+import doctest
+import re
+import textwrap
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import rotary.publisher
+from integration.inbox import open_inbox
+from integration.private_vhost import private_vhost
+from rotary.publisher import BlockingPublisher, Publisher, blocking, source
+
+_EXAMPLE_URL = "amqps://dialer7:secret@broker/"
+_BLOCK = re.compile(r"(?:^    +.*\n)+", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def url(rabbitmq_url: str) -> Iterator[str]:
+    with private_vhost(rabbitmq_url) as own:
+        yield own
+
+
+def example(docstring: str | None, url: str, *, asynchronous: bool) -> str:
+    """The indented block of a docstring as a function `dial`, with the broker's URL instead of the example's."""
+    code = textwrap.dedent(next(block for block in _BLOCK.findall(docstring or "") if _EXAMPLE_URL in block))
+    head = "async def dial():\n" if asynchronous else "def dial():\n"
+    return head + textwrap.indent(code.replace(_EXAMPLE_URL, url), "    ")
+
+
+@pytest.mark.parametrize("module", [source])
+def test_the_interactive_examples_give_what_they_show(module: ModuleType) -> None:
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+async def test_the_asynchronous_example_publishes_its_call(url: str) -> None:
+    scope: dict[str, object] = {"Publisher": Publisher}
+    exec(example(rotary.publisher.__doc__, url, asynchronous=True), scope)
+    async with open_inbox(url) as inbox:
+        await scope["dial"]()  # type: ignore[operator]  # defined by the example
+        (event,) = await inbox.events(1)
+    assert event["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}
+
+
+async def test_the_blocking_example_publishes_its_call(url: str) -> None:
+    scope: dict[str, object] = {"BlockingPublisher": BlockingPublisher}
+    docstring = textwrap.dedent("    " + (blocking.BlockingPublisher.__doc__ or ""))
+    exec(example(docstring, url, asynchronous=False), scope)
+    async with open_inbox(url) as inbox:
+        await asyncio.to_thread(scope["dial"])  # type: ignore[arg-type]  # defined by the example
+        (event,) = await inbox.events(1)
+    assert event["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}

@@ -1,0 +1,311 @@
+"""What a publisher does when the broker goes away, refuses, or has nowhere to put an event: nothing is lost unsaid."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+
+import aio_pika
+import pytest
+
+from integration.inbox import Inbox, open_inbox
+from integration.private_vhost import memory_alarm, private_user, private_vhost
+from integration.tcp_proxy import TcpProxy
+from rotary.errors import UnavailableError
+from rotary.events import EXCHANGE
+from rotary.publisher import (
+    ClosedError,
+    DeadlineError,
+    Limits,
+    Publisher,
+    PublishError,
+    RefusedError,
+    UnroutableError,
+)
+from rotary.rabbitmq import topology
+
+SOURCE = "/dialers/hcm-1"
+SHORT = Limits(deadline_seconds=0.5)
+
+
+@pytest.fixture(scope="module")
+def url(rabbitmq_url: str) -> Iterator[str]:
+    with private_vhost(rabbitmq_url) as own:
+        yield own
+
+
+@pytest.fixture
+async def inbox(url: str) -> AsyncIterator[Inbox]:
+    async with open_inbox(url) as box:
+        yield box
+
+
+@pytest.fixture
+async def proxy(url: str) -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(url) as through:
+        yield through
+
+
+def publisher(url: str, limits: Limits | None = None, customer_id: int = 7) -> Publisher:
+    return Publisher(url, customer_id=customer_id, source=SOURCE, limits=limits or Limits())
+
+
+async def test_an_unconfirmed_event_is_sent_again_with_the_same_identity(proxy: TcpProxy, inbox: Inbox) -> None:
+    async with publisher(proxy.url) as dialer:
+        proxy.silence()
+        placing = asyncio.create_task(dialer.call_placed(18))
+        (lost,) = await inbox.events(1)
+        assert not placing.done()
+        await proxy.drop()
+        event = await asyncio.wait_for(placing, 10)
+        (again,) = await inbox.events(1)
+    assert lost == again
+    assert again["id"] == event.id
+    assert proxy.accepted == 2
+
+
+async def test_every_event_arrives_through_many_lost_connections(proxy: TcpProxy, inbox: Inbox) -> None:
+    async with publisher(proxy.url, Limits(batch_events=20)) as dialer:
+        events = []
+        for _ in range(5):
+            proxy.silence()
+            placing = [asyncio.create_task(dialer.call_placed(18)) for _ in range(400)]
+            await inbox.message()
+            await proxy.drop()
+            events += await asyncio.gather(*placing)
+        assert (dialer.confirmed, dialer.undelivered) == (2_000, 0)
+        # What the inbox has given away already comes once more.
+        await asyncio.gather(*(dialer.publish(event) for event in events))
+    await inbox.until({event.id for event in events})
+    assert proxy.accepted == 6
+
+
+async def test_a_publish_waits_while_the_broker_is_away(proxy: TcpProxy, inbox: Inbox) -> None:
+    async with publisher(proxy.url) as dialer:
+        await proxy.cut()
+        future = dialer.submit(dialer.events.call_placed(18))
+        await asyncio.sleep(0.2)
+        assert not future.done()
+        await proxy.mend()
+        await asyncio.wait_for(future, 10)
+    assert len(await inbox.events(1)) == 1
+
+
+async def test_past_the_deadline_the_error_carries_the_event(proxy: TcpProxy, inbox: Inbox) -> None:
+    async with publisher(proxy.url, SHORT) as dialer:
+        await proxy.cut()
+        event = dialer.events.call_placed(18)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(DeadlineError, match=r"^1 event not published: not confirmed within 0.5 s, last") as caught:
+            await dialer.publish(event)
+        assert 0.4 <= asyncio.get_running_loop().time() - began < 5
+        assert caught.value.events == (event,)
+        assert (dialer.undelivered, dialer.outstanding) == (1, 0)
+        await proxy.mend()
+        await asyncio.wait_for(_until_published(dialer, caught.value), 10)
+    assert [arrived["id"] for arrived in await inbox.events(1)] == [event.id]
+
+
+async def _until_published(dialer: Publisher, error: PublishError) -> None:
+    """What the documentation tells a dialer to do with such an error."""
+    while True:
+        try:
+            await asyncio.gather(*(dialer.publish(event) for event in error.events))
+        except DeadlineError:
+            continue
+        return
+
+
+async def test_leaving_reports_everything_that_could_not_be_delivered(proxy: TcpProxy, inbox: Inbox) -> None:
+    dialer = await publisher(proxy.url, SHORT).__aenter__()
+    await proxy.cut()
+    events = [dialer.events.call_placed(18) for _ in range(750)]
+    futures = [dialer.submit(event) for event in events]
+    with pytest.raises(DeadlineError, match=r"^750 events not published") as caught:
+        await dialer.__aexit__(None, None, None)
+    assert set(caught.value.events) == set(events)
+    assert all(isinstance(future.exception(), DeadlineError) for future in futures)
+    assert inbox.is_empty()
+
+
+async def test_leaving_because_of_an_error_notes_what_was_undelivered(proxy: TcpProxy) -> None:
+    futures = []
+
+    async def dial() -> None:
+        async with publisher(proxy.url, SHORT) as dialer:
+            await proxy.cut()
+            futures.append(dialer.submit(dialer.events.call_placed(18)))
+            raise ValueError("the caller's own")
+
+    with pytest.raises(ValueError, match="the caller's own") as caught:
+        await dial()
+    assert "1 event not published" in caught.value.__notes__[0]
+    assert isinstance(futures[0].exception(), DeadlineError)
+
+
+async def test_leaving_that_is_interrupted_answers_everyone(proxy: TcpProxy) -> None:
+    futures = []
+
+    async def dial() -> None:
+        async with publisher(proxy.url) as dialer:
+            await proxy.cut()
+            futures.append(dialer.submit(dialer.events.call_placed(18)))
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(dial(), 0.3)
+    assert isinstance(futures[0].exception(), ClosedError)
+
+
+async def test_a_failure_already_told_is_not_told_again_on_leaving(proxy: TcpProxy) -> None:
+    async with publisher(proxy.url, SHORT) as dialer:
+        await proxy.cut()
+        with pytest.raises(DeadlineError):
+            await dialer.call_placed(18)
+
+
+async def test_flush_confirms_or_raises(proxy: TcpProxy, inbox: Inbox) -> None:
+    async with publisher(proxy.url, SHORT) as dialer:
+        first = dialer.submit(dialer.events.call_placed(18))
+        await dialer.flush()
+        assert first.done()
+        await proxy.cut()
+        lost = dialer.events.call_placed(19)
+        future = dialer.submit(lost)
+        with pytest.raises(DeadlineError) as caught:
+            await dialer.flush()
+        assert caught.value.events == (lost,)
+        assert isinstance(future.exception(), DeadlineError)
+    assert len(await inbox.events(1)) == 1
+
+
+async def test_entering_without_a_broker_says_so_by_the_deadline(proxy: TcpProxy) -> None:
+    await proxy.cut()
+    with pytest.raises(UnavailableError, match=r"^RabbitMQ at 127.0.0.1:\d+ does not answer: "):
+        async with publisher(proxy.url, SHORT):
+            pytest.fail("it must not be entered")
+
+
+async def test_entering_waits_for_a_broker_that_comes(proxy: TcpProxy, inbox: Inbox) -> None:
+    await proxy.cut()
+    dialer = publisher(proxy.url)
+    entering = asyncio.create_task(dialer.__aenter__())
+    await asyncio.sleep(0.1)
+    await proxy.mend()
+    await asyncio.wait_for(entering, 10)
+    await dialer.call_placed(18)
+    await dialer.__aexit__(None, None, None)
+    assert len(await inbox.events(1)) == 1
+
+
+async def test_a_refused_login_is_told_at_once(url: str) -> None:
+    wrong = urlsplit(url)
+    wrong = wrong._replace(netloc=f"nobody:wrong@{wrong.netloc.rpartition('@')[2]}")
+    with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
+        async with publisher(wrong.geturl()):
+            pytest.fail("it must not be entered")
+
+
+async def test_an_unknown_virtual_host_is_told_at_once(url: str) -> None:
+    with pytest.raises(RefusedError, match="the virtual host does not exist"):
+        async with publisher(urlsplit(url)._replace(path="/nowhere").geturl()):
+            pytest.fail("it must not be entered")
+
+
+async def test_an_event_no_queue_would_receive_is_an_error(url: str) -> None:
+    async with open_inbox(url):
+        pass
+    async with publisher(url) as dialer:
+        with pytest.raises(UnroutableError, match=r"no queue is bound for call-placed\.7 \(NO_ROUTE") as caught:
+            await dialer.call_placed(18)
+        assert len(caught.value.events) == 1
+        futures = [dialer.submit(dialer.events.cooldown_cleared(18)) for _ in range(2)]
+        with pytest.raises(UnroutableError, match=r"^2 events not published"):
+            await dialer.flush()
+        assert all(isinstance(future.exception(), UnroutableError) for future in futures)
+        async with open_inbox(url) as inbox:
+            await dialer.call_placed(18)
+            await inbox.events(1)
+
+
+async def test_without_the_exchange_an_event_is_unroutable(url: str) -> None:
+    async with await aio_pika.connect(url) as connection:
+        await (await connection.channel()).exchange_delete(EXCHANGE)
+    async with publisher(url) as dialer:
+        with pytest.raises(UnroutableError, match=r"no exchange 'rotary\.events'"):
+            await dialer.call_placed(18)
+
+
+async def test_what_permissions_refuse_is_told_and_the_rest_goes_on(url: str, inbox: Inbox) -> None:
+    with private_user(url, r"^call-placed\.7$") as own:
+        async with publisher(own) as dialer:
+            placing = [asyncio.create_task(dialer.call_placed(18)) for _ in range(20)]
+            flagging = asyncio.create_task(dialer.carrier_flag(18, "blocked"))
+            with pytest.raises(RefusedError, match=r"ACCESS_REFUSED .*'carrier-flag\.7'.* refused") as caught:
+                await flagging
+            assert [event.data.caller_id_id for event in caught.value.events] == [18]
+            placed = await asyncio.gather(*placing)
+            await dialer.call_placed(18)
+        await inbox.until({event.id for event in placed})
+        async with publisher(own, customer_id=8) as stranger:
+            with pytest.raises(RefusedError, match=r"'call-placed\.8'"):
+                await stranger.call_placed(18)
+    assert inbox.is_empty() or all(event["type"] == "call-placed" for event in await inbox.events(1))
+
+
+async def test_while_the_broker_is_out_of_memory_a_publish_waits_until_its_deadline(url: str, inbox: Inbox) -> None:
+    async with publisher(url, Limits(deadline_seconds=2)) as dialer:
+        with memory_alarm():
+            with pytest.raises(DeadlineError) as caught:
+                await dialer.call_placed(18)
+            last = asyncio.create_task(dialer.call_placed(19))
+        late = await asyncio.wait_for(_outcome(last), 10)
+        await asyncio.wait_for(_until_published(dialer, caught.value), 10)
+    assert late is None
+    await inbox.until({event.id for event in caught.value.events} | {last.result().id})
+
+
+async def _outcome(task: "asyncio.Task[object]") -> BaseException | None:
+    await asyncio.wait([task])
+    return task.exception()
+
+
+async def test_a_full_queue_that_rejects_is_tried_again(url: str) -> None:
+    async with open_inbox(url), await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        narrow = await channel.declare_queue(
+            exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+        )
+        await narrow.bind(EXCHANGE, "#")
+        async with publisher(url) as dialer:
+            while True:
+                placing = asyncio.create_task(dialer.call_placed(18))
+                done, _ = await asyncio.wait([placing], timeout=0.5)
+                if not done:
+                    break
+            await narrow.purge()
+            await asyncio.wait_for(placing, 10)
+
+
+async def test_the_declared_topology_takes_every_type(url: str) -> None:
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        await topology.declare(channel)
+        async with publisher(url) as dialer:
+            await asyncio.gather(
+                dialer.call_placed(18), dialer.carrier_flag(18, "spam_label"), dialer.cooldown_cleared(18)
+            )
+        fold = await channel.get_queue(topology.FOLD)
+        keys = {(await fold.get(no_ack=True)).routing_key for _ in range(3)}
+        for name in (topology.FOLD, topology.PARKED, *topology.LOGS):
+            await channel.queue_delete(name)
+    assert keys == {"call-placed.7", "carrier-flag.7", "cooldown-cleared.7"}
+
+
+async def test_each_failure_is_logged_for_those_who_forget_their_futures(
+    proxy: TcpProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with publisher(proxy.url, SHORT) as dialer:
+        await proxy.cut()
+        with caplog.at_level(logging.WARNING, "rotary.publisher"), pytest.raises(DeadlineError):
+            await dialer.call_placed(18)
+    assert "1 event not published: not confirmed within 0.5 s" in caplog.text

@@ -1,0 +1,312 @@
+"""The local stack as its users meet it: the real program, real servers, and nothing of them left afterwards."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+
+import aiormq
+import asyncpg
+import msgspec
+import pytest
+import redis
+from rotary_stack.failures import ProgramsMissingError, StackError
+from rotary_stack.installed import locate, locate_or_install
+from rotary_stack.orders import Order, Verb, give
+from rotary_stack.status import Status
+
+# Tells what runs, then waits for the status it shall exit with.
+COMMAND = ("sh", "-c", "rotary-stack status --json | tr -d '\\n'; echo; read status; exit $status")
+PROGRAM = (sys.executable, "-P", "-m", "rotary_stack")
+
+
+class Opened:
+    """A running `rotary-stack exec`, in a session of its own as a terminal would give it."""
+
+    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [*PROGRAM, "exec", *options, "--", *COMMAND],
+            env=os.environ | (environ or {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.status = msgspec.json.decode(self.process.stdout.readline(), type=Status)
+
+    def order(self, verb: Verb, name: str, *, empty: bool = False) -> Status:
+        return give(Order(verb, name, empty), self.status.environ)
+
+    def finish(self, status: int) -> int:
+        self.process.communicate(f"{status}\n", timeout=30)
+        return self.process.returncode
+
+    def signalled(self, number: Signals) -> int:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Opened]]:
+    stacks: list[Opened] = []
+
+    def open_stack(*options: str) -> Opened:
+        stacks.append(Opened(*options))
+        return stacks[-1]
+
+    yield open_stack
+    for stack in stacks:
+        if stack.process.poll() is None:
+            stack.signalled(SIGTERM)
+
+
+def processes_of(directory: str) -> list[int]:
+    """Those whose command line or environment names the state directory."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _names(entry, directory)]
+
+
+def _names(process: Path, directory: str) -> bool:
+    try:
+        return directory.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    except OSError:
+        return False
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def nothing_is_left(status: Status) -> None:
+    programs = status.programs.values()
+    assert eventually(lambda: not [unit.name for unit in programs if unit.pid and Path(f"/proc/{unit.pid}").exists()])
+    assert eventually(lambda: not processes_of(status.directory))
+    assert not [unit.name for unit in programs if listening(unit.port)]
+
+
+async def test_the_whole_stack_serves_a_command_and_leaves_nothing(opened: Callable[..., Opened]) -> None:
+    stack = opened("--no-migrate")
+    given = stack.status.environ
+    assert {unit.state for unit in stack.status.programs.values()} == {"running"}
+
+    postgres = await asyncpg.connect(given["ROTARY_POSTGRES_URL"])
+    assert await postgres.fetchval("SELECT current_user || '@' || current_database()") == "rotary@rotary"
+    await postgres.close()
+    assert "rotary\t[administrator]" in subprocess.check_output(
+        [given["ROTARY_STACK_RABBITMQCTL"], "list_users"], text=True
+    )
+
+    await keep_a_message(given["ROTARY_RABBITMQ_URL"])
+    before = stack.status.programs["rabbitmq"]
+    assert (
+        Path("/proc") / str(before.pid) / "comm"
+    ).read_text() == "beam.smp\n"  # no shell around it: kill strikes the node
+    assert stack.order("kill", "rabbitmq").programs["rabbitmq"].state == "stopped"
+    after = stack.order("start", "rabbitmq").programs["rabbitmq"]
+    assert (after.state, after.port) == ("running", before.port)
+    assert after.pid != before.pid
+    assert await kept_messages(given["ROTARY_RABBITMQ_URL"]) == 1
+
+    assert stack.finish(7) == 7
+    nothing_is_left(give_nothing(stack.status, after.pid))
+    assert not Path(stack.status.directory).exists()
+
+
+def give_nothing(status: Status, *pids: int | None) -> Status:
+    """The same programs under later pids too, so that those of a restart are looked for as well."""
+    again = {f"again {pid}": msgspec.structs.replace(status.programs["rabbitmq"], pid=pid) for pid in pids}
+    return msgspec.structs.replace(status, programs=status.programs | again)
+
+
+async def keep_a_message(url: str) -> None:
+    connection = await aiormq.connect(url)
+    channel = await connection.channel(publisher_confirms=True)
+    await channel.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
+    await channel.basic_publish(b"kept", routing_key="kept", properties=aiormq.spec.Basic.Properties(delivery_mode=2))
+    await connection.close()
+
+
+async def kept_messages(url: str) -> int:
+    connection = await aiormq.connect(url)
+    channel = await connection.channel()
+    message = await channel.basic_get("kept", no_ack=True)
+    await connection.close()
+    return int(message.body == b"kept")
+
+
+def test_sigkill_of_the_stack_itself_takes_every_server_along(opened: Callable[..., Opened]) -> None:
+    stack = opened("--no-migrate")
+    assert stack.signalled(SIGKILL) == -SIGKILL
+    nothing_is_left(stack.status)
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_stack_reaches_the_command_and_ends_everything(
+    opened: Callable[..., Opened], number: Signals
+) -> None:
+    stack = opened("--only", "postgres,redis", "--no-migrate")
+    assert stack.signalled(number) == 128 + number
+    nothing_is_left(stack.status)
+    assert not Path(stack.status.directory).exists()
+
+
+def test_redis_keeps_its_data_unless_it_is_started_empty(opened: Callable[..., Opened]) -> None:
+    stack = opened("--only", "redis")
+    with redis.Redis.from_url(stack.status.environ["ROTARY_REDIS_URL"]) as client:
+        client.set("caller", "18")
+        killed = stack.order("kill", "redis").programs["redis"]
+        assert (killed.state, killed.pid) == ("stopped", None)
+        assert not listening(killed.port)
+        assert stack.order("start", "redis").programs["redis"].port == killed.port
+        assert client.get("caller") == b"18"
+        stack.order("restart", "redis", empty=True)
+        assert client.get("caller") is None
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert stack.finish(0) == 0
+    nothing_is_left(stack.status)
+
+
+def test_a_server_that_ends_by_itself_is_reported_and_can_be_started(opened: Callable[..., Opened]) -> None:
+    stack = opened("--only", "redis")
+    pid = stack.status.programs["redis"].pid
+    assert pid is not None
+    os.kill(pid, SIGKILL)
+    assert eventually(lambda: give(Order("status"), stack.status.environ).programs["redis"].state == "ended")
+    assert stack.order("start", "redis").programs["redis"].state == "running"
+    _, said = stack.process.communicate("0\n", timeout=30)
+    assert "redis ended by itself with status -9" in said
+
+
+def test_orders_that_make_no_sense_say_why(opened: Callable[..., Opened]) -> None:
+    stack = opened("--only", "redis")
+    with pytest.raises(StackError, match="there is no carrier in this stack: it runs redis"):
+        stack.order("kill", "carrier")
+    stack.finish(0)
+    with pytest.raises(StackError, match="it has ended"):
+        stack.order("kill", "redis")
+
+
+def test_a_failed_start_shows_the_end_of_the_log_and_leaves_nothing(tmp_path: Path) -> None:
+    broken = tmp_path / "bin" / "redis-server"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nseq -f 'line %g' 30\nexit 3\n")
+    broken.chmod(0o755)
+    state = tmp_path / "state"
+    state.mkdir()
+    environ = {"PATH": f"{broken.parent}:{os.environ['PATH']}", "TMPDIR": str(state)}
+    ended = run("exec", "--only", "redis,rabbitmq", "--", "echo", "never", environ=environ)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "rotary-stack: redis did not start: it ended with status 3" in ended.stderr
+    assert "  | line 30" in ended.stderr
+    assert "line 10\n" not in ended.stderr
+    assert eventually(lambda: not processes_of(str(state)))
+    assert not list(state.iterdir())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_the_servers_start_leaves_nothing(tmp_path: Path, times: int) -> None:
+    starting = subprocess.Popen(
+        [*PROGRAM, "exec", "--only", "redis,rabbitmq", "--", "echo", "never"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert starting.stderr is not None
+    while "redis ready" not in starting.stderr.readline():
+        assert starting.poll() is None
+    assert processes_of(str(tmp_path))
+    for _ in range(times):
+        starting.send_signal(SIGINT)
+    output, _ = starting.communicate(timeout=30)
+    assert (starting.returncode, output) == (130, "")
+    assert eventually(lambda: not processes_of(str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_a_terminal_is_the_commands_own_affair_and_comes_once() -> None:
+    count = (
+        "import signal, sys, time; got = []; signal.signal(signal.SIGINT, lambda *_: got.append(1)); print('up', flush=True)\n"
+        "while not got: time.sleep(0.01)\n"
+        "time.sleep(0.3); sys.exit(40 + len(got))"
+    )
+    terminal, inner = os.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--wait", "--ctty", *PROGRAM, "exec", "--only", "redis", "--", sys.executable, "-c", count],
+        stdin=inner,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(inner)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    os.write(terminal, b"\x03")
+    process.communicate(timeout=30)
+    os.close(terminal)
+    assert process.returncode == 41
+
+
+def run(*arguments: str, environ: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        env=environ_without_stack() | (environ or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def environ_without_stack() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "ROTARY_STACK_SOCKET"}
+
+
+@pytest.mark.parametrize("order", [("kill", "redis"), ("status", "--json")])
+def test_outside_a_stack_an_order_is_one_clear_line(order: tuple[str, ...]) -> None:
+    ended = run(*order)
+    assert ended.returncode == 1
+    assert ended.stderr == "rotary-stack: not inside a stack: run this under  rotary-stack exec -- COMMAND\n"
+
+
+def test_a_command_that_does_not_exist_starts_no_server() -> None:
+    ended = run("exec", "--", "no-such-command-anywhere")
+    assert ended.returncode == 127
+    assert ended.stderr == "rotary-stack: no-such-command-anywhere: command not found\n"
+
+
+def nowhere(*missing: str) -> Callable[[str, str], str | None]:
+    return lambda program, folders: None if program in missing else f"/somewhere/{program}"
+
+
+def test_every_missing_program_is_named_at_once() -> None:
+    with pytest.raises(ProgramsMissingError) as refused:
+        locate(nowhere("redis-server", "epmd", "rabbitmqctl"))
+    assert str(refused.value) == (
+        "not installed: redis-server, rabbitmqctl, epmd. Run  apt-get install --no-install-recommends redis-server"
+        " rabbitmq-server  as root and try again, or use  docker compose up  instead"
+    )
+    assert locate(nowhere()).redis_server == "/somewhere/redis-server"
+
+
+async def test_nothing_is_installed_where_we_may_not() -> None:
+    said: list[str] = []
+    with pytest.raises(ProgramsMissingError, match="docker compose up"):
+        await locate_or_install(said.append, nowhere("initdb", "apt-get"))
+    assert not said
