@@ -90,7 +90,9 @@ def _times(now_ms: int, reach: int) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def histories(draw: st.DrawFn, now_ms: int = NOW, callers: tuple[int, ...] = (1, 18), most: int = 30) -> list[Event]:
+def histories(
+    draw: st.DrawFn, now_ms: int = NOW, callers: tuple[int, ...] = (1, 18), most: int = 30, bursts: bool = True
+) -> list[Event]:
     """Events acceptable at `now_ms` about a few caller IDs, each its own fact; now and then a long burst of flags."""
     caller = st.sampled_from(callers)
     kind = st.sampled_from(FLAG_KINDS)
@@ -101,7 +103,7 @@ def histories(draw: st.DrawFn, now_ms: int = NOW, callers: tuple[int, ...] = (1,
     events: list[Event] = [placed(f"call-{at}", *call) for at, call in enumerate(calls)]
     events += [flagged(f"flag-{at}", *sign) for at, sign in enumerate(signs)]
     events += [cleared(f"clear-{at}", *clear) for at, clear in enumerate(clears)]
-    return events + draw(_bursts(now_ms, caller) if draw(st.integers(0, 5)) == 5 else st.just([]))
+    return events + (draw(_bursts(now_ms, caller)) if bursts and draw(st.integers(0, 5)) == 5 else [])
 
 
 @st.composite

@@ -15,9 +15,9 @@ from rotary.errors import UnavailableError
 from rotary.process.backoff import Backoff
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.intake import Intake, channel, open_intake
-from rotary.rabbitmq.messages import Message
 from rotary.redis.fold import Batch, FenceError, Folder
 from rotary_consumer import metrics
+from rotary_consumer.flights import Flights
 from rotary_consumer.parking import Parking
 from rotary_consumer.recovery import Recovery
 from rotary_consumer.settings import Settings
@@ -49,7 +49,7 @@ class FoldLoop:
         self._watermark = watermark
         self._clock = clock
         self._stopping = asyncio.Event()
-        self._working: list[Message] = []
+        self._unfinished = 0
         self.connected = False
 
     def stop(self) -> None:
@@ -79,41 +79,48 @@ class FoldLoop:
             await topology.declare(publishing)
             async with open_intake(self._url, topology.FOLD, self._prefetch) as (intake, consuming):
                 watch = asyncio.create_task(
-                    self._watermark.watch(consuming, publishing, lambda: not intake.held and not self._working)
+                    self._watermark.watch(consuming, publishing, lambda: not intake.held and not self._unfinished)
                 )
                 try:
                     self.connected = True
                     yield intake, Parking(publishing, self._clock), watch
                 finally:
                     self.connected = False
-                    self._working.clear()
+                    self._unfinished = 0
                     watch.cancel()
                     await asyncio.wait([watch])
 
     async def _consume(self, intake: Intake, parking: Parking, watch: asyncio.Task[None]) -> None:
-        while not self._stopping.is_set():
-            await self._fold_some(intake, parking)
-            if watch.done():
-                watch.result()
-        await intake.stop()
-        while intake.held:
-            await self._fold_some(intake, parking)
+        async with Flights() as flights:
+            while not self._stopping.is_set():
+                await self._fold_some(intake, parking, flights)
+                if watch.done():
+                    watch.result()
+            await intake.stop()
+            while intake.held:
+                await self._fold_some(intake, parking, flights)
+            await flights.land()
 
-    async def _fold_some(self, intake: Intake, parking: Parking) -> None:
-        self._working[:] = await intake.take(MOST_MESSAGES)
-        if not self._working:
-            return
+    async def _fold_some(self, intake: Intake, parking: Parking, flights: Flights) -> None:
+        messages = await intake.take(MOST_MESSAGES)
+        if not messages:
+            return await flights.look()
         began = time.perf_counter()
-        found = self._sorter.sort(self._working, self._clock())
-        await self._commit(found.batches)
-        await parking.park(found.refused)
-        await intake.acknowledge(self._working[-1].tag)
-        self._watermark.folded(found.logs)
-        metrics.MESSAGES.inc(len(self._working))
-        metrics.EVENTS.inc(found.events)
-        metrics.HELD.set(len(intake.held))
-        metrics.FOLD_SECONDS.observe(time.perf_counter() - began)
-        self._working.clear()
+        self._unfinished += len(messages)
+        found = self._sorter.sort(messages, self._clock())
+        folded_until_ms = self._sorter.after_ms
+
+        async def finish() -> None:
+            await parking.park(found.refused)
+            await intake.acknowledge(messages[-1].tag)
+            self._unfinished -= len(messages)
+            self._watermark.folded(folded_until_ms, found.logs)
+            metrics.MESSAGES.inc(len(messages))
+            metrics.EVENTS.inc(found.events)
+            metrics.HELD.set(len(intake.held))
+            metrics.FOLD_SECONDS.observe(time.perf_counter() - began)
+
+        return await flights.launch(self._commit(found.batches), finish)
 
     async def _commit(self, batches: dict[int, Batch]) -> None:
         """Returns once Redis has everything, however long that takes: nothing more is taken meanwhile."""
@@ -128,7 +135,7 @@ class FoldLoop:
         except FenceError as error:
             self._recovery.unsettle(error)
         except UnavailableError as error:
-            await backoff.wait(f"{error.what}: holding {len(self._working)} messages")
+            await backoff.wait(f"{error.what}: holding {self._unfinished} messages")
         else:
             return True
         return False

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from rotary.domain.acceptance import Arrived
-from rotary.rabbitmq.messages import Message, Refused, open_message
+from rotary.domain.acceptance import Arrived, check_time, window
+from rotary.domain.facts import event_ms
+from rotary.errors import EventRefusedError
+from rotary.events import Event
+from rotary.rabbitmq.messages import Message, Refused, open_message, original
 from rotary.rabbitmq.ticks import tick_ms
 from rotary.rabbitmq.topology import log_of
 from rotary.redis.fold import Batch
@@ -40,13 +43,28 @@ class Sorter:
         return result
 
     def _sort_one(self, message: Message, arrived: Arrived, result: Sorted) -> None:
-        customer, events, refused = open_message(message, arrived)
+        customer, kind, events, refused = open_message(message)
         result.refused.extend(refused)
-        if events:
-            result.logs.add(log_of(message.routing_key))
-            result.events += len(events)
-            batch = result.batches.get(customer)
-            if batch is None:
-                batch = result.batches[customer] = Batch()
-            for event, at_ms in events:
-                batch.add_at(event, at_ms)
+        if not events:
+            return
+        batch = result.batches.get(customer)
+        if batch is None:
+            batch = result.batches[customer] = Batch()
+        earliest_ms, latest_ms = window(kind, arrived)
+        add = batch.add_at
+        for event in events:
+            at_ms = event_ms(event)
+            if earliest_ms <= at_ms <= latest_ms:
+                add(event, at_ms)
+            else:
+                result.refused.append(_out_of_window(message, event, at_ms, arrived))
+        result.events += len(events)
+        result.logs.add(log_of(message.routing_key))
+
+
+def _out_of_window(message: Message, event: Event, at_ms: int, arrived: Arrived) -> Refused:
+    try:
+        check_time(event, at_ms, arrived)
+    except EventRefusedError as error:
+        return original(message, event, error.reason)
+    raise AssertionError("outside its window and inside it")

@@ -1,6 +1,7 @@
 """How far this consumer is: the moment before which all that the broker delivered to it has been folded."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from aio_pika.abc import AbstractChannel
@@ -31,16 +32,18 @@ class Watermark:
         self._logs: set[str] = set()
         self.folded_until_ms = 0
 
-    def folded(self, logs: set[str]) -> None:
-        """All that was sorted so far has been folded; these logs hold it."""
+    def folded(self, until_ms: int, logs: set[str]) -> None:
+        """All that arrived before `until_ms` has been folded; these logs hold what was new."""
         self._logs |= logs
-        self.folded_until_ms = max(self.folded_until_ms, self._sorter.after_ms)
+        self.folded_until_ms = max(self.folded_until_ms, until_ms)
 
     async def watch(self, channel: AbstractChannel, ticking: AbstractChannel, is_idle: Callable[[], bool]) -> None:
         """Keeps the watermark until a channel is lost. Raises RegistrationLostError."""
         try:
             while True:
-                await self._look(channel, ticking, is_idle)
+                # A memory alarm holds our ticks back for as long as it lasts, and is no reason to stop looking.
+                with contextlib.suppress(TimeoutError):
+                    await self._look(channel, ticking, is_idle)
                 await asyncio.sleep(WATCH_SECONDS)
         except (AMQPError, ChannelInvalidStateError, OSError):
             return  # the fold loop notices too, and opens another
@@ -52,7 +55,7 @@ class Watermark:
             raise RegistrationLostError(f"nobody is registered on {topology.FOLD}: ending, to be started anew")
         if not queue.message_count and is_idle():
             self._sorter.after_ms = max(self._sorter.after_ms, before_ms)
-            self.folded(set())
+            self.folded(before_ms, set())
         else:
             await publish_tick(ticking, topology.FOLD, before_ms)
         for log in sorted(self._logs):

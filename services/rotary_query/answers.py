@@ -23,18 +23,19 @@ DRAIN_SECONDS = 10.0
 
 
 class Answer:
-    """One answer without what differs by request. `head` ends with a line end, so that lines can follow it."""
+    """One answer without what differs by request. `head` ends with a line end, so that lines can follow it.
+
+    With a `body` of None it has no Content-Length: there is none, or it has no end.
+    """
 
     __slots__ = ("body", "etag", "head", "not_modified", "status")
 
-    def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def __init__(self, status: int, body: bytes | None, headers: dict[str, str]) -> None:
         self.status = status
-        self.body = body
+        self.body = body or b""
         self.etag = headers.get("ETag", "")
-        lines = dict(headers)
-        if status != HTTPStatus.NO_CONTENT:
-            lines["Content-Length"] = str(len(body))
-        self.head = _head(status, lines)
+        length = {} if body is None else {"Content-Length": str(len(body))}
+        self.head = _head(status, headers | length)
         kept = {name: value for name, value in headers.items() if name != "Content-Type"}
         self.not_modified = _head(304, kept) if self.etag else b""
 
@@ -52,7 +53,7 @@ def failure(status: int, message: str, headers: dict[str, str] | None = None) ->
     return Answer(status, encode_error(message), {"Content-Type": JSON, "Cache-Control": "no-store"} | (headers or {}))
 
 
-def lines(headers: dict[str, str]) -> bytes:
+def header_lines(headers: dict[str, str]) -> bytes:
     """Header lines as they go over the wire. The values are ours or checked: none holds a line end."""
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
@@ -61,7 +62,7 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%bX-Content-Type-Options: nosniff\r\n" % (
         status,
         HTTPStatus(status).phrase.encode(),
-        lines(headers),
+        header_lines(headers),
     )
 
 
@@ -90,13 +91,19 @@ class Reply(web.StreamResponse):
     """
 
     def __init__(
-        self, answer: Answer, request: web.BaseRequest, extra: bytes, *, unmodified: bool = False, close: bool = False
+        self,
+        answer: Answer,
+        request: web.BaseRequest,
+        lines: list[bytes],
+        *,
+        unmodified: bool = False,
+        close: bool = False,
     ) -> None:
         self._keep_alive = request.keep_alive and not close
         self._answer_status = 304 if unmodified else answer.status
         head = answer.not_modified if unmodified else answer.head
         body = b"" if unmodified or request.method == hdrs.METH_HEAD else answer.body
-        self._bytes = b"".join((head, extra, self._connection(request), b"\r\n", body))
+        self._bytes = b"".join((head, *lines, self._connection(request), b"\r\n", body))
 
     def _connection(self, request: web.BaseRequest) -> bytes:
         if not self._keep_alive:

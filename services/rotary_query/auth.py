@@ -6,7 +6,6 @@ from hmac import compare_digest
 from msgspec import Struct
 
 from rotary.definitions import SCOPE, TokenDefinition
-from rotary_query.errors import UNAUTHENTICATED, Refusal
 from rotary_query.limits import SlidingWindow
 
 NEVER_MS = 2**63
@@ -28,18 +27,16 @@ def grant(sha256_hex: str, token: TokenDefinition, window: SlidingWindow | None)
     return Grant(sha256_hex, token.customer_id, SCOPE in token.scopes, expires_ms, window)
 
 
-def bearer_hash(authorization: str | None) -> str:
-    """The SHA-256, in hex, of the token in an Authorization header. Raises Refusal (401) if there is none.
+def hash_bearer(authorization: str) -> str | None:
+    """The SHA-256, in hex, of the token in an Authorization header; None if it holds no bearer token.
 
-    Everything from here on compares hashes of 256 bits, never the token: how long a comparison of hashes takes tells
-    nothing about a token that would fit.
+    From here on hashes of 256 bits are looked up and compared, never tokens: how long that takes tells nothing about a
+    token that would fit.
     """
-    if authorization is None:
-        raise Refusal(UNAUTHENTICATED)
     scheme, _, token = authorization.partition(" ")
     token = token.strip()
     if not token or scheme.lower() != "bearer":
-        raise Refusal(UNAUTHENTICATED)
+        return None
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 

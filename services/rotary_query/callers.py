@@ -1,9 +1,15 @@
 """The mirrored facts about one caller ID, shared by all groups it is a member of."""
 
+from __future__ import annotations
+
 from array import array
 from collections.abc import MutableSequence, Sequence
+from typing import TYPE_CHECKING
 
 from rotary.domain.facts import QUARTERS_A_DAY, Flag, Tally, merge_flags
+
+if TYPE_CHECKING:
+    from rotary_query.mirror import GroupMonitor
 
 _DAYS_KEPT = 4  # more than any reader looks at: yesterday, today, tomorrow
 
@@ -11,19 +17,19 @@ _DAYS_KEPT = 4  # more than any reader looks at: yesterday, today, tomorrow
 class CallerFacts:
     """Facts that changes are merged into. Counters only grow and flags only add up, so the order does not matter."""
 
-    __slots__ = ("_days", "tally")
+    __slots__ = ("_days", "monitors", "tally")
 
     def __init__(self, tally: Tally) -> None:
         self._days: dict[int, Sequence[int]] = dict(tally.calls)
         self.tally = Tally(self._days, tally.flags, tally.cleared_at_ms)
+        self.monitors: set[GroupMonitor] = set()
 
     def count(self, day: int, counts: list[int]) -> None:
         """Takes [quarter, count, ...] of a UTC day; a count lower than the known one is an older message."""
         quarters = self._writable(day)
         for at in range(0, len(counts), 2):
-            quarter, calls = counts[at], counts[at + 1]
-            if calls > quarters[quarter]:
-                quarters[quarter] = calls
+            quarter = counts[at]
+            quarters[quarter] = max(quarters[quarter], counts[at + 1])
 
     def flag(self, flags: tuple[Flag, ...], cleared_at_ms: int | None) -> None:
         """Merges a flags document."""

@@ -54,7 +54,7 @@ decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
 def read_flags(document: Raw) -> Flags:
-    """The flags document within a message. Lua has one type for text and bytes, so it arrives as a text that is none."""
+    """The flags document within a message. In Lua bytes are texts: it arrives as a text that is none."""
     packed = memoryview(document)
     width = {0xD9: 2, 0xDA: 3, 0xDB: 5}.get(packed[0], 1)
     return decode_flags(bytes(packed[width:]))

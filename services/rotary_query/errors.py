@@ -5,7 +5,7 @@ from rotary_query.answers import Answer, failure
 
 ALLOWED = "GET, HEAD, OPTIONS"
 
-OPTIONS = Answer(204, b"", {"Allow": ALLOWED})
+OPTIONS = Answer(204, None, {"Allow": ALLOWED})
 UNAUTHENTICATED = failure(401, "Unauthenticated.", {"WWW-Authenticate": "Bearer"})
 UNAUTHORIZED = failure(403, "This action is unauthorized.")
 GROUP_NOT_FOUND = failure(404, "Pool not found.")

@@ -23,11 +23,9 @@ class SlidingWindow:
 
     def hit(self, now_ms: int) -> bool:
         """Counts a hit, unless that would exceed the limit: then false."""
-        slots = self._slots
-        while slots and slots[0][1] <= now_ms - WINDOW_MS:
-            self.used -= slots.popleft()[2]
-        if self.used >= self.limit:
+        if self.is_full(now_ms):
             return False
+        slots = self._slots
         self.used += 1
         if slots and now_ms - slots[-1][0] < _SLOT_MS:
             slot = slots[-1]
@@ -36,6 +34,13 @@ class SlidingWindow:
         else:
             slots.append([now_ms, now_ms, 1])
         return True
+
+    def is_full(self, now_ms: int) -> bool:
+        """Whether a hit now would exceed the limit."""
+        slots = self._slots
+        while slots and slots[0][1] <= now_ms - WINDOW_MS:
+            self.used -= slots.popleft()[2]
+        return self.used >= self.limit
 
     def frees_at_ms(self, now_ms: int) -> int:
         """When the oldest hits leave the window, in the clock's milliseconds; `now_ms` if there are none."""
@@ -49,6 +54,6 @@ class SlidingWindow:
         """The header lines that tell a client where it stands. Reset is the epoch second at which hits free up."""
         return b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % (
             self.limit,
-            self.limit - self.used,
+            max(0, self.limit - self.used),
             -(-self.frees_at_ms(now_ms) // 1000),
         )

@@ -1,14 +1,14 @@
 """The mirror: what was read from Redis, kept true by the change channel, bounded by bytes.
 
-It holds nothing that it could not prove. It is open only while the subscription is known to work; closing it or finding
-that Redis is not the same any more empties it. What it holds was read after the subscription began, and everything the
-channel said since has been merged in. That includes the time between asking Redis and hearing the answer: a `Load`
-collects the changes of that time, and a definition that changed meanwhile, or a mirror that was emptied, makes it void.
+It holds nothing that it could not prove. It is open only while the subscription is known to work; closing it, or
+finding that Redis is not the same any more, empties it. What it holds was read after the subscription began, and
+everything the channel said since has been merged in. That includes the time between asking Redis and hearing the
+answer: a `Load` collects the changes of that time, and a definition that changed meanwhile, or a mirror that was
+emptied, makes it void.
 """
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from weakref import WeakSet
 
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import NO_FACTS, Tally
@@ -20,8 +20,6 @@ from rotary_query.views import monitor_answer
 
 FRESH_MS = 1_000
 """A body is rendered again after this long, because time alone ends a rest, a day or a flag's effect."""
-RELOADED_MS = 3_600_000
-"""Nothing stays longer without being read again."""
 
 Key = tuple[Kind, int, int]
 """(what, customer, group or 0)."""
@@ -30,7 +28,7 @@ Listener = Callable[[int, int], None]
 
 
 class Document:
-    """An answer that only a changed definition can change; a group that does not exist is one, too."""
+    """An answer that only a changed definition can change; that there is no such group is one, too."""
 
     __slots__ = ("_answer",)
 
@@ -43,13 +41,13 @@ class Document:
 
     def bytes_held(self) -> int:
         """About how much memory this takes."""
-        return 700 + len(self._answer.body)
+        return 1200 + len(self._answer.body)
 
 
 class GroupMonitor:
     """A group's definition, its members' facts and the answer last made of them."""
 
-    __slots__ = ("__weakref__", "_answer", "_rendered_ms", "callers", "group")
+    __slots__ = ("_answer", "_rendered_ms", "callers", "group")
 
     def __init__(self, group: GroupDefinition, callers: dict[int, CallerFacts]) -> None:
         self.group = group
@@ -62,8 +60,7 @@ class GroupMonitor:
         known = self._answer
         if known is not None and 0 <= now_ms - self._rendered_ms < FRESH_MS:
             return known
-        facts = {caller: facts.tally for caller, facts in self.callers.items()}
-        made = monitor_answer(self.group, facts, now_ms)
+        made = monitor_answer(self.group, {id_: facts.tally for id_, facts in self.callers.items()}, now_ms)
         if known is None or known.etag != made.etag:
             self._answer = known = made
         self._rendered_ms = now_ms
@@ -74,39 +71,155 @@ class GroupMonitor:
         self._rendered_ms = -FRESH_MS
 
     def bytes_held(self) -> int:
-        """About how much memory this takes."""
-        members = len(self.group.members)
-        return 1500 + 700 * members + sum(facts.bytes_held() for facts in self.callers.values())
+        """About how much memory this takes; a caller ID that several groups share counts in each."""
+        return 2500 + 700 * len(self.callers) + sum(facts.bytes_held() for facts in self.callers.values())
 
 
 Entry = Document | GroupMonitor
 
 
 class Load:
-    """A read on its way from Redis: what it may miss, and whether it became void."""
+    """A read on its way from Redis: the changes it may have missed, and whether it became void."""
 
-    __slots__ = ("__weakref__", "changes", "generation", "key", "void")
+    __slots__ = ("changes", "generation", "is_void", "key")
 
     def __init__(self, key: Key, generation: int) -> None:
         self.key = key
         self.generation = generation
         self.changes: list[FactsChanged] = []
-        self.void = False
+        self.is_void = False
 
 
 class Mirror:
-    """Entries by key, the least recently used of which go first when `limit` bytes are exceeded."""
+    """Entries by key. When `limit` bytes are exceeded, the least recently used go first."""
 
     def __init__(self, limit: int, listener: Listener) -> None:
         self._limit = limit
         self._listener = listener
-        self._entries: OrderedDict[Key, tuple[Entry, int, int]] = OrderedDict()  # entry, bytes, read at
+        self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
         self._callers: dict[tuple[int, int], CallerFacts] = {}
-        self._groups: defaultdict[tuple[int, int], WeakSet[GroupMonitor]] = defaultdict(WeakSet)
-        self._loads: defaultdict[int, WeakSet[Load]] = defaultdict(WeakSet)
+        self._loads: dict[int, set[Load]] = {}
         self._generation = 0
         self.is_open = False
         self.bytes_held = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def open(self) -> None:
+        """From here on the change channel tells every change."""
+        self.empty()
+        self.is_open = True
+
+    def close(self) -> None:
+        """The change channel may be missing something."""
+        self.empty()
+        self.is_open = False
+
+    def empty(self) -> None:
+        """Forgets everything, reads under way included: Redis is not what it was."""
+        self._generation += 1
+        self._entries.clear()
+        self._callers.clear()
+        self.bytes_held = 0
+
+    def get(self, key: Key) -> Entry | None:
+        """What is mirrored under a key."""
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        self._entries.move_to_end(key)
+        return found[0]
+
+    def begin(self, key: Key) -> Load:
+        """To be called before Redis is asked; every load must be ended."""
+        load = Load(key, self._generation if self.is_open else -1)
+        self._loads.setdefault(key[1], set()).add(load)
+        return load
+
+    def end(self, load: Load) -> None:
+        """The load is over, whether or not something came of it."""
+        loads = self._loads[load.key[1]]
+        loads.discard(load)
+        if not loads:
+            del self._loads[load.key[1]]
+
+    def holds(self, load: Load) -> bool:
+        """Whether what is being read, with the changes collected, is what Redis holds."""
+        return self.is_open and load.generation == self._generation and not load.is_void
+
+    def install_document(self, load: Load, document: Document) -> None:
+        """Keeps what was read, unless the load is void."""
+        if self.holds(load):
+            self._put(load.key, document)
+
+    def install_monitor(self, load: Load, group: GroupDefinition, facts: Mapping[int, Tally]) -> GroupMonitor:
+        """A group's monitor from what was read and what changed meanwhile; kept unless the load is void."""
+        customer, holds = load.key[1], self.holds(load)
+        callers: dict[int, CallerFacts] = {}
+        for member in group.members:
+            mirrored = self._callers.get((customer, member.id)) if holds else None
+            # What is mirrored has heard every change since it was read: it is never behind what was read just now.
+            callers[member.id] = mirrored or CallerFacts(facts.get(member.id, NO_FACTS))
+        entry = GroupMonitor(group, callers)
+        if holds:
+            for change in load.changes:
+                merge_change(callers, change)
+            self._put(load.key, entry)
+        return entry
+
+    def apply_facts(self, change: FactsChanged) -> None:
+        """Merges what a fold changed into every group it touches."""
+        customer = int(change.customer)
+        for load in self._loads.get(customer, ()):
+            load.changes.append(change)
+        named = {int(entry[0]) for entry in change.calls} | {int(entry[0]) for entry in change.flags}
+        known = {id_: facts for id_ in named if (facts := self._callers.get((customer, id_))) is not None}
+        merge_change(known, change)
+        for touched in {monitor for facts in known.values() for monitor in facts.monitors}:
+            touched.expire()
+            self._listener(customer, touched.group.id)
+
+    def apply_groups(self, change: GroupsChanged) -> None:
+        """Forgets the groups named, and their customer's list."""
+        customer = int(change.customer)
+        gone: set[Key] = {("groups", customer, 0)}
+        for group_id in change.groups:
+            gone |= {("group", customer, group_id), ("monitor", customer, group_id)}
+        for load in self._loads.get(customer, ()):
+            load.is_void = load.is_void or load.key in gone
+        for key in gone:
+            self._drop(key)
+        for group_id in change.groups:
+            self._listener(customer, group_id)
+
+    def _put(self, key: Key, entry: Entry) -> None:
+        self._drop(key)
+        size = entry.bytes_held()
+        self._entries[key] = (entry, size)
+        self.bytes_held += size
+        if isinstance(entry, GroupMonitor):
+            for id_, facts in entry.callers.items():
+                self._callers[key[1], id_] = facts
+                facts.monitors.add(entry)
+        while self.bytes_held > self._limit and len(self._entries) > 1:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: Key) -> None:
+        entry, size = self._entries.pop(key, (None, 0))
+        self.bytes_held -= size
+        if isinstance(entry, GroupMonitor):
+            for id_, facts in entry.callers.items():
+                facts.monitors.discard(entry)
+                if not facts.monitors:
+                    del self._callers[key[1], id_]
+
+
+def merge_change(callers: Mapping[int, CallerFacts], change: FactsChanged) -> None:
+    """Merges a change into those of `callers` that it names."""
+    for caller, day, counts in change.calls:
+        if (facts := callers.get(int(caller))) is not None:
+            facts.count(day, counts)
+    for caller, document in change.flags:
+        if (facts := callers.get(int(caller))) is not None:
+            facts.flag(*read_flags(document))

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from secrets import token_hex
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
 from rotary_query.answers import Reply
+from rotary_query.auth import hash_bearer
 from rotary_query.errors import BAD_REQUEST, HEAD_TOO_LARGE, SERVER_ERROR
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -24,18 +25,25 @@ class RequestIds:
     """Gives each request an id that is unique among processes and starts: a random prefix and a number."""
 
     def __init__(self) -> None:
-        self._prefix = token_hex(6)
+        self._format = token_hex(6).encode() + b"-%x"
         self._numbers = count(1)
 
-    def next(self) -> str:
+    def next(self) -> bytes:
         """The next id."""
-        return f"{self._prefix}-{next(self._numbers):x}"
+        return self._format % next(self._numbers)
 
 
 class QueryProtocol(web.RequestHandler):
     """One connection. Only what aiohttp itself cannot parse ends in `handle_error`; the API answers all the rest."""
 
-    __slots__ = ()
+    __slots__ = ("_authorization", "_sha256_hex")
+
+    def bearer_hash(self, authorization: str) -> str | None:
+        """The hash of a request's token. A client that sends the same header again has it hashed only once."""
+        if authorization != getattr(self, "_authorization", None):
+            self._authorization = authorization
+            self._sha256_hex = hash_bearer(authorization)
+        return self._sha256_hex
 
     def handle_error(
         self,
@@ -50,7 +58,7 @@ class QueryProtocol(web.RequestHandler):
         else:
             answer = SERVER_ERROR
             self.log_exception("request failed", exc_info=exc)
-        return Reply(answer, request, b"X-Request-Id: %b\r\n" % token_hex(8).encode(), close=True)
+        return Reply(answer, request, [b"X-Request-Id: %b\r\n" % token_hex(8).encode()], close=True)
 
 
 class QueryServer(web.Server):
@@ -72,3 +80,12 @@ class QueryServer(web.Server):
             lingering_time=2.0,
             auto_decompress=False,
         )
+
+
+def bearer_hash(request: web.BaseRequest) -> str | None:
+    """The SHA-256, in hex, of the request's bearer token, if it has one."""
+    authorization = request.headers.get(hdrs.AUTHORIZATION)
+    if authorization is None:
+        return None
+    protocol = request.protocol
+    return protocol.bearer_hash(authorization) if isinstance(protocol, QueryProtocol) else hash_bearer(authorization)

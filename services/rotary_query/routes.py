@@ -1,6 +1,6 @@
 """From a request's target to what it asks for."""
 
-from enum import Enum
+from typing import Literal
 
 from msgspec import Struct
 from yarl import URL
@@ -10,16 +10,8 @@ from rotary.events import MAX_ID
 PREFIX = "/api/caller-id-groups"
 _REMEMBERED = 16_384
 
-
-class Kind(Enum):
-    """What a path names."""
-
-    GROUPS = "groups"
-    GROUP = "group"
-    MONITOR = "monitor"
-    OPENAPI = "openapi"
-    DOCS = "docs"
-    NOTHING = "nothing"
+Kind = Literal["groups", "group", "monitor", "openapi", "docs", "nothing"]
+"""What a path names. (Text, not an Enum: it is part of the mirror's keys, and an Enum's hash is computed in Python.)"""
 
 
 class Route(Struct, frozen=True):
@@ -28,15 +20,9 @@ class Route(Struct, frozen=True):
     kind: Kind
     group_id: int = 0
 
-    @property
-    def is_api(self) -> bool:
-        """Whether it needs a token."""
-        return self.kind in _API
 
-
-_API = (Kind.GROUPS, Kind.GROUP, Kind.MONITOR)
-_NOTHING = Route(Kind.NOTHING)
-_FIXED = {PREFIX: Route(Kind.GROUPS), "/openapi.json": Route(Kind.OPENAPI), "/docs": Route(Kind.DOCS)}
+NOTHING = Route("nothing")
+_FIXED = {PREFIX: Route("groups"), "/openapi.json": Route("openapi"), "/docs": Route("docs")}
 
 
 class Routes:
@@ -57,21 +43,18 @@ class Routes:
 
 def resolve(target: str) -> Route:
     """What a target means; whether its group exists is another question."""
-    try:
-        path = URL(target).raw_path if "%" in target or not target.startswith("/") else target.partition("?")[0]
-    except ValueError:
-        return _NOTHING
+    path = _path(target)
     if path in _FIXED:
         return _FIXED[path]
     if not path.startswith(PREFIX + "/"):
-        return _NOTHING
+        return NOTHING
     match path.removeprefix(PREFIX + "/").split("/"):
         case [text] if text:
-            return Route(Kind.GROUP, group_id(text))
+            return Route("group", group_id(text))
         case [text, "monitor"] if text:
-            return Route(Kind.MONITOR, group_id(text))
+            return Route("monitor", group_id(text))
         case _:
-            return _NOTHING
+            return NOTHING
 
 
 def group_id(text: str) -> int:
@@ -80,3 +63,13 @@ def group_id(text: str) -> int:
         return 0
     number = int(text)
     return number if number <= MAX_ID else 0
+
+
+def _path(target: str) -> str:
+    if target.startswith("/") and "%" not in target:
+        return target.partition("?")[0]
+    try:
+        # A slash stays encoded, so that no id can reach into another segment; digits and letters are decoded.
+        return URL(target).raw_path
+    except ValueError:
+        return ""

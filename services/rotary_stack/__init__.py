@@ -1,4 +1,4 @@
-"""The local stack: real PostgreSQL, Redis and RabbitMQ on private ports, with Rotary's own programs if asked. Linux only.
+"""The local stack: real PostgreSQL, Redis and RabbitMQ on private ports, and Rotary's own programs. Linux only.
 
     async with Stack.open(Options(services=True)) as stack:
         await stack.kill("redis")

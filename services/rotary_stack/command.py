@@ -8,13 +8,13 @@ from contextlib import suppress
 from signal import SIGINT, Signals
 
 from rotary_stack.interrupts import Interrupts
-from rotary_stack.launch import leashed
+from rotary_stack.launch import leashed, search_path
 
 _GRACE_SECONDS = 10.0
 
 
 def found(program: str) -> bool:
-    return shutil.which(program) is not None
+    return shutil.which(program, path=search_path()) is not None
 
 
 async def run_command(argv: tuple[str, ...], environ: Mapping[str, str], interrupts: Interrupts) -> int:

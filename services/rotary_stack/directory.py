@@ -14,7 +14,7 @@ _YOUNG_SECONDS = 60
 
 @contextmanager
 def state_directory() -> Iterator[Path]:
-    """A new directory under the system's temporary one, removed afterwards. Removes those of stacks that were killed."""
+    """A new directory under the system's temporary one, removed afterwards, as are those of stacks that were killed."""
     _sweep(Path(tempfile.gettempdir()), time.time())
     directory = Path(tempfile.mkdtemp(prefix=PREFIX))
     directory.chmod(0o711)  # PostgreSQL, run as its own user, must reach its directory inside

@@ -16,16 +16,17 @@ class NotReadyError(StackError):
 
 
 class StartFailedError(StackError):
-    """A program ended, or never answered, while it was being started. Shows the end of what it logged."""
+    """A program did not do what it was started for. The text ends with the last lines it logged after `offset`."""
 
-    def __init__(self, name: str, reason: str, log: Path, offset: int = 0) -> None:
-        super().__init__(f"{name} did not start: {reason}\n{_tail(log, offset)}".rstrip())
+    def __init__(self, what: str, log: Path, offset: int = 0) -> None:
+        super().__init__(f"{what}\n{_tail(log, offset)}".rstrip())
 
 
 class ProgramsMissingError(StackError):
     """Programs are not installed, and we may not install them."""
 
     def __init__(self, programs: list[str], packages: list[str]) -> None:
+        self.packages = packages
         super().__init__(
             f"not installed: {', '.join(programs)}. Run  apt-get install --no-install-recommends {' '.join(packages)}"
             "  as root and try again, or use  docker compose up  instead"

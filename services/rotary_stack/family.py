@@ -32,18 +32,17 @@ def descendants(root: int) -> list[Kin]:
 
 
 async def gone(family: list[Kin]) -> None:
-    """Returns when all of them have ended; those that have not after two seconds are killed."""
+    """Returns when all of them have ended, which they do by themselves. Kills those that have not after two seconds."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while alive := [kin for kin in family if _alive(kin)]:
-        if time.monotonic() > deadline:
-            for kin in alive:
-                with suppress(ProcessLookupError):
-                    os.kill(kin.pid, SIGKILL)
+    while (alive := [kin for kin in family if _alive(kin)]) and time.monotonic() < deadline:  # noqa: ASYNC110 - /proc wakes nobody
         await asyncio.sleep(0.01)
+    for kin in alive:
+        with suppress(ProcessLookupError):
+            os.kill(kin.pid, SIGKILL)
 
 
 def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def _alive(kin: Kin) -> bool:

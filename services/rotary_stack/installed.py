@@ -40,7 +40,6 @@ class Binaries(Struct, frozen=True):
     rabbitmq_server: str
     rabbitmqctl: str
     epmd: str
-    setpriv: str
 
 
 class _Wanted(Struct, frozen=True):
@@ -57,7 +56,6 @@ _WANTED = (
     _Wanted("rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin"),
     _Wanted("rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin"),
     _Wanted("epmd", "rabbitmq-server"),
-    _Wanted("setpriv", "util-linux"),
 )
 
 

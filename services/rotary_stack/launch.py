@@ -3,14 +3,15 @@
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from signal import SIGKILL, Signals
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
-from rotary_stack.failures import StartFailedError
+from rotary_stack.failures import StackError, StartFailedError
 
 T = TypeVar("T")
 
@@ -32,7 +33,9 @@ class Launch(Struct, frozen=True, kw_only=True):
 
 def leashed(argv: tuple[str, ...], leash: Signals = SIGKILL) -> tuple[str, ...]:
     """The same command, to be ended by the kernel when the thread that started it (our main one) ends."""
-    setpriv = shutil.which("setpriv") or "/usr/bin/setpriv"
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise StackError("the program setpriv is missing: install util-linux 2.33 or later")
     return (setpriv, "--pdeathsig", leash.name.removeprefix("SIG"), "--", *argv)
 
 
@@ -53,9 +56,14 @@ async def spawn(launch: Launch, log: Path) -> asyncio.subprocess.Process:
         )
 
 
+def size(log: Path) -> int:
+    """Where the next process's part of `log` will begin."""
+    return log.stat().st_size if log.exists() else 0
+
+
 async def run_to_end(name: str, launch: Launch, log: Path) -> None:
     """Runs a command that is over by itself, such as initdb. Raises StartFailedError unless it ends with 0."""
-    offset = log.stat().st_size if log.exists() else 0
+    offset = size(log)
     process = await spawn(launch, log)
     try:
         status = await process.wait()
@@ -64,7 +72,7 @@ async def run_to_end(name: str, launch: Launch, log: Path) -> None:
             process.kill()
             await process.wait()
     if status != 0:
-        raise StartFailedError(name, f"status {status}", log, offset)
+        raise StartFailedError(f"{name} failed with status {status}", log, offset)
 
 
 def server_environ() -> dict[str, str]:
@@ -73,8 +81,13 @@ def server_environ() -> dict[str, str]:
     return {**kept, "LC_ALL": "C.UTF-8"}
 
 
-async def uninterrupted(work: Coroutine[Any, Any, T], hurry: asyncio.Event | None = None) -> T:  # Any: a coroutine's own
-    """Awaits `work` to its end even when we are cancelled meanwhile; sets `hurry` then, and raises the cancellation last."""
+def search_path() -> str:
+    """PATH with the folder of our own programs first: `rotary-stack` and `pytest` are found without a path."""
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+
+
+async def uninterrupted(work: Coroutine[None, None, T], hurry: asyncio.Event | None = None) -> T:
+    """Awaits `work` to its end even when we are cancelled meanwhile: that sets `hurry`, and is raised last."""
     task = asyncio.create_task(work)
     cancelled = False
     while not task.done():

@@ -12,7 +12,7 @@ from rotary_stack.launch import Launch, run_to_end
 
 
 class Service:
-    """A service, ready when its `/readyz` says so. Its `port` is the ops port, where `/livez` and `/metrics` are too."""
+    """A service, ready when `/readyz` says so. Its `port` is the ops port, where `/livez` and `/metrics` are too."""
 
     stop_signal: Signals = SIGTERM
     data = None

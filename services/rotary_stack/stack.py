@@ -2,25 +2,24 @@
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
 
 from msgspec import Struct
 
 from rotary_stack.directory import state_directory
 from rotary_stack.failures import StackError
 from rotary_stack.installed import locate_or_install
-from rotary_stack.launch import uninterrupted
+from rotary_stack.launch import search_path, uninterrupted
 from rotary_stack.ports import Ports
 from rotary_stack.postgres import Postgres
 from rotary_stack.rabbitmq import Epmd, RabbitMQ
 from rotary_stack.redis import Redis
 from rotary_stack.services import Service, migrate
-from rotary_stack.unit import Program, Unit, UnitStatus
+from rotary_stack.status import Status
+from rotary_stack.unit import Program, Unit
 
 Say = Callable[[str], None]
 
@@ -38,22 +37,17 @@ _GIVEN = frozenset(
 )
 
 
+SERVERS = ("postgres", "redis", "rabbitmq")
+
+
 class Options(Struct, frozen=True, kw_only=True):
     """What to run. `settings` are further ROTARY_* variables for the services, over those of our own environment."""
 
+    servers: tuple[str, ...] = SERVERS
     services: bool = False
     consumers: int = 1
     migrate: bool = True
     settings: Mapping[str, str] = {}
-
-
-class Status(Struct, frozen=True):
-    """What `status --json` prints: everything a test needs to look at, or copy, a server's files."""
-
-    pid: int
-    directory: str
-    environ: dict[str, str]
-    programs: dict[str, UnitStatus]
 
 
 class Stack:
@@ -98,9 +92,8 @@ class Stack:
 
         The folder of our own programs is first on PATH, so that `rotary-stack kill redis` is found without a path.
         """
-        path = os.pathsep.join(filter(None, (os.path.dirname(sys.executable), os.environ.get("PATH"))))
         ours = {name: value for name, value in os.environ.items() if name not in _GIVEN}
-        return ours | {"PATH": path} | self._variables
+        return ours | {"PATH": search_path()} | self._variables
 
     def status(self) -> Status:
         units = self._servers | self._services
@@ -127,34 +120,26 @@ class Stack:
         await self.stop(name)
         await self.start(name, empty=empty)
 
-    async def order(self, verb: Literal["start", "stop", "kill", "restart"], name: str, *, empty: bool = False) -> None:
-        """The same four, by name: what the control socket is asked for."""
-        match verb:
-            case "start":
-                await self.start(name, empty=empty)
-            case "restart":
-                await self.restart(name, empty=empty)
-            case "stop":
-                await self.stop(name)
-            case "kill":
-                await self.kill(name)
-
     async def _compose(self, ports: Ports) -> None:
         binaries = await locate_or_install(self._say)
-        epmd = Epmd(binaries, self.directory, ports.reserve())
-        postgres = Postgres(binaries, self.directory, ports.reserve())
-        redis = Redis(binaries, self.directory, ports.reserve())
-        rabbitmq = RabbitMQ(binaries, self.directory, (ports.reserve(), ports.reserve(), epmd.port))
-        self._servers = self._units(postgres, redis, epmd, rabbitmq)
-        self._variables = {
-            "ROTARY_POSTGRES_URL": postgres.url,
-            "ROTARY_REDIS_URL": redis.url,
-            "ROTARY_RABBITMQ_URL": rabbitmq.url,
-            "ROTARY_STACK_RABBITMQCTL": str(rabbitmq.control_script),
-            "ROTARY_STACK_SOCKET": str(self.socket),
-        }
+        wanted = self._options.servers
+        self._variables = {"ROTARY_STACK_SOCKET": str(self.socket)}
+        if "postgres" in wanted:
+            self._add_server(Postgres(binaries, self.directory, ports.reserve()))
+        if "redis" in wanted:
+            self._add_server(Redis(binaries, self.directory, ports.reserve()))
+        if "rabbitmq" in wanted:
+            epmd = Epmd(binaries, self.directory, ports.reserve())
+            rabbitmq = RabbitMQ(binaries, self.directory, (ports.reserve(), ports.reserve(), epmd.port))
+            self._servers |= self._units(epmd)
+            self._add_server(rabbitmq)
+            self._variables["ROTARY_STACK_RABBITMQCTL"] = str(rabbitmq.control_script)
         if self._options.services:
             self._compose_services(ports)
+
+    def _add_server(self, server: Program) -> None:
+        self._servers |= self._units(server)
+        self._variables[f"ROTARY_{server.name.upper()}_URL"] = server.url
 
     def _compose_services(self, ports: Ports) -> None:
         environ = {**self._options.settings, **self._variables}
@@ -219,5 +204,8 @@ class Stack:
             async with asyncio.TaskGroup() as group:
                 for order in orders:
                     group.create_task(order)
-        except* StackError as failures:
-            raise failures.exceptions[0] from None
+        except ExceptionGroup as failures:
+            expected, defects = failures.split(StackError)
+            if expected is None or defects is not None:
+                raise
+            raise expected.exceptions[0] from None

@@ -9,11 +9,10 @@ from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Protocol
 
-from msgspec import Struct
-
 from rotary_stack.failures import NotReadyError, StackError, StartFailedError
 from rotary_stack.family import descendants, gone
-from rotary_stack.launch import Launch, spawn
+from rotary_stack.launch import Launch, size, spawn
+from rotary_stack.status import UnitStatus
 
 _PATIENCE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
@@ -42,19 +41,6 @@ class Program(Protocol):
 
     async def ready(self) -> None:
         """Returns when the program answers. Raises OSError, TimeoutError or NotReadyError when it does not yet."""
-
-
-class UnitStatus(Struct, frozen=True):
-    """One program as `status --json` shows it."""
-
-    name: str
-    state: str
-    """running, starting, stopped, or ended (by itself)"""
-    pid: int | None
-    port: int
-    url: str
-    data: str | None
-    log: str
 
 
 class Unit:
@@ -89,7 +75,7 @@ class Unit:
         )
 
     async def start(self, *, empty: bool = False) -> None:
-        """Starts it and returns when it answers; nothing to do when it runs. Raises StartFailedError, and it is ended."""
+        """Starts it unless it runs, and returns when it answers. Raises StartFailedError, with the process ended."""
         async with self._order:
             if empty:
                 await self._end(self.program.stop_signal)
@@ -128,7 +114,7 @@ class Unit:
     async def _start(self) -> None:
         began = time.monotonic()
         await self.program.prepare()
-        offset = self._log.stat().st_size if self._log.exists() else 0
+        offset = size(self._log)
         self._answered = self._told_to_end = False
         self._process = await spawn(self.program.launch(), self._log)
         try:
@@ -141,18 +127,17 @@ class Unit:
         self._say(f"{self.name} ready in {time.monotonic() - began:.1f} s")
 
     async def _until_ready(self, process: asyncio.subprocess.Process, deadline: float, offset: int) -> None:
-        reason = "it does not answer"
+        reason = f"it did not answer in {_PATIENCE_SECONDS:.0f} s"
         while time.monotonic() < deadline:
             try:
-                await asyncio.wait_for(self.program.ready(), 5)
+                return await asyncio.wait_for(self.program.ready(), 5)
             except (OSError, TimeoutError, NotReadyError) as problem:
-                reason = str(problem) or reason
-            else:
-                return
+                reason = f"it did not answer in {_PATIENCE_SECONDS:.0f} s ({problem})"
             if process.returncode is not None:
-                raise StartFailedError(self.name, f"it ended with status {process.returncode}", self._log, offset)
+                reason = f"it ended with status {process.returncode}"
+                break
             await asyncio.sleep(0.03)
-        raise StartFailedError(self.name, f"no answer in {_PATIENCE_SECONDS:.0f} s ({reason})", self._log, offset)
+        raise StartFailedError(f"{self.name} did not start: {reason}", self._log, offset)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         status = await process.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
 
 from faults.trial import Fault, Strike
@@ -30,6 +31,7 @@ async def older_snapshot(strike: Strike) -> None:
 
 async def flushed(strike: Strike) -> None:
     await strike.world.redis.flushall()
+    strike.ended = time.monotonic()
     await strike.load.more(500)
 
 

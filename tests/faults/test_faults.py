@@ -2,12 +2,20 @@
 
 import pytest
 
-from faults import on_redis
+from faults import by_dialers, on_broker, on_consumers, on_postgres, on_readers, on_redis, on_the_way
 from faults.table import Row
 from faults.trial import Fault, trial
 from faults.world import World
 
-FAULTS = (*on_redis.FAULTS,)
+FAULTS = (
+    *on_redis.FAULTS,
+    *on_consumers.FAULTS,
+    *on_broker.FAULTS,
+    *on_postgres.FAULTS,
+    *on_the_way.FAULTS,
+    *by_dialers.FAULTS,
+    *on_readers.FAULTS,
+)
 
 
 @pytest.mark.asyncio(loop_scope="module")

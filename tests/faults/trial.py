@@ -18,16 +18,20 @@ EVENTS_BEFORE = 400
 AGREE_SECONDS = 5.0
 
 
-class Strike(Struct, frozen=True):
-    """What a fault is given: the world, the load that runs, and what readers saw since the load began."""
+class Strike(Struct):
+    """What a fault is given: the world, the load that runs, and what readers saw since the load began.
+
+    `ended`: when the fault was over (monotonic seconds), for one that returns later.
+    """
 
     world: World
     load: Load
     watch: Watch
+    ended: float = 0.0
 
 
 class Fault(Struct, frozen=True):
-    """`strike` breaks something and mends it; it returns when the fault is over. The `short` run has it too if so set."""
+    """`strike` breaks something and mends it, and returns when the fault is over. The short run has it if `short`."""
 
     name: str
     strike: Callable[[Strike], Awaitable[None]]
@@ -51,12 +55,13 @@ async def trial(world: World, fault: Fault) -> Outcome:
         load.start()
         try:
             await load.more(EVENTS_BEFORE)
-            await fault.strike(Strike(world, load, watch))
-            ended = time.monotonic()
+            strike = Strike(world, load, watch)
+            await fault.strike(strike)
+            strike.ended = strike.ended or time.monotonic()
         finally:
             await load.finish()
         await world.recovered()
-        seconds = time.monotonic() - ended
+        seconds = time.monotonic() - strike.ended
         await world.quiet()
         verdict = await world.verdict()
         wrong = [] if verdict.is_clean else [str(verdict)]

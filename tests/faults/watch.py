@@ -33,6 +33,7 @@ class Reading(Struct, frozen=True):
     path: str
     status: int
     message: str = ""
+    retry_after: int = 0
     lag_seconds: int = 0
     monitor: Monitor | None = None
 
@@ -67,9 +68,8 @@ class Api:
             lag = int(response.headers.get("X-Projection-Lag", "0"))
             found = msgspec.json.decode(body, type=_Body).data if path.endswith("/monitor") else None
             return Reading(ended, taken, path, 200, lag_seconds=lag, monitor=found)
-        assert status == 503, f"{path}: {status} {body!r}"
-        assert int(response.headers["Retry-After"]) >= 1
-        return Reading(ended, taken, path, 503, msgspec.json.decode(body, type=_Failure).message)
+        again = int(response.headers.get("Retry-After", "0"))
+        return Reading(ended, taken, path, status, msgspec.json.decode(body, type=_Failure).message, again)
 
 
 class Watch:
@@ -85,6 +85,8 @@ class Watch:
         self.readings.append(reading)
         if reading.monitor is not None:
             self.wrong += [f"{reading.path}: {what}" for what in self._untrue(customer, reading.monitor)]
+        elif reading.status != 200 and not (reading.status == 503 and reading.retry_after):
+            self.wrong.append(f"{reading.path}: {reading.status} {reading.message!r}, retry after {reading.retry_after}")
 
     def _untrue(self, customer: Customer, monitor: Monitor) -> list[str]:
         found = []

@@ -102,9 +102,9 @@ class World:
             tallies = await stored.read_tallies(self.redis, one, self.clock())
             found += sum(sum(map(sum, tally.calls.values())) + len(tally.flags) for tally in tallies.values())
         # Clears leave no trace to count, a hundredth of all: the verdict tells.
-        return 0.95 * known <= found <= most and await self._monitors_answer()
+        return 0.95 * known <= found <= most and await self.monitors_answer()
 
-    async def _monitors_answer(self) -> bool:
+    async def monitors_answer(self) -> bool:
         for one in self.customers:
             for group in one.groups:
                 if (await self.api.monitor(one, group)).status != 200:
@@ -166,6 +166,7 @@ async def open_world(timezone: str = "", clock_offset: float = 0.0) -> AsyncIter
 
 async def _begin_history(world: World) -> None:
     """One caller ID of each customer is blocked, another beyond its cap; then all is quiet."""
+    await until(world.monitors_answer, "the definitions are projected")
     drawn = world.load("history", Shape())
     now_ms = world.clock()
     for one in world.customers:

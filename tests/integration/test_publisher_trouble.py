@@ -236,7 +236,7 @@ async def test_without_the_exchange_an_event_is_unroutable(url: str) -> None:
 
 
 async def test_what_permissions_refuse_is_told_and_the_rest_goes_on(url: str, inbox: Inbox) -> None:
-    with private_user(url, r"^call-placed\.7$") as own:
+    with private_user(url, r"^call-placed[.]7$") as own:
         async with publisher(own) as dialer:
             placing = [asyncio.create_task(dialer.call_placed(18)) for _ in range(20)]
             flagging = asyncio.create_task(dialer.carrier_flag(18, "blocked"))

@@ -17,18 +17,22 @@ class Arrived(NamedTuple):
     before_ms: int
 
 
+def window(kind: type[Event], arrived: Arrived) -> tuple[int, int]:
+    """The earliest and the latest time, UTC milliseconds, that an event of this type may carry."""
+    behind_ms = CALLS_BEHIND_MS if kind is CallPlaced else FLAGS_BEHIND_MS
+    return arrived.after_ms - behind_ms, arrived.before_ms + AHEAD_MS
+
+
 def check_time(event: Event, at_ms: int, arrived: Arrived) -> None:
     """Refuses an event whose own time is outside its type's window around any moment it may have arrived at."""
-    ahead_ms = at_ms - arrived.before_ms
-    if ahead_ms > AHEAD_MS:
-        raise _out_of_window(ahead_ms, "ahead of its arrival", AHEAD_MS)
-    behind_ms = arrived.after_ms - at_ms
-    if behind_ms <= CALLS_BEHIND_MS:
-        return
-    limit_ms = CALLS_BEHIND_MS if isinstance(event, CallPlaced) else FLAGS_BEHIND_MS
-    if behind_ms > limit_ms:
-        raise _out_of_window(behind_ms, "old on arrival", limit_ms)
-
-
-def _out_of_window(by_ms: int, how: str, limit_ms: int) -> EventRefusedError:
-    return EventRefusedError(f"out_of_window: {by_ms // 1000} s {how}, at most {limit_ms // 1000} s pass")
+    earliest_ms, latest_ms = window(type(event), arrived)
+    if at_ms > latest_ms:
+        ahead_ms = at_ms - arrived.before_ms
+        raise EventRefusedError(
+            f"out_of_window: {ahead_ms // 1000} s ahead of its arrival, at most {AHEAD_MS // 1000} s pass"
+        )
+    if at_ms < earliest_ms:
+        behind_ms, limit_ms = arrived.after_ms - at_ms, arrived.after_ms - earliest_ms
+        raise EventRefusedError(
+            f"out_of_window: {behind_ms // 1000} s old on arrival, at most {limit_ms // 1000} s pass"
+        )

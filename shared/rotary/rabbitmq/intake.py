@@ -6,6 +6,7 @@ owner opens another, which declares everything anew and holds no stale delivery.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,9 @@ from rotary.errors import ConfigurationError, UnavailableError
 from rotary.rabbitmq.messages import Message
 
 CONNECT_SECONDS = 10
+WAIT_SECONDS = 1.0
+MOST_BYTES = 262_144
+"""What is taken becomes one call of the fold: few enough events that Redis answers a reader soon."""
 _AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
 
 
@@ -75,19 +79,22 @@ class Intake:
         return self._buffer
 
     async def take(self, most: int) -> list[Message]:
-        """The next deliveries, at least one, at most `most`. Raises UnavailableError once the channel is lost."""
-        while not self._buffer:
-            self._arrived.clear()
-            await self._wait()
-        return [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        """The next deliveries: at most `most`, at most about 256 KiB, none if none comes within a second.
 
-    async def _wait(self) -> None:
-        if not self.is_registered:
-            raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
-        try:
-            await asyncio.wait_for(self._arrived.wait(), 1)
-        except TimeoutError:
-            return
+        Raises UnavailableError once the channel is lost.
+        """
+        if not self._buffer:
+            self._arrived.clear()
+            if not self.is_registered:
+                raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), WAIT_SECONDS)
+        taken, size = list[Message](), 0
+        while self._buffer and len(taken) < most and size < MOST_BYTES:
+            message = self._buffer.popleft()
+            size += len(message.body)
+            taken.append(message)
+        return taken
 
     async def acknowledge(self, tag: int) -> None:
         """Acknowledges every delivery up to `tag`."""

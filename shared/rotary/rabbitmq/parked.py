@@ -44,8 +44,8 @@ def describe(message: AbstractIncomingMessage) -> ParkedMessage:
     """What the headers say; a message that the broker dead-lettered itself says it in headers of its own."""
     key = _routing_key(message)
     parked_ms = message.headers.get(PARKED_MS)
-    death = message.headers.get("x-first-death-reason")
-    reason = message.headers.get(REASON) or f"{death or 'unknown'}: the broker gave it up after many deliveries"
+    death = str(message.headers.get("x-first-death-reason", "unknown"))
+    reason = message.headers.get(REASON) or f"{death}: the broker gave it up after many deliveries"
     return ParkedMessage(
         blake2b(key.encode() + b"\0" + message.body, digest_size=6).hexdigest(),
         datetime.fromtimestamp(parked_ms / 1000, UTC) if isinstance(parked_ms, int) else None,

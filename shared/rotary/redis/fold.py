@@ -33,20 +33,23 @@ class Batch:
     def add_at(self, event: Event, at_ms: int) -> None:
         """Takes one event whose own time is known to be `at_ms`, UTC milliseconds."""
         caller = event.data.caller_id_id
+        if type(event) is CallPlaced:
+            day = self._calls.get((caller, at_ms // DAY_MS))
+            if day is None:
+                day = self._calls[caller, at_ms // DAY_MS] = {}
+            day.setdefault(identity(event.source, event.id), at_ms // QUARTER_MS % QUARTERS_A_DAY)
+            return
+        cleared, flags = self._flags.setdefault(caller, ([0], []))
         match event:
-            case CallPlaced():
-                day = self._calls.setdefault((caller, at_ms // DAY_MS), {})
-                day.setdefault(identity(event.source, event.id), at_ms // QUARTER_MS % QUARTERS_A_DAY)
             case CarrierFlag():
-                flag = (at_ms, flag_identity(identity(event.source, event.id)), event.data.kind)
-                self._flags.setdefault(caller, ([0], []))[1].append(flag)
+                flags.append((at_ms, flag_identity(identity(event.source, event.id)), event.data.kind))
             case CooldownCleared():
-                self._flags.setdefault(caller, ([0], []))[0].append(at_ms)
+                cleared.append(at_ms)
 
     def encode(self) -> bytes:
         """The function's last argument; 64-bit numbers are strings, because Lua's are doubles."""
         calls = [
-            (str(caller), str(day), [str(number) for number in seen], list(seen.values()))
+            (str(caller), str(day), list(map(str, seen)), list(seen.values()))
             for (caller, day), seen in self._calls.items()
         ]
         flags = [(str(caller), max(cleared), flags) for caller, (cleared, flags) in self._flags.items()]

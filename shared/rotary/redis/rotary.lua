@@ -10,7 +10,7 @@ local KEPT_FLAGS, FLAGS_TTL_S, DAY_S, CALLS_TTL_DAYS = 256, 35 * 86400, 86400, 3
 -- Both keys expire three days after their UTC day ends: later than any event of that day may still arrive.
 local function fold_calls(prefix, caller, day, ids, quarters)
   local seen, calls = prefix .. 'seen:' .. caller .. ':' .. day, prefix .. 'calls:' .. caller .. ':' .. day
-  local known = redis.call('SMISMEMBER', seen, unpack(ids))
+  local known = #ids > 1 and redis.call('SMISMEMBER', seen, unpack(ids)) or {0}
   local fresh, added, order = {}, {}, {}
   for i = 1, #ids do
     if known[i] == 0 then
@@ -20,8 +20,8 @@ local function fold_calls(prefix, caller, day, ids, quarters)
       added[quarter] = (added[quarter] or 0) + 1
     end
   end
-  if #fresh == 0 then return nil end
-  redis.call('SADD', seen, unpack(fresh))
+  -- SADD counts what was new: of a single call, the most frequent case by far, nothing else needs to ask.
+  if #fresh == 0 or redis.call('SADD', seen, unpack(fresh)) == 0 then return nil end
   -- Saturating: a counter that wrapped would show a caller ID far over its cap as fresh.
   local ops = {'BITFIELD', calls, 'OVERFLOW', 'SAT'}
   for _, quarter in ipairs(order) do

@@ -1,0 +1,33 @@
+"""`rotary-dialer`: gets events out of dialers that cannot import `rotary.publisher`, and plays one for load tests."""
+
+import logging
+
+import click
+
+from rotary import __version__
+from rotary_dialer import asyncapi, publishing, simulating, spooling
+from rotary_dialer.program import Program
+
+COMMANDS: tuple[click.Command, ...] = (publishing.publish, spooling.spool, simulating.simulate, asyncapi.print_asyncapi)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rotary-dialer")
+def cli() -> None:
+    """Publishes events to Rotary's broker, each confirmed."""
+    # Every lost connection is told in our own words; aiormq would add a trace to each, asyncio a line a write.
+    for name in ("aiormq", "rotary.publisher", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="rotary-dialer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Merging reads: what many requests ask of Redis at the same moment goes there in one round trip."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Waiting(Generic[K, V]):
+    """Something asked for, and whoever waits for it."""
+
+    __slots__ = ("_answer", "asked")
+
+    def __init__(self, asked: K) -> None:
+        self.asked = asked
+        self._answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+
+    async def answer(self) -> V:
+        """The answer, once it is there; a waiter that is cancelled does not take it from the others."""
+        return await asyncio.shield(self._answer)
+
+    def give(self, answer: V) -> None:
+        """This is the answer."""
+        if not self._answer.done():
+            self._answer.set_result(answer)
+
+    def fail(self, error: BaseException) -> None:
+        """There is none, unless one was given."""
+        if not self._answer.done():
+            self._answer.set_exception(error)
+            self._answer.exception()  # seen, even if nobody waits any more
+
+
+class Batches(Generic[K, V]):
+    """Calls `read` with what was asked for since it was called last.
+
+    `read` gives each its answer; the error that it raises is the answer of those that have none yet. At most
+    `in_flight` calls are under way, so that one is decoded while Redis works on the other, of at most `size` each.
+    """
+
+    def __init__(self, read: Callable[[list[Waiting[K, V]]], Awaitable[None]], size: int, in_flight: int = 2) -> None:
+        self._read = read
+        self._size = size
+        self._in_flight = in_flight
+        self._queue: deque[Waiting[K, V]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ask(self, asked: K) -> Waiting[K, V]:
+        """Puts it into the next call."""
+        waiting: Waiting[K, V] = Waiting(asked)
+        self._queue.append(waiting)
+        if len(self._tasks) < self._in_flight:
+            # The task begins when the event loop next turns: all that comes in this turn goes with it.
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return waiting
+
+    async def close(self) -> None:
+        """Cancels the calls under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        while self._queue:
+            batch = [self._queue.popleft() for _ in range(min(self._size, len(self._queue)))]
+            try:
+                await self._read(batch)
+            except BaseException as error:
+                for waiting in batch:
+                    waiting.fail(error)
+                if not isinstance(error, Exception):
+                    raise

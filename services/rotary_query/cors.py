@@ -1,0 +1,41 @@
+"""Which web pages of other origins may read the API: none but those on the list."""
+
+from aiohttp import hdrs, web
+
+from rotary_query.answers import header_lines
+from rotary_query.errors import ALLOWED
+
+_READABLE = (
+    "ETag, Retry-After, X-Projection-Lag, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id"
+)
+_SENDABLE = "Authorization, Cache-Control, If-None-Match, Last-Event-ID, X-Request-Id"
+
+
+class Cors:
+    """The header lines for a request's origin, empty for one that is not allowed."""
+
+    def __init__(self, origins: frozenset[str]) -> None:
+        self._refused = b"Vary: Origin\r\n" if origins else b""
+        self._granted = {origin: _grant(origin) for origin in origins}
+        self._preflight = header_lines(
+            {
+                "Access-Control-Allow-Methods": ALLOWED,
+                "Access-Control-Allow-Headers": _SENDABLE,
+                "Access-Control-Max-Age": "600",
+            }
+        )
+
+    def lines(self, request: web.BaseRequest) -> bytes:
+        """What to add to the answer to this request."""
+        if not self._granted:
+            return b""
+        granted = self._granted.get(request.headers.get(hdrs.ORIGIN, ""))
+        if granted is None:
+            return self._refused
+        asks_first = request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers
+        return granted + self._preflight if asks_first else granted
+
+
+def _grant(origin: str) -> bytes:
+    headers = {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _READABLE, "Vary": "Origin"}
+    return header_lines(headers)

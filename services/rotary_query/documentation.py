@@ -1,0 +1,34 @@
+"""The pages that need no token: the OpenAPI document, and itself rendered for people, from files that we ship."""
+
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+
+import msgspec
+
+from rotary_query.answers import Answer, success
+from rotary_query.openapi import openapi
+from rotary_query.routes import Kind
+
+_HTML = "text/html; charset=utf-8"
+
+
+def pages() -> dict[Kind, Answer]:
+    """Both pages, as answers."""
+    return {"openapi": success(msgspec.json.encode(openapi())), "docs": _docs()}
+
+
+def _docs() -> Answer:
+    folder = files("rotary_query") / "docs"
+    page, style, script = (folder.joinpath(name).read_text() for name in ("index.html", "style.css", "script.js"))
+    html = page.replace("/* style.css */", style).replace("/* script.js */", script)
+    policy = (
+        f"default-src 'none'; connect-src 'self'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return success(html.encode(), {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}, _HTML)
+
+
+def _hash(text: str) -> str:
+    # The browser hashes what stands between the tags; the page has nothing else there.
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

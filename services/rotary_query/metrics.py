@@ -1,0 +1,58 @@
+"""What the query service measures. Requests only bump plain integers; Prometheus' types are made when it asks."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from rotary.clock import Clock
+from rotary_query.app import Api
+from rotary_query.source import Source
+
+
+def registry(api: Api, source: Source, clock: Clock) -> CollectorRegistry:
+    """A registry of this service and its process."""
+    made = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=made)
+    made.register(QueryCollector(api, source, clock))
+    return made
+
+
+class QueryCollector(Collector):
+    """Reads the counts where they are kept."""
+
+    def __init__(self, api: Api, source: Source, clock: Clock) -> None:
+        self._api = api
+        self._source = source
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by Prometheus' client for each scrape."""
+        requests = CounterMetricFamily(
+            "rotary_query_requests", "Requests answered, by what they asked for.", labels=["route", "status"]
+        )
+        for (route, status), count in self._api.answered.items():
+            requests.add_metric([route, str(status)], count)
+        yield requests
+        loader, mirror, watcher = self._source.loader, self._source.mirror, self._source.watcher
+        yield _counter("rotary_query_cold_reads", "Entries that had to be read from Redis.", loader.entries_read)
+        yield _counter("rotary_query_cold_batches", "Batches in which they were read.", loader.batches_read)
+        yield _counter("rotary_query_changes", "Change messages heard.", watcher.changes_heard)
+        yield _gauge("rotary_query_mirror_bytes", "What the mirror holds, about.", mirror.bytes_held)
+        yield _gauge("rotary_query_mirror_entries", "Groups and lists mirrored.", len(mirror))
+        yield _gauge("rotary_query_streams", "Streams open.", self._source.streams.count)
+        yield _gauge("rotary_query_watching", "1 while the subscription to changes works.", int(watcher.is_watching))
+        if watcher.folded_until_ms:
+            lag = max(0.0, (self._clock() - watcher.folded_until_ms) / 1000)
+            yield _gauge("rotary_query_projection_lag_seconds", "How far the fold is behind the broker.", lag)
+
+
+def _counter(name: str, documentation: str, value: float) -> Metric:
+    return CounterMetricFamily(name, documentation, value=value)
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)

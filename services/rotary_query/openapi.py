@@ -1,0 +1,224 @@
+"""The OpenAPI 3.1 document, generated from the very types that encode the answers."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from rotary.domain.monitor import Monitor, MonitorMember
+from rotary.events import Id
+from rotary_query.bodies import CallerIdItem, Envelope, ErrorBody, GroupDetail, GroupItem
+from rotary_query.errors import ALLOWED
+from rotary_query.routes import PREFIX
+
+Json = dict[str, Any]  # a JSON document is whatever its own specification says
+
+_AT = datetime(2026, 5, 20, 3, 0, 0, tzinfo=UTC)
+_ITEM = GroupItem(3, "Hanoi sales", "Morning campaign", "cap_based", False, "active", 2, _AT)  # noqa: FBT003  # a field
+_DETAIL = GroupDetail(
+    **msgspec.structs.asdict(_ITEM),
+    caller_ids=[
+        CallerIdItem(18, "+84901234018", "Sales 18", "viettel", "Viettel", "active", "trunk-hn-1", 1),
+        CallerIdItem(19, "0281234019", None, "landline", "Landline", "active", None, 2),
+    ],
+)
+_MONITOR = Monitor(
+    3,
+    "Hanoi sales",
+    total_members=2,
+    eligible_now=1,
+    in_cooldown=1,
+    disabled=0,
+    members=[
+        MonitorMember(18, "+84901234018", "viettel", "eligible", 82, 57, 200, None),
+        MonitorMember(19, "0281234019", "landline", "cooldown", 50, 120, 200, _AT),
+    ],
+)
+_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE = Envelope[list[GroupItem]], Envelope[GroupDetail], Envelope[Monitor]
+
+_RATE = {
+    "X-RateLimit-Limit": ("integer", "Requests that this token may make in any 60 seconds. Absent if it has no limit."),
+    "X-RateLimit-Remaining": ("integer", "Requests left now."),
+    "X-RateLimit-Reset": ("integer", "Epoch second at which the oldest counted requests stop counting."),
+}
+_CACHE = {
+    "ETag": ("string", "Strong validator of the body's bytes: send it back in If-None-Match."),
+    "Cache-Control": ("string", "private, max-age=0, must-revalidate"),
+}
+_LAG = {"X-Projection-Lag": ("integer", "Seconds by which the counts are behind the event broker.")}
+_ID = {"X-Request-Id": ("string", "Yours, if you sent one, else ours. Name it when you report a problem.")}
+_RETRY = {"Retry-After": ("integer", "Seconds after which to try again.")}
+
+_ERRORS: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {
+    "Unauthenticated": ("No token, or one that is unknown, expired or revoked.", "Unauthenticated.", {}),
+    "Unauthorized": ("The token lacks the scope telesales_api_access.", "This action is unauthorized.", _RATE),
+    "GroupNotFound": ("You have no such group, or the id is no positive 64-bit integer.", "Pool not found.", _RATE),
+    "MethodNotAllowed": (f"Not one of {ALLOWED}.", "Method not allowed.", {"Allow": ("string", ALLOWED)}),
+    "BodyTooLarge": ("A request to this API needs no body.", "Request body too large.", {}),
+    "HeadTooLarge": ("Request line or headers too large.", "Request line or headers too large.", {}),
+    "TooManyRequests": (
+        "Over the token's limit, or too many unknown tokens from your address.",
+        "Too many requests. Retry after 7 seconds.",
+        _RATE | _RETRY,
+    ),
+    "ServerError": ("A defect of ours.", "Server error.", {}),
+    "Unavailable": (
+        "The projections are being rebuilt, or Redis is away.",
+        "The projections are being rebuilt. Try again soon.",
+        _RETRY,
+    ),
+    "BadRequest": ("Not HTTP as we understand it.", "Bad request.", {}),
+}
+_STATUSES = {
+    "400": "BadRequest",
+    "401": "Unauthenticated",
+    "403": "Unauthorized",
+    "405": "MethodNotAllowed",
+    "413": "BodyTooLarge",
+    "429": "TooManyRequests",
+    "431": "HeadTooLarge",
+    "500": "ServerError",
+    "503": "Unavailable",
+}
+
+
+def openapi() -> Json:
+    """The document, ready to encode."""
+    bodies, schemas = _schemas()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Rotary",
+            "version": version("rotary"),
+            "summary": "Which of a group's caller IDs may dial right now.",
+            "description": 'Success is `{"data": …}`, failure `{"message": …}`. Times are UTC, to the second.',
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}],
+        "tags": [{"name": "Caller ID groups", "description": "A dialer rotates its calls over a group of caller IDs."}],
+        "paths": _paths(bodies),
+        "components": {
+            "schemas": schemas,
+            "headers": {name: _header(*told) for name, told in (_RATE | _CACHE | _LAG | _ID | _RETRY).items()},
+            "parameters": _parameters(),
+            "responses": {name: _failure(*told) for name, told in _ERRORS.items()},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "An API token, as shown once at creation."}
+            },
+        },
+    }
+
+
+def _paths(bodies: list[Json]) -> Json:
+    groups, detail, snapshot = bodies
+    monitor_path = _operation(
+        "monitorCallerIdGroup",
+        "Which members may dial right now",
+        "With `Accept: text/event-stream` the same snapshot arrives as server-sent events named `snapshot`: one at "
+        "once, then one whenever the body changes, at most ten a second. The id of an event is the body's ETag.",
+        _success(snapshot, Envelope(_MONITOR), _LAG),
+        one_group=True,
+    )
+    monitor_path["parameters"].append({"$ref": "#/components/parameters/LastEventId"})
+    monitor_path["responses"]["200"]["content"]["text/event-stream"] = {
+        "schema": {"type": "string", "description": "Events named snapshot; each one's data is the JSON body."},
+        "example": 'event: snapshot\nid: "9c1f…"\ndata: {"data":{"group_id":3,…}}\n\n',
+    }
+    return {
+        PREFIX: {
+            "get": _operation(
+                "listCallerIdGroups",
+                "Your groups",
+                "All of them, ascending by id. `caller_ids_count` counts the members whose own status is active.",
+                _success(groups, Envelope([_ITEM])),
+            )
+        },
+        PREFIX + "/{id}": {
+            "get": _operation(
+                "getCallerIdGroup",
+                "One group with its members",
+                "Every member, disabled ones too, ascending by id.",
+                _success(detail, Envelope(_DETAIL)),
+                one_group=True,
+            )
+        },
+        PREFIX + "/{id}/monitor": {"get": monitor_path},
+    }
+
+
+def _operation(name: str, summary: str, description: str, success: Json, *, one_group: bool = False) -> Json:
+    parameters = ["GroupId"] if one_group else []
+    failures = dict(_STATUSES, **({"404": "GroupNotFound"} if one_group else {}))
+    return {
+        "operationId": name,
+        "tags": ["Caller ID groups"],
+        "summary": summary,
+        "description": description,
+        "parameters": [
+            {"$ref": f"#/components/parameters/{parameter}"} for parameter in [*parameters, "IfNoneMatch", "RequestId"]
+        ],
+        "responses": {
+            "200": success,
+            "304": {"description": "You have these bytes already.", "headers": _headers(_CACHE | _RATE | _ID)},
+            **{status: {"$ref": f"#/components/responses/{failures[status]}"} for status in sorted(failures)},
+        },
+    }
+
+
+def _success(schema: Json, example: object, more: dict[str, tuple[str, str]] | None = None) -> Json:
+    return {
+        "description": "Success.",
+        "headers": _headers(_CACHE | _RATE | _ID | (more or {})),
+        "content": {"application/json": {"schema": schema, "example": msgspec.to_builtins(example)}},
+    }
+
+
+def _failure(description: str, message: str, headers: dict[str, tuple[str, str]]) -> Json:
+    body = {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "example": {"message": message}}
+    own = {name: _header(*told) for name, told in headers.items() if name == "Allow"}
+    shared = {name: told for name, told in headers.items() if name != "Allow"}
+    return {
+        "description": description,
+        "headers": own | _headers(shared | _ID),
+        "content": {"application/json": body},
+    }
+
+
+def _headers(named: dict[str, tuple[str, str]]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in named}
+
+
+def _header(kind: str, description: str) -> Json:
+    return {"description": description, "schema": {"type": kind}}
+
+
+def _parameters() -> Json:
+    return {
+        "GroupId": {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "description": "The group's id, in plain decimal.",
+            "schema": msgspec.json.schema(Id) | {"format": "int64"},
+            "example": 3,
+        },
+        "IfNoneMatch": _optional("If-None-Match", "ETags that you have: if one still holds, the answer is 304."),
+        "RequestId": _optional("X-Request-Id", "1 to 128 of letters, digits and ._~+/=:- to find the request by."),
+        "LastEventId": _optional("Last-Event-ID", "On a stream: the last event you have; it is not sent again."),
+    }
+
+
+def _optional(name: str, description: str) -> Json:
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+
+
+def _schemas() -> tuple[list[Json], Json]:
+    """The bodies of the three endpoints, and the schemas that they refer to."""
+    types = [_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, ErrorBody]
+    references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    for schema in schemas.values():
+        schema["additionalProperties"] = False
+    bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[:3]]
+    return [{**body, "title": "Body"} for body in bodies], schemas

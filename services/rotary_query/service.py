@@ -1,0 +1,61 @@
+"""The query service, composed: what `__main__` runs until it is told to stop."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+from msgspec import Struct
+
+from rotary.clock import Clock
+from rotary.process.ops import ops_site
+from rotary.process.settings import bind_address
+from rotary.redis.connection import connect
+from rotary_query.app import Api
+from rotary_query.cors import Cors
+from rotary_query.documentation import pages
+from rotary_query.metrics import registry
+from rotary_query.protocol import QueryServer
+from rotary_query.settings import QuerySettings
+from rotary_query.source import Source
+
+REDIS_TIMEOUT_SECONDS = 0.8
+"""A request may meet two silent reads, its token's and its group's, and is to have its 503 within two seconds."""
+SHUTDOWN_SECONDS = 5.0
+BACKLOG = 1024
+
+
+class Service(Struct, frozen=True):
+    """A running query service: where it listens, and its parts."""
+
+    host: str
+    port: int
+    ops: tuple[str, int]
+    source: Source
+    api: Api
+
+
+@asynccontextmanager
+async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Service]:
+    """Serves while the context is open, whether or not Redis answers; then lets requests under way finish."""
+    async with AsyncExitStack() as stack:
+        client = connect(settings.redis_url, REDIS_TIMEOUT_SECONDS)
+        stack.push_async_callback(client.aclose)
+        source = Source(client, settings, clock)
+        api = Api(source, pages(), Cors(settings.origins()), clock, access_log=settings.access_log)
+        measured = registry(api, source, clock)
+        ops = await stack.enter_async_context(ops_site(settings.ops_bind, source.missing, measured))
+        host, port = await stack.enter_async_context(_site(settings.query_bind, QueryServer(api.handle)))
+        await stack.enter_async_context(source.running())
+        yield Service(host, port, ops, source, api)
+
+
+@asynccontextmanager
+async def _site(bind: str, server: web.Server) -> AsyncIterator[tuple[str, int]]:
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, *bind_address(bind), backlog=BACKLOG).start()
+        host, port = runner.addresses[0][:2]
+        yield host, port
+    finally:
+        await runner.cleanup()

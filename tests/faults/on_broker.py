@@ -1,0 +1,40 @@
+"""Faults of the broker."""
+
+import asyncio
+
+from faults.trial import Fault, Strike
+
+ALARM_SECONDS = 12
+"""Longer than any publish of ours waits for its confirm."""
+
+
+async def restarted(strike: Strike) -> None:
+    await strike.world.stack.restart("rabbitmq")
+
+
+async def killed(strike: Strike) -> None:
+    await strike.world.stack.kill("rabbitmq")
+    await strike.world.stack.start("rabbitmq")
+
+
+async def connections_closed(strike: Strike) -> None:
+    for _ in range(3):
+        await strike.world.rabbitmqctl("close_all_connections", "maintenance")
+        await strike.load.more(200)
+
+
+async def memory_alarm(strike: Strike) -> None:
+    """Nobody can publish; what was published is folded, and the monitor goes on."""
+    since = len(strike.watch.readings)
+    await strike.world.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    await asyncio.sleep(ALARM_SECONDS)
+    assert all(reading.status == 200 for reading in strike.watch.readings[since:])
+    await strike.world.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+
+
+FAULTS = (
+    Fault("broker restarted", restarted),
+    Fault("broker killed", killed),
+    Fault("every connection closed by the broker", connections_closed, short=True),
+    Fault("broker memory alarm on and off", memory_alarm),
+)

@@ -1,0 +1,187 @@
+"""A Redis database for the query service's tests, filled as consumer and projector would, and the service on it.
+
+The database is the tests' own on the shared server, so that emptying it empties nobody else's.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from redis.asyncio import Redis
+
+from rotary.clock import Clock, system_clock
+from rotary.definitions import (
+    SCOPE,
+    GroupDefinition,
+    GroupSummary,
+    MemberDefinition,
+    Status,
+    TokenDefinition,
+    summary,
+)
+from rotary.events import Event
+from rotary.policy import DEFAULT_POLICY
+from rotary.redis.connection import connect, load_functions, run_id
+from rotary.redis.documents import DocumentWriter
+from rotary.redis.fold import Folder, batch_of
+from rotary.redis.state import Beat, StateStore
+from rotary_query.service import Service, serving
+from rotary_query.settings import QuerySettings
+
+OWN_DATABASE = 8
+CREATED = datetime(2026, 5, 20, 3, 0, 0, 123456, tzinfo=UTC)
+OWNER = "test"
+_numbers = count(1)
+
+
+class World:
+    """One customer's definitions and facts in a database that is complete, until a test breaks it."""
+
+    def __init__(self, client: Redis, url: str, customer: int) -> None:
+        self.client = client
+        self.url = url
+        self.customer = customer
+        self.state = StateStore(client)
+        self.documents = DocumentWriter(client)
+        self._folder = Folder(client, OWNER)
+        self._summaries: dict[int, GroupSummary] = {}
+        self._now = system_clock()
+
+    async def fill(self) -> None:
+        """Everything a reader wants to see before it believes what it reads."""
+        await load_functions(self.client)
+        await self.documents.complete(await self.documents.server())
+        self._folder.begin(await self.state.begin_epoch(self._now(), ""))
+        await self.become_ready()
+
+    async def become_ready(self) -> None:
+        """A rebuild is complete."""
+        assert await self.state.acquire_rebuild(OWNER)
+        assert await self.state.finish_rebuild(OWNER, await run_id(self.client))
+
+    async def beat(self, folded_until_ms: int) -> None:
+        """A consumer says how far it is."""
+        state = await self.state.read()
+        last = state.beats.get(OWNER)
+        assert await self.state.beat(OWNER, state.ready or "", last, Beat(folded_until_ms, self._now()))
+
+    async def put(self, *groups: GroupDefinition) -> None:
+        """Defines groups."""
+        self._summaries |= {group.id: summary(group) for group in groups}
+        await self._put(groups, [])
+
+    async def remove(self, group_id: int) -> None:
+        """Removes a group."""
+        del self._summaries[group_id]
+        await self._put([], [group_id])
+
+    async def _put(self, groups: Sequence[GroupDefinition], gone: Sequence[int]) -> None:
+        summaries = [self._summaries[group_id] for group_id in sorted(self._summaries)]
+        await self.documents.put_groups(self.customer, groups, gone, summaries)
+
+    async def token(
+        self,
+        limit: int | None = None,
+        scopes: tuple[str, ...] = (SCOPE,),
+        expires_at: datetime | None = None,
+        customer: int | None = None,
+    ) -> str:
+        """A new token of this customer's."""
+        number = next(_numbers)
+        text = f"rotary_{self.customer}_{number}"
+        token = TokenDefinition(number, customer or self.customer, scopes, limit, expires_at)
+        await self.documents.put_tokens({hashed(text): token}, [])
+        return text
+
+    async def revoke(self, token: str) -> None:
+        """As the projector does when a token is revoked."""
+        await self.documents.put_tokens({}, [hashed(token)])
+
+    async def fold(self, *events: Event) -> None:
+        """Folds events of this customer's, in one batch."""
+        await self._folder.fold({self.customer: batch_of(events)})
+
+
+@asynccontextmanager
+async def world(redis_url: str, customer: int) -> AsyncIterator[World]:
+    """An empty database, filled with what makes it complete."""
+    url = urlsplit(redis_url)._replace(path=f"/{OWN_DATABASE}").geturl()
+    async with connect(url) as client:
+        await client.flushdb()
+        made = World(client, url, customer)
+        await made.fill()
+        yield made
+        await client.flushdb()
+
+
+def hashed(token: str) -> str:
+    """The name under which Redis has a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def member(caller: int, status: Status = "active", daily_cap: int = 200) -> MemberDefinition:
+    """A caller ID as a member."""
+    return MemberDefinition(caller, f"+8490{caller:07d}", f"Line {caller}", "viettel", status, "trunk-1", daily_cap, 1)
+
+
+def group(group_id: int, *members: MemberDefinition, name: str = "Sales HCM") -> GroupDefinition:
+    """A group."""
+    return GroupDefinition(
+        group_id, name, None, "cap_based", True, "active", CREATED, "Asia/Ho_Chi_Minh", DEFAULT_POLICY, tuple(members)
+    )
+
+
+class Caller:
+    """Somebody who reads the API with one token."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str, token: str | None) -> None:
+        self._session = session
+        self._base = base
+        self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> aiohttp.ClientResponse:
+        """The answer, read to its end. Underscores in header names stand for hyphens."""
+        named = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._session.request(method, self._base + path, headers=named) as response:
+            await response.read()
+            return response
+
+    async def data(self, path: str) -> Any:  # a decoded JSON body is whatever it is
+        """The `data` of a success."""
+        response = await self.get(path)
+        assert response.status == 200, await response.text()
+        return (await response.json())["data"]
+
+    def stream(self, path: str, **headers: str) -> Any:  # aiohttp's own context manager
+        """An open stream."""
+        named = self.headers | {"Accept": "text/event-stream"}
+        named |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._session.get(self._base + path, headers=named)
+
+
+class Site:
+    """A running query service, and those who read it."""
+
+    def __init__(self, service: Service, session: aiohttp.ClientSession) -> None:
+        self.service = service
+        self.source = service.source
+        self.session = session
+        self.base = f"http://127.0.0.1:{service.port}"
+        self.ops = f"http://127.0.0.1:{service.ops[1]}"
+
+    def caller(self, token: str | None) -> Caller:
+        """Somebody with this token, or none."""
+        return Caller(self.session, self.base, token)
+
+
+@asynccontextmanager
+async def site(redis_url: str, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Site]:  # settings' fields
+    """A query service in this process, on ports of its own."""
+    chosen = QuerySettings(redis_url, "127.0.0.1:0", "127.0.0.1:0", **settings)
+    async with serving(chosen, clock or system_clock()) as service, aiohttp.ClientSession() as session:
+        yield Site(service, session)

@@ -1,0 +1,227 @@
+"""The three endpoints and every row of the error table, on a real Redis."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+
+from given import HOUR, MINUTE, flagged, placed
+from integration.query_world import Site, World, group, member, site, world
+from rotary.clock import system_clock
+from running import until
+
+NOW = system_clock()
+
+
+@pytest.fixture
+async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
+    async with world(redis_url, customer) as made:
+        await made.put(group(3, member(18), member(19, "disabled")), group(4, name="Empty"))
+        yield made
+
+
+@pytest.fixture
+async def served(filled: World) -> AsyncIterator[Site]:
+    async with site(filled.url) as running:
+        yield running
+
+
+async def test_list_has_exactly_the_documented_bytes(filled: World, served: Site) -> None:
+    response = await served.caller(await filled.token()).get("/api/caller-id-groups")
+    assert response.status == 200
+    assert await response.text() == (
+        '{"data":[{"id":3,"name":"Sales HCM","description":null,"rotation_strategy":"cap_based","sticky_enabled":true,'
+        '"status":"active","caller_ids_count":1,"created_at":"2026-05-20T03:00:00Z"},'
+        '{"id":4,"name":"Empty","description":null,"rotation_strategy":"cap_based","sticky_enabled":true,'
+        '"status":"active","caller_ids_count":0,"created_at":"2026-05-20T03:00:00Z"}]}'
+    )
+
+
+async def test_detail_has_exactly_the_documented_bytes(filled: World, served: Site) -> None:
+    response = await served.caller(await filled.token()).get("/api/caller-id-groups/3?unknown=parameter")
+    assert await response.text() == (
+        '{"data":{"id":3,"name":"Sales HCM","description":null,"rotation_strategy":"cap_based","sticky_enabled":true,'
+        '"status":"active","caller_ids_count":1,"created_at":"2026-05-20T03:00:00Z","caller_ids":['
+        '{"id":18,"number":"+84900000018","display_name":"Line 18","carrier":"viettel","carrier_label":"Viettel",'
+        '"status":"active","trunk_name":"trunk-1","weight":1},'
+        '{"id":19,"number":"+84900000019","display_name":"Line 19","carrier":"viettel","carrier_label":"Viettel",'
+        '"status":"disabled","trunk_name":"trunk-1","weight":1}]}}'
+    )
+
+
+async def test_monitor_has_exactly_the_documented_bytes(filled: World, served: Site) -> None:
+    now = NOW()
+    await filled.fold(placed("c1", now, 18), placed("c2", now, 18), flagged("f1", "spam_label", now - HOUR, 18))
+    response = await served.caller(await filled.token()).get("/api/caller-id-groups/3/monitor")
+    body = await response.text()
+    until_text = datetime.fromtimestamp((now + 5 * HOUR) // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    calls, health = (json.loads(body)["data"]["members"][0][name] for name in ("calls_today", "health_score"))
+    assert (calls, health) == (2, 50)
+    assert body == (
+        '{"data":{"group_id":3,"group_name":"Sales HCM","total_members":2,"eligible_now":0,"in_cooldown":1,'
+        '"disabled":1,"members":['
+        '{"caller_id_id":18,"number":"+84900000018","carrier":"viettel","status":"cooldown","health_score":50,'
+        f'"calls_today":2,"daily_cap":200,"cooldown_until":"{until_text}"}},'
+        '{"caller_id_id":19,"number":"+84900000019","carrier":"viettel","status":"disabled","health_score":100,'
+        '"calls_today":0,"daily_cap":200,"cooldown_until":null}]}}'
+    )
+
+
+async def test_every_answer_carries_the_common_headers(filled: World, served: Site) -> None:
+    caller = served.caller(await filled.token(limit=600))
+    for path in ("/api/caller-id-groups", "/api/caller-id-groups/99", "/nowhere", "/api/caller-id-groups/3/monitor"):
+        headers = (await caller.get(path)).headers
+        assert headers["Content-Type"] == "application/json; charset=utf-8"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Request-Id"]
+        assert headers["Date"]
+        assert "Server" not in headers
+        assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_success_can_be_revalidated(filled: World, served: Site) -> None:
+    caller = served.caller(await filled.token(limit=600))
+    for path in ("/api/caller-id-groups", "/api/caller-id-groups/3", "/api/caller-id-groups/3/monitor"):
+        first = await caller.get(path)
+        tag = first.headers["ETag"]
+        assert tag.startswith('"')
+        assert first.headers["Cache-Control"] == "private, max-age=0, must-revalidate"
+        for known in (tag, f'"other", W/{tag}', "*"):
+            again = await caller.get(path, If_None_Match=known)
+            assert (again.status, await again.read()) == (304, b"")
+            for name in ("ETag", "Cache-Control", "X-Content-Type-Options"):
+                assert again.headers[name] == first.headers[name]
+            assert again.headers["X-RateLimit-Limit"] == "600"
+        assert (await caller.get(path, If_None_Match='"other"')).status == 200
+
+
+async def test_head_is_get_without_the_body(filled: World, served: Site) -> None:
+    caller = served.caller(await filled.token())
+    for path in ("/api/caller-id-groups/3", "/api/caller-id-groups/99", "/nowhere"):
+        got, head = await caller.get(path), await caller.get(path, "HEAD")
+        assert (head.status, await head.read()) == (got.status, b"")
+        for name in ("Content-Length", "Content-Type", "Cache-Control"):
+            assert head.headers[name] == got.headers[name]
+
+
+async def test_without_a_token_that_holds_nothing_is_told(filled: World, served: Site) -> None:
+    expired = await filled.token(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    for token in (None, "unknown", "", expired):
+        for path in ("/api/caller-id-groups", "/api/caller-id-groups/abc", "/api/caller-id-groups/99/monitor"):
+            response = await served.caller(token).get(path)
+            assert (response.status, await response.text()) == (401, '{"message":"Unauthenticated."}')
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+            assert "X-RateLimit-Limit" not in response.headers
+    basic = await served.caller(None).get("/api/caller-id-groups", Authorization="Basic cm90YXJ5OnJvdGFyeQ==")
+    assert basic.status == 401
+
+
+async def test_a_token_that_lacks_the_scope_is_refused(filled: World, served: Site) -> None:
+    caller = served.caller(await filled.token(limit=600, scopes=("other",)))
+    response = await caller.get("/api/caller-id-groups/abc")
+    assert (response.status, await response.text()) == (403, '{"message":"This action is unauthorized."}')
+    assert response.headers["X-RateLimit-Remaining"] == "599"
+
+
+BAD_IDS = ["0", "-1", "abc", "1.5", "1e3", "9223372036854775808", "99999999999999999999", "%20", "%2B3", "٣", "3;x"]
+
+
+@pytest.mark.parametrize("suffix", ["", "/monitor"])
+async def test_a_group_that_is_not_yours_does_not_exist(filled: World, served: Site, suffix: str) -> None:
+    stranger = served.caller(await filled.token(customer=filled.customer + 500_000))
+    own = served.caller(await filled.token())
+    answers = [await stranger.get(f"/api/caller-id-groups/3{suffix}")]
+    answers += [await own.get(f"/api/caller-id-groups/{bad}{suffix}") for bad in ["5", "9223372036854775807", *BAD_IDS]]
+    own_headers = {"Date", "X-Request-Id"}
+    for response in answers:
+        assert (response.status, await response.text()) == (404, '{"message":"Pool not found."}'), response.url
+        assert {*response.headers} - own_headers == {*answers[0].headers} - own_headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api", "/api/caller-id-groups/", "/api/caller-id-groups/3/", "/api/caller-id-groups/3/other", "/livez"],
+)
+async def test_other_paths_are_not_found(served: Site, path: str) -> None:
+    for method in ("GET", "POST", "OPTIONS"):
+        response = await served.caller(None).get(path, method)
+        assert (response.status, await response.text()) == (404, '{"message":"Resource not found"}')
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+async def test_only_reading_is_allowed(served: Site, method: str) -> None:
+    response = await served.caller(None).get("/api/caller-id-groups/abc", method)
+    assert (response.status, await response.text()) == (405, '{"message":"Method not allowed."}')
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_options_says_what_is_allowed(served: Site) -> None:
+    response = await served.caller(None).get("/api/caller-id-groups", "OPTIONS")
+    assert (response.status, await response.read(), response.headers["Allow"]) == (204, b"", "GET, HEAD, OPTIONS")
+
+
+async def test_your_request_id_comes_back_if_it_is_one(served: Site) -> None:
+    caller = served.caller(None)
+    assert (await caller.get("/nowhere", X_Request_Id="trace-1/2")).headers["X-Request-Id"] == "trace-1/2"
+    for bad in ("a b", "x" * 129, "é"):
+        assert (await caller.get("/nowhere", X_Request_Id=bad)).headers["X-Request-Id"] != bad
+    ids = {(await caller.get("/nowhere")).headers["X-Request-Id"] for _ in range(10)}
+    assert len(ids) == 10
+
+
+async def test_a_defect_is_a_500_and_its_trace_is_in_the_log_alone(
+    filled: World, served: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    await filled.client.set(f"{{{filled.customer}}}:group:3", b"\xc1 not a document")
+    response = await served.caller(await filled.token()).get("/api/caller-id-groups/3")
+    assert (response.status, await response.text()) == (500, '{"message":"Server error."}')
+
+
+async def test_rebuilding_facts_stops_the_monitor_alone(filled: World, served: Site) -> None:
+    caller = served.caller(await filled.token())
+    assert (await caller.get("/api/caller-id-groups/3/monitor")).status == 200
+    await filled.state.distrust()
+
+    async def refused() -> bool:
+        return (await caller.get("/api/caller-id-groups/3/monitor")).status == 503
+
+    await until(refused, 0.9, "the monitor is refused")
+    response = await caller.get("/api/caller-id-groups/3/monitor")
+    assert await response.text() == '{"message":"The projections are being rebuilt. Try again soon."}'
+    assert int(response.headers["Retry-After"]) >= 1
+    assert (await caller.get("/api/caller-id-groups")).status == 200
+    assert (await caller.get("/api/caller-id-groups/3")).status == 200
+    await filled.become_ready()
+    assert (await caller.get("/api/caller-id-groups/3/monitor")).status == 200
+
+
+async def test_lag_says_how_far_the_fold_is_behind(filled: World, served: Site) -> None:
+    caller = served.caller(await filled.token())
+
+    async def lag_is(seconds: int) -> bool:
+        headers = (await caller.get("/api/caller-id-groups/3/monitor")).headers
+        return headers.get("X-Projection-Lag") in {str(seconds), str(seconds + 1)}
+
+    await filled.beat(NOW() - 10 * MINUTE)
+    await until(lambda: lag_is(600), 2, "the lag is ten minutes")
+    await filled.beat(NOW())
+    await until(lambda: lag_is(0), 2, "the lag is gone")
+    assert "X-Projection-Lag" not in (await caller.get("/api/caller-id-groups/3")).headers
+
+
+async def test_ops_site_says_what_is_missing(filled: World, served: Site) -> None:
+    async def ask(path: str) -> aiohttp.ClientResponse:
+        async with served.session.get(served.ops + path) as response:
+            await response.read()
+            return response
+
+    assert (await ask("/livez")).status == 200
+    assert await (await ask("/readyz")).json() == {"ready": True, "missing": []}
+    await filled.state.distrust()
+    unready = await ask("/readyz")
+    assert (unready.status, (await unready.json())["missing"]) == (503, ["The projections are being rebuilt"])
+    assert (await ask("/nowhere")).status == 404
+    await served.caller(None).get("/nowhere")
+    assert 'rotary_query_requests_total{route="nothing",status="404"} 1.0' in await (await ask("/metrics")).text()
