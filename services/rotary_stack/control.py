@@ -13,18 +13,32 @@ from rotary_stack.stack import Stack
 
 @asynccontextmanager
 async def controlled(stack: Stack) -> AsyncIterator[None]:
-    """Takes orders for `stack` inside the block."""
+    """Takes orders for `stack` inside the block. Those not carried out at its end are given up."""
+    underway: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        order = asyncio.create_task(_serve(stack, reader, writer))
+        underway.add(order)
+        order.add_done_callback(underway.discard)
+
+    async with await asyncio.start_unix_server(take, stack.socket):
+        try:
+            yield
+        finally:
+            # None may start anything once the stack begins to end.
+            for order in underway:
+                order.cancel()
+            await asyncio.gather(*underway, return_exceptions=True)
+
+
+async def _serve(stack: Stack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        reply = await _carry_out(stack, await reader.readline())
+        writer.write(msgspec.json.encode(reply) + b"\n")
         with suppress(ConnectionError):  # whoever gave the order did not wait for it
-            reply = await _carry_out(stack, await reader.readline())
-            writer.write(msgspec.json.encode(reply) + b"\n")
             await writer.drain()
+    finally:
         writer.close()
-
-    server = await asyncio.start_unix_server(serve, stack.socket)
-    async with server:
-        yield
 
 
 async def _carry_out(stack: Stack, line: bytes) -> Reply:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from rotary_stack.failures import StackError, StartFailedError
+from rotary_stack.family import descendants, gone
 
 T = TypeVar("T")
 
@@ -68,9 +69,11 @@ async def run_to_end(name: str, launch: Launch, log: Path) -> None:
     try:
         status = await process.wait()
     finally:
-        if process.returncode is None:
+        if process.returncode is None:  # we are cancelled
+            family = descendants(process.pid)
             process.kill()
             await process.wait()
+            await gone(family)
     if status != 0:
         raise StartFailedError(f"{name} failed with status {status}", log, offset)
 

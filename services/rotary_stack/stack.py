@@ -36,7 +36,6 @@ _GIVEN = frozenset(
     }
 )
 
-
 SERVERS = ("postgres", "redis", "rabbitmq")
 
 
@@ -105,20 +104,22 @@ class Stack:
 
         `consumer` means every consumer, here as in the other orders. Raises StackError for a name that is none.
         """
-        await self._each(name, lambda unit: self._start(unit, empty=empty))
+        units = self._named(name, empty=empty)
+        await self._together(self._start(unit, empty=empty) for unit in units)
 
     async def stop(self, name: str) -> None:
         """Asks it to end (SIGTERM, PostgreSQL: fast shutdown) and waits until it has."""
-        await self._each(name, Unit.stop)
+        await self._together(unit.stop() for unit in self._named(name))
 
     async def kill(self, name: str) -> None:
         """SIGKILLs it and waits until it is gone."""
-        await self._each(name, Unit.kill)
+        await self._together(unit.kill() for unit in self._named(name))
 
     async def restart(self, name: str, *, empty: bool = False) -> None:
         """Stops and starts it; `empty` wipes its data in between."""
-        await self.stop(name)
-        await self.start(name, empty=empty)
+        units = self._named(name, empty=empty)
+        await self._together(unit.stop() for unit in units)
+        await self._together(self._start(unit, empty=empty) for unit in units)
 
     async def _compose(self, ports: Ports) -> None:
         binaries = await locate_or_install(self._say)
@@ -182,13 +183,12 @@ class Stack:
 
     async def _end_all(self) -> None:
         """Services first and politely, so that they can finish what they hold; then the servers, at once."""
-        await self._together(unit.stop() for unit in self._services.values())
-        await self._together(unit.drop() for unit in self._servers.values())
+        try:
+            await self._together(unit.stop() for unit in self._services.values())
+        finally:
+            await self._together(unit.drop() for unit in self._servers.values())
 
-    async def _each(self, name: str, order: Callable[[Unit], Coroutine[None, None, None]]) -> None:
-        await self._together(order(unit) for unit in self._named(name))
-
-    def _named(self, name: str) -> list[Unit]:
+    def _named(self, name: str, *, empty: bool = False) -> list[Unit]:
         units = self._servers | self._services
         if name == "consumer":
             found = [unit for unit in units.values() if unit.name.startswith("consumer-")]
@@ -196,6 +196,8 @@ class Stack:
             found = [units[name]] if name in units else []
         if not found:
             raise StackError(f"there is no {name} in this stack: it runs {', '.join(units)}")
+        if empty and found[0].program.data is None:
+            raise StackError(f"{name} keeps no data of its own: leave out --empty")
         return found
 
     async def _together(self, orders: Iterable[Coroutine[None, None, None]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Protocol
 
-from rotary_stack.failures import NotReadyError, StackError, StartFailedError
+from rotary_stack.failures import NotReadyError, StartFailedError
 from rotary_stack.family import descendants, gone
 from rotary_stack.launch import Launch, size, spawn
 from rotary_stack.status import UnitStatus
@@ -79,7 +79,8 @@ class Unit:
         async with self._order:
             if empty:
                 await self._end(self.program.stop_signal)
-                self._wipe()
+                if self.program.data is not None:
+                    shutil.rmtree(self.program.data, ignore_errors=True)
             if self._living() is None:
                 await self._start()
 
@@ -105,11 +106,6 @@ class Unit:
         if self._living():
             return "running" if self._answered else "starting"
         return "stopped" if self._process is None or self._told_to_end else "ended"
-
-    def _wipe(self) -> None:
-        if self.program.data is None:
-            raise StackError(f"{self.name} keeps no data of its own: leave out --empty")
-        shutil.rmtree(self.program.data, ignore_errors=True)
 
     async def _start(self) -> None:
         began = time.monotonic()

@@ -169,7 +169,8 @@ def test_services_come_back_on_their_ports_and_even_sigkill_of_the_stack_leaves_
     last = stack.order("restart", "query")
     assert ready(last.environ["ROTARY_OPS_URL"]) == 200
     with pytest.raises(StackError, match="query keeps no data of its own"):
-        stack.order("start", "query", empty=True)
+        stack.order("restart", "query", empty=True)
+    assert states(stack.order("status", "")) == ["stopped", "running", "running"]
 
     assert stack.signalled(SIGKILL) == -SIGKILL
     nothing_is_left(last)

@@ -20,7 +20,7 @@ from rotary_stack.demo.news import Kind
 from rotary_stack.demo.rotation import Rotation
 from rotary_stack.demo.working_day import tempo
 
-CALLS_A_MINUTE = 13
+CALLS_A_MINUTE = 16
 """What one eligible caller ID is given at the busiest hour."""
 READ_AGAIN_SECONDS = 1.0
 FLAG_EVERY_SECONDS = 9.0
