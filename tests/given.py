@@ -43,19 +43,21 @@ NOW = utc("2026-06-06T12:00:00Z")
 
 def placed(event_id: str, at_ms: int = NOW, caller: int = 18, source: str = "/dialers/a") -> CallPlaced:
     """A call."""
-    return CallPlaced(id=event_id, source=source, time=moment(at_ms), data=CallPlacedData(caller_id_id=caller))
+    return CallPlaced(
+        specversion="1.0", id=event_id, source=source, time=moment(at_ms), data=CallPlacedData(caller_id_id=caller)
+    )
 
 
 def flagged(event_id: str, kind: FlagKind, at_ms: int = NOW, caller: int = 18, source: str = "/feed") -> CarrierFlag:
     """A carrier's flag."""
     data = CarrierFlagData(caller_id_id=caller, kind=kind)
-    return CarrierFlag(id=event_id, source=source, time=moment(at_ms), data=data)
+    return CarrierFlag(specversion="1.0", id=event_id, source=source, time=moment(at_ms), data=data)
 
 
 def cleared(event_id: str, at_ms: int = NOW, caller: int = 18, source: str = "/admin") -> CooldownCleared:
     """Somebody ended the rest."""
     data = CooldownClearedData(caller_id_id=caller)
-    return CooldownCleared(id=event_id, source=source, time=moment(at_ms), data=data)
+    return CooldownCleared(specversion="1.0", id=event_id, source=source, time=moment(at_ms), data=data)
 
 
 def flags(*signs: tuple[FlagKind, int]) -> tuple[Flag, ...]:

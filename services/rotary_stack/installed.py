@@ -26,8 +26,8 @@ if [ ! -e $policy ]; then
   printf '#!/bin/sh\\nexit 101\\n' > $policy
   chmod 755 $policy
 fi
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "$@"
+apt-get -o DPkg::Lock::Timeout=120 update -qq
+apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "$@"
 """
 
 

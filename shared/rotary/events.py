@@ -52,7 +52,7 @@ class CooldownClearedData(Struct, frozen=True, gc=False):
 
 # Events hold no cycles, and a consumer holds thousands: gc=False keeps the collector from looking through them.
 class _CloudEvent(Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
-    specversion: Literal["1.0"] = "1.0"
+    specversion: Literal["1.0"]
     id: Text
     source: Text
     time: Timestamp

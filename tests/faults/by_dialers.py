@@ -1,7 +1,7 @@
 """Faults of those who publish."""
 
-from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
+import json
+from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
@@ -101,7 +101,10 @@ async def forged(strike: Strike) -> None:
     """A dialer's user writes its own customer's keys; with another's the broker closes its channel."""
     world = strike.world
     own, other = world.customers[0], world.customers[1]
-    async with _dialer_of(world, own.id) as url, await aio_pika.connect(url) as connection:
+    await world.rabbitmqctl("import_definitions", str(_permissions(world, own.id)))
+    address = urlsplit(world.rabbitmq_url)
+    url = address._replace(netloc=f"dialer:secret@{address.hostname}:{address.port}").geturl()
+    async with await aio_pika.connect(url) as connection:
         for number in range(20):
             honest = Shipment(own.id, (placed(f"honest-{number}", world.clock(), own.callers[2], SOURCE),))
             world.ledger.sending(honest.sent())
@@ -118,17 +121,19 @@ async def _publish_as(connection: aio_pika.abc.AbstractConnection, shipment: Shi
     await exchange.publish(shipment.message(), key, mandatory=True, timeout=10)
 
 
-@asynccontextmanager
-async def _dialer_of(world: World, customer: int) -> AsyncIterator[str]:
-    """The broker's URL for a user with the permissions that README gives a dialer."""
-    await world.rabbitmqctl("add_user", "dialer", "secret")
-    await world.rabbitmqctl("set_permissions", "dialer", "^$", r"^rotary\.events$", "^$")
-    await world.rabbitmqctl("set_topic_permissions", "dialer", EXCHANGE, rf"^[a-z-]+\.{customer}$", "^$")
-    address = urlsplit(world.rabbitmq_url)
-    try:
-        yield address._replace(netloc=f"dialer:secret@{address.hostname}:{address.port}").geturl()
-    finally:
-        await world.rabbitmqctl("delete_user", "dialer")
+def _permissions(world: World, customer: int) -> Path:
+    """A user with the permissions of a customer's dialer, as a file for the broker."""
+    of_user = {"user": "dialer", "vhost": "/"}
+    definitions = {
+        "users": [{"name": "dialer", "password": "secret", "tags": []}],
+        "permissions": [{**of_user, "configure": "^$", "write": r"^rotary\.events$", "read": "^$"}],
+        "topic_permissions": [
+            {**of_user, "exchange": EXCHANGE, "write": rf"^[a-z-]+\.{customer}$", "read": "^$"},
+        ],
+    }
+    file = world.stack.directory / "dialer.json"
+    file.write_text(json.dumps(definitions), encoding="utf-8")
+    return file
 
 
 FAULTS = (

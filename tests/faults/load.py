@@ -50,7 +50,7 @@ def within_48_hours(random: Random, now_ms: int) -> int:
 class Shape(Struct, frozen=True, kw_only=True):
     """What the load is like. `rate` is messages a second; every message of `batches` holds several events."""
 
-    rate: float = 900
+    rate: float = 500
     batches: float = 0.05
     copies: int = 1
     repeated: float = 0.05

@@ -18,7 +18,7 @@ async def killed(strike: Strike) -> None:
 
 
 async def connections_closed(strike: Strike) -> None:
-    for _ in range(3):
+    for _ in range(2):
         await strike.world.rabbitmqctl("close_all_connections", "maintenance")
         await strike.load.more(200)
 

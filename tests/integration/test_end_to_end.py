@@ -93,15 +93,23 @@ def random_events(callers: Sequence[int], count: int, rng: random.Random) -> lis
         kind = rng.random()
         if kind < 0.97:
             time = now - timedelta(seconds=rng.uniform(0, 47 * 3600))
-            events.append(CallPlaced(id=name, source=source, time=time, data=CallPlacedData(caller)))
+            events.append(CallPlaced(specversion="1.0", id=name, source=source, time=time, data=CallPlacedData(caller)))
         elif kind < 0.995:
             time = now - timedelta(seconds=rng.uniform(0, 14 * 86400))
             events.append(
-                CarrierFlag(id=name, source=source, time=time, data=CarrierFlagData(caller, rng.choice(FLAG_KINDS)))
+                CarrierFlag(
+                    specversion="1.0",
+                    id=name,
+                    source=source,
+                    time=time,
+                    data=CarrierFlagData(caller, rng.choice(FLAG_KINDS)),
+                )
             )
         else:
             time = now - timedelta(seconds=rng.uniform(0, 86400))
-            events.append(CooldownCleared(id=name, source=source, time=time, data=CooldownClearedData(caller)))
+            events.append(
+                CooldownCleared(specversion="1.0", id=name, source=source, time=time, data=CooldownClearedData(caller))
+            )
     return events
 
 

@@ -47,6 +47,7 @@ def decode_flag(**changes: object) -> Event:
 
 def test_the_documented_example() -> None:
     assert decode() == CallPlaced(
+        specversion="1.0",
         id="01JDX",
         source="/dialers/hcm-1",
         time=datetime.fromisoformat("2026-06-06T11:59:00.123+00:00"),
@@ -175,7 +176,11 @@ def test_identities_never_change_because_redis_remembers_them(source: str, event
 def test_a_time_means_the_same_moment_in_any_offset() -> None:
     east = timezone(timedelta(hours=7))
     here = CooldownCleared(
-        id="1", source="/admin", time=cleared("1").time.astimezone(east), data=CooldownClearedData(18)
+        specversion="1.0",
+        id="1",
+        source="/admin",
+        time=cleared("1").time.astimezone(east),
+        data=CooldownClearedData(18),
     )
     assert event_ms(here) == NOW
 

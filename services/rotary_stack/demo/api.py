@@ -21,10 +21,10 @@ _failure = msgspec.json.Decoder(ErrorBody)
 
 
 class ApiError(RotaryError):
-    """The API gave no answer, or one that is no success: `status` is 0 or HTTP's, the text what it said."""
+    """The API gave no answer, or one that is no success: `status` is HTTP's, or 0."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"the API says {status}: {message}" if status else f"the API does not answer: {message}")
+        super().__init__(f"the API says {status}: {message}" if status else message)
         self.status = status
 
 
@@ -62,7 +62,7 @@ class Api:
             async with self._session.get(self._url + path, headers=self._headers) as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiError(0, str(error) or "it took too long") from error
+            raise ApiError(0, "the API does not answer") from error
         if answer.status != 200:
             raise ApiError(answer.status, _failure.decode(body).message)
         lag = answer.headers.get("X-Projection-Lag")

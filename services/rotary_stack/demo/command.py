@@ -1,6 +1,7 @@
 """The command `rotary-stack demo`: composes stack, customers, dialers and screen, in this order."""
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -9,12 +10,11 @@ from random import Random, SystemRandom
 from signal import SIGINT
 
 import click
-from rich.text import Text
 
 from rotary_stack import control
-from rotary_stack.demo.api import LIST_PATH
-from rotary_stack.demo.customers import Customer, create_customers
+from rotary_stack.demo.customers import create_customers
 from rotary_stack.demo.dialer import Dialer
+from rotary_stack.demo.intro import intro
 from rotary_stack.demo.news import Kind, News
 from rotary_stack.demo.screen import show
 from rotary_stack.demo.site import Site, give_past, open_sites
@@ -40,6 +40,9 @@ def demo(seconds: float | None) -> None:
             await _demo(opened, terminal, seconds)
         return 0
 
+    for name in ("rotary.publisher", "aio_pika", "aiormq"):
+        # What they would write over the picture, the dialers tell as news.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with terminal.keys_ignored():
         status = run(main)
     terminal.say("goodbye: all of it has ended and its data is gone")
@@ -51,7 +54,6 @@ async def _demo(opened: AsyncExitStack, terminal: Terminal, seconds: float | Non
         stack = await opened.enter_async_context(Stack.open(Options(services=True), say=terminal.say))
         await opened.enter_async_context(control.controlled(stack))
     opened.enter_context(terminal.ending())
-    api_url = stack.variables()["ROTARY_API_URL"]
     chance = SystemRandom()
     with terminal.working("giving them a past"):
         sites = await _furnish(opened, terminal, stack, chance)
@@ -59,7 +61,7 @@ async def _demo(opened: AsyncExitStack, terminal: Terminal, seconds: float | Non
     first = await sites[0].api.monitor(GROUP_ID)
     watch = Watch(sites[0].api, first, sites[0].zone, news, lambda: sum(site.publisher.confirmed for site in sites))
     async with _beside(*(_dialer(site, news, chance).run() for site in sites)):
-        await _for(seconds, show(terminal, watch, _intro(api_url, sites[0].customer)))
+        await _for(seconds, show(terminal, watch, intro(stack, sites[0].customer, GROUP_ID, brief=terminal.cramped)))
 
 
 async def _furnish(opened: AsyncExitStack, terminal: Terminal, stack: Stack, chance: Random) -> list[Site]:
@@ -83,18 +85,6 @@ def _dialer(site: Site, news: News, chance: Random) -> Dialer:
             news.tell(kind, text)
 
     return Dialer(site.api, site.publisher, site.zone, tell, chance)
-
-
-def _intro(api_url: str, customer: Customer) -> list[Text]:
-    header = f'curl -H "Authorization: Bearer {customer.token}"'
-    paths = (LIST_PATH, f"{LIST_PATH}/{GROUP_ID}", f"{LIST_PATH}/{GROUP_ID}/monitor")
-    return [
-        Text(),
-        Text.assemble(("API    ", "dim"), (api_url, "bold"), ("  described at ", "dim"), f"{api_url}/docs"),
-        Text.assemble(("Token  ", "dim"), (customer.token, "bold"), (f"  {customer.name}", "dim")),
-        *(Text(f"{header} {api_url}{path}", "cyan") for path in paths),
-        Text(),
-    ]
 
 
 @asynccontextmanager

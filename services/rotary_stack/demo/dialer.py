@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from rotary.definitions import CARRIER_LABELS
 from rotary.domain.monitor import MonitorMember
-from rotary.events import FlagKind
-from rotary.publisher import Publisher, PublishError
+from rotary.events import Event, FlagKind
+from rotary.publisher import DeadlineError, Publisher
 from rotary_stack.demo.api import Api, ApiError
 from rotary_stack.demo.history import lead
 from rotary_stack.demo.news import Kind
@@ -72,10 +72,18 @@ class Dialer:
         while True:
             try:
                 pause = await step()
-            except (ApiError, PublishError) as trouble:
+            except ApiError as trouble:
                 self.tell(None, "trouble", str(trouble))
                 pause = READ_AGAIN_SECONDS
             await asyncio.sleep(pause)
+
+    async def publish(self, event: Event) -> None:
+        """Returns when the broker has the event, however long that takes: a call that was placed stays placed."""
+        while True:
+            try:
+                return await self.publisher.publish(event)
+            except DeadlineError as trouble:
+                self.tell(None, "trouble", str(trouble))
 
     async def _carriers(self) -> float:
         """A carrier, or somebody who was called, says something about a number that was dialled lately."""
@@ -90,7 +98,8 @@ class Dialer:
         # People complain later: an event's time is when it happened, and the rest of an hour has then nearly passed.
         late = timedelta(minutes=59, seconds=self.chance.randint(0, 30) if kind == "user_report" else 0)
         at = datetime.now(UTC) - (late if kind == "user_report" else timedelta())
-        await self.publisher.carrier_flag(member.caller_id_id, kind, member.carrier, _FLAGS[kind][1], time=at)
+        events = self.publisher.events
+        await self.publish(events.carrier_flag(member.caller_id_id, kind, member.carrier, _FLAGS[kind][1], time=at))
         when = " (59 min ago)" if kind == "user_report" else ""
         text = f"carrier-flag {kind}{when} from {CARRIER_LABELS[member.carrier]}"
         self.tell(dialed.group_id, "published", f"{named(member)}  {text}")
@@ -125,7 +134,8 @@ class Campaign:
 
     async def _call(self, lead_id: str) -> None:
         member = self._rotation.next(self._eligible, lead_id)
-        await self._dialer.publisher.call_placed(member.caller_id_id, self._group_id, lead_id)
+        events = self._dialer.publisher.events
+        await self._dialer.publish(events.call_placed(member.caller_id_id, self._group_id, lead_id))
         self._dialer.dialed.append(Dialed(self._group_id, member))
         # Until the API is asked again the dialer counts its own calls, so as not to overshoot a cap.
         counted = [replace(other, calls_today=other.calls_today + (other is member)) for other in self._eligible]
@@ -145,7 +155,7 @@ class Supervisor:
         resting = [member for member in monitor.members if member.status == "cooldown"]
         if len(resting) * 4 > monitor.total_members:
             member = self._dialer.chance.choice(resting)
-            await self._dialer.publisher.cooldown_cleared(member.caller_id_id)
+            await self._dialer.publish(self._dialer.publisher.events.cooldown_cleared(member.caller_id_id))
             self._dialer.tell(self._group_id, "published", f"{named(member)}  cooldown-cleared by a supervisor")
         return CLEAR_EVERY_SECONDS
 

@@ -22,6 +22,11 @@ class Terminal(Console):
         """Whether a picture can be drawn again over itself."""
         return self.is_terminal and not self.is_dumb_terminal
 
+    @property
+    def cramped(self) -> bool:
+        """Whether every line counts."""
+        return self.animated and self.height < 30
+
     def on_broken_pipe(self) -> None:
         """The reader of a pipe has left: whoever looks at `gone` comes to an end, and what is printed goes nowhere."""
         self.gone = self.quiet = True

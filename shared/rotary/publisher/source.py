@@ -57,7 +57,7 @@ class EventSource:
         """One outbound call that showed this caller ID."""
         at, fresh = self._now()
         data = CallPlacedData(caller_id_id, group_id, lead_id)
-        return CallPlaced(id=event_id or fresh, source=self.source, time=time or at, data=data)
+        return CallPlaced(specversion="1.0", id=event_id or fresh, source=self.source, time=time or at, data=data)
 
     def carrier_flag(
         self,
@@ -73,7 +73,7 @@ class EventSource:
         """A sign against this caller ID: `kind` is spam_label, blocked, user_report or rejected (a plain SIP 603)."""
         at, fresh = self._now()
         data = CarrierFlagData(caller_id_id, kind, carrier, code, note)
-        return CarrierFlag(id=event_id or fresh, source=self.source, time=time or at, data=data)
+        return CarrierFlag(specversion="1.0", id=event_id or fresh, source=self.source, time=time or at, data=data)
 
     def cooldown_cleared(
         self, caller_id_id: int, *, time: datetime | None = None, event_id: str | None = None
@@ -81,7 +81,7 @@ class EventSource:
         """This caller ID has rested enough: flags up to `time` no longer rest it."""
         at, fresh = self._now()
         data = CooldownClearedData(caller_id_id)
-        return CooldownCleared(id=event_id or fresh, source=self.source, time=time or at, data=data)
+        return CooldownCleared(specversion="1.0", id=event_id or fresh, source=self.source, time=time or at, data=data)
 
     def _now(self) -> tuple[datetime, str]:
         now_ms = self._clock()
