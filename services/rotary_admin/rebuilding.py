@@ -58,13 +58,14 @@ async def _rebuild(url: str) -> Rebuilt:
         if not await store.acquire_rebuild(owner):
             raise Failure("a rebuild is under way already")
         removed = await store.wipe(owner)
-        last = await _follow(store)
+        await _follow(store)
+        last = await store.last_progress() or state.Progress(0, 0, 0, 0, 0)
         return Rebuilt(removed, last.replayed, last.events, round(time.monotonic() - began, 3))
 
 
-async def _follow(store: StateStore) -> state.Progress:
-    """Shows the consumer's progress until the facts are complete; gives the last that was seen of it."""
-    last, silent_since = state.Progress(0, 0, 0, 0, 0), time.monotonic()
+async def _follow(store: StateStore) -> None:
+    """Shows the consumer's progress until the facts are complete."""
+    last, silent_since = None, time.monotonic()
     columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TextColumn("messages"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -75,4 +76,3 @@ async def _follow(store: StateStore) -> state.Progress:
             if time.monotonic() - silent_since > PATIENCE_SECONDS:
                 raise Failure("no consumer rebuilds: start one, it will begin by itself")
             await asyncio.sleep(POLL_SECONDS)
-    return last

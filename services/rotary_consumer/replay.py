@@ -49,6 +49,7 @@ class Replay:
                 self._total += queue.declaration_result.message_count or 0
             for log in topology.LOGS:
                 await self._replay(publishing, log, since_ms)
+            await self._report(self._replayed, self._replayed, self._events)
 
     async def _replay(self, publishing: AbstractChannel, log: str, since_ms: int | None) -> None:
         sorter, held, ended = Sorter(log), list[Message](), False

@@ -197,6 +197,14 @@ class FoldMachine(RuleBasedStateMachine):
                 facts, CALLERS, DAYS
             )
 
+    @invariant()
+    def the_fence_is_the_models(self) -> None:
+        for customer in self.customers:
+            epoch, numbers = self.fence.stored.get(customer, ("", {}))
+            fields = {"epoch": epoch} | {name: str(number) for name, number in numbers.items()} if epoch else {}
+            stored = cast("dict[bytes, bytes]", self.run(self.client.hgetall(keys.fence(customer))))
+            assert {name.decode(): value.decode() for name, value in stored.items()} == fields
+
     # How
 
     def draw_events(self, data: st.DataObject, *, both: bool) -> Batches:

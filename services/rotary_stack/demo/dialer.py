@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from rotary.definitions import CARRIER_LABELS
 from rotary.domain.monitor import MonitorMember
 from rotary.events import Event, FlagKind
-from rotary.publisher import DeadlineError, Publisher
+from rotary.publisher import Publisher, PublishError
 from rotary_stack.demo.api import Api, ApiError
 from rotary_stack.demo.history import lead
 from rotary_stack.demo.news import Kind
@@ -22,7 +22,7 @@ from rotary_stack.demo.working_day import tempo
 
 CALLS_A_MINUTE = 16
 """What one eligible caller ID is given at the busiest hour."""
-READ_AGAIN_SECONDS = 1.0
+AGAIN_SECONDS = 1.0
 FLAG_EVERY_SECONDS = 9.0
 CLEAR_EVERY_SECONDS = 40.0
 
@@ -74,7 +74,7 @@ class Dialer:
                 pause = await step()
             except ApiError as trouble:
                 self.tell(None, "trouble", str(trouble))
-                pause = READ_AGAIN_SECONDS
+                pause = AGAIN_SECONDS
             await asyncio.sleep(pause)
 
     async def publish(self, event: Event) -> None:
@@ -82,8 +82,9 @@ class Dialer:
         while True:
             try:
                 return await self.publisher.publish(event)
-            except DeadlineError as trouble:
+            except PublishError as trouble:
                 self.tell(None, "trouble", str(trouble))
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _carriers(self) -> float:
         """A carrier, or somebody who was called, says something about a number that was dialled lately."""
@@ -120,7 +121,7 @@ class Campaign:
         await self._read()
         if not self._eligible:
             self._dialer.tell(self._group_id, "seen", f"nobody may dial in group {self._group_id}")
-            return READ_AGAIN_SECONDS
+            return AGAIN_SECONDS
         await self._call(lead(self._dialer.chance))
         a_minute = CALLS_A_MINUTE * max(1, len(self._eligible)) * tempo(datetime.now(self._dialer.zone))
         return self._dialer.chance.expovariate(a_minute / 60)
@@ -130,7 +131,7 @@ class Campaign:
         if now >= self._stale_at:
             monitor = (await self._dialer.api.monitor(self._group_id)).monitor
             self._eligible = [member for member in monitor.members if member.status == "eligible"]
-            self._stale_at = now + READ_AGAIN_SECONDS
+            self._stale_at = now + AGAIN_SECONDS
 
     async def _call(self, lead_id: str) -> None:
         member = self._rotation.next(self._eligible, lead_id)

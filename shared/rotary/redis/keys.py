@@ -11,6 +11,8 @@ DEFINITIONS = "rotary:definitions"
 """Present once every definition document was written; its value is the run id of the server they were written to."""
 REBUILD = "rotary:rebuild"
 """The rebuild under way: its owner, as a lock that expires, and its progress."""
+REBUILT = "rotary:rebuilt"
+"""The progress of the last rebuild as it ended."""
 CONSUMERS = "rotary:consumers"
 """Hash: consumer → how far it has folded and when it said so."""
 

@@ -141,9 +141,11 @@ local function report(keys, args)
   return redis.call('EXPIRE', keys[1], args[2])
 end
 
--- FCALL finish 2 rotary:rebuild rotary:ready owner marker
+-- FCALL finish 3 rotary:rebuild rotary:ready rotary:rebuilt owner marker
 local function finish(keys, args)
   if not holds(keys[1], args[1]) then return 0 end
+  local progress = redis.call('HGET', keys[1], 'progress')
+  if progress then redis.call('SET', keys[3], progress) end
   redis.call('SET', keys[2], args[2])
   redis.call('DEL', keys[1])
   redis.call('PUBLISH', 'rotary:changes', cmsgpack.pack({'ready', args[2]}))

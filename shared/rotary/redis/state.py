@@ -166,8 +166,15 @@ class StateStore:
             text = await self._client.hget(keys.REBUILD, "progress")
         return msgspec.json.decode(text, type=Progress) if text else None
 
+    async def last_progress(self) -> Progress | None:
+        """How the last rebuild that was finished had gone."""
+        with redis_answers():
+            text = await self._client.get(keys.REBUILT)
+        return msgspec.json.decode(text, type=Progress) if text else None
+
     async def finish_rebuild(self, owner: str, run_id: str) -> bool:
         """Vouches for the facts of the process `run_id`, if `owner` still has the rebuild; releases it."""
         with redis_answers():
             marker = f"{run_id}:{token_hex(4)}"
-            return bool(await self._client.fcall("finish", 2, keys.REBUILD, keys.READY, owner, marker))
+            finished = await self._client.fcall("finish", 3, keys.REBUILD, keys.READY, keys.REBUILT, owner, marker)
+        return bool(finished)

@@ -1,0 +1,151 @@
+"""The consumer as a process, on real servers: what it parks, how it stops, and what an operator does about it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import aio_pika
+import msgspec
+import pytest
+from aio_pika.abc import AbstractChannel
+from redis.asyncio import Redis
+
+from given import placed
+from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_batch, encode_event
+from rotary.rabbitmq import topology
+from rotary.rabbitmq.intake import channel
+from rotary.redis.reader import Reader
+from running import program, until
+
+
+def now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
+
+
+async def publish(broker: AbstractChannel, key: str, body: bytes, content_type: str) -> None:
+    exchange = await broker.get_exchange(EXCHANGE)
+    await exchange.publish(aio_pika.Message(body, content_type=content_type, delivery_mode=2), key, mandatory=True)
+
+
+async def calls(redis: Redis, customer: int, caller: int) -> int:
+    tally = (await Reader(redis).facts(customer, [caller], now_ms())).facts[caller]
+    return sum(sum(quarters) for quarters in tally.calls.values())
+
+
+async def admin(*arguments: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rotary_admin", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def parked(key: str) -> list[dict[str, str]]:
+    code, out, err = await admin("parked", "list", "--limit", "10000", "--json")
+    assert code == 0, err
+    return [row for row in json.loads(out) if row["routing_key"] == key]
+
+
+async def test_a_poisoned_batch_parks_the_poison_alone_and_an_operator_can_deal_with_it(
+    customer: int, rabbitmq_url: str, redis: Redis
+) -> None:
+    key = f"call-placed.{customer}"
+    good, late = placed(f"{uuid4()}", now_ms()), placed(f"{uuid4()}", now_ms() - 49 * 3_600_000)
+    unknown = json.loads(encode_event(good)) | {"type": "call-answered", "data": {"lead_id": "L-secret"}}
+    body = b"[" + b",".join([encode_event(late), msgspec.json.encode(unknown), encode_event(good), b"{"]) + b"]"
+    async with channel(rabbitmq_url, confirms=True) as broker, program("rotary_consumer"):
+        await topology.declare(broker)
+        await publish(broker, key, body[:-2] + b"3]", BATCH_CONTENT_TYPE)
+
+        async def folded() -> bool:
+            return await calls(redis, customer, 18) == 1 and len(await parked(key)) == 3
+
+        await until(folded, 20, "one call folded, three events parked")
+        rows = await parked(key)
+        assert [row["reason"].split(":")[0] for row in rows] == ["unknown_type", "not_decodable", "out_of_window"]
+        code, out, _ = await admin("parked", "show", rows[0]["id"], "--json")
+        assert (code, json.loads(json.loads(out)["body"])) == (0, unknown)
+
+        code, out, _ = await admin("parked", "replay", rows[0]["id"])
+        assert (code, out) == (0, "replayed: 1\n")
+
+        async def back() -> bool:
+            return len(await parked(key)) == 3
+
+        await until(back, 20, "what still cannot be folded is parked again")
+        code, _, err = await admin("parked", "drop", "--all")
+        assert (code, "nothing was changed; give --yes" in err) == (1, True)
+        code, out, _ = await admin("parked", "drop", *[row["id"] for row in rows])
+        assert (code, out) == (0, "dropped: 3\n")
+        assert await parked(key) == []
+
+
+async def test_sigterm_folds_and_acknowledges_what_was_delivered_then_ends(
+    customer: int, rabbitmq_url: str, redis: Redis
+) -> None:
+    events = [placed(f"{uuid4()}", now_ms()) for _ in range(5_000)]
+    async with channel(rabbitmq_url, confirms=True) as broker:
+        await topology.declare(broker)
+        async with program("rotary_consumer") as (consumer, _):
+            for begin in range(0, len(events), 50):
+                body = encode_batch(list(events[begin : begin + 50]))
+                await publish(broker, f"call-placed.{customer}", body, BATCH_CONTENT_TYPE)
+            consumer.terminate()
+            assert await asyncio.wait_for(consumer.wait(), 10) == 0
+        async with program("rotary_consumer"):
+
+            async def all_folded() -> bool:
+                return await calls(redis, customer, 18) == len(events)
+
+            await until(all_folded, 20, "every call is folded exactly once")
+
+
+async def test_rebuild_counts_anew_from_the_logs(customer: int, rabbitmq_url: str, redis: Redis) -> None:
+    async with channel(rabbitmq_url, confirms=True) as broker, program("rotary_consumer"):
+        await topology.declare(broker)
+        for _ in range(3):
+            await publish(
+                broker, f"call-placed.{customer}", encode_event(placed(f"{uuid4()}", now_ms())), EVENT_CONTENT_TYPE
+            )
+
+        async def folded() -> bool:
+            return await calls(redis, customer, 18) == 3
+
+        await until(folded, 20, "three calls are folded")
+        # A count that somebody broke by hand is what a rebuild is for.
+        [name] = [name async for name in redis.scan_iter(match=f"{{{customer}}}:calls:18:*")]
+        await redis.delete(name)
+        code, out, err = await admin("rebuild", "--yes", "--json")
+        assert code == 0, err
+        assert json.loads(out)["events"] >= 3
+        assert await folded()
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"redis_url": "http://x"}, "ROTARY_REDIS_URL is not of the form wanted: redis://[user:password@]host:port/0"),
+        ({"rabbitmq_url": ""}, "ROTARY_RABBITMQ_URL is not set: give it as amqp://user:password@host:port/vhost"),
+        ({"prefetch": "0"}, "ROTARY_PREFETCH is not of the form wanted: a whole number, 1 or more"),
+    ],
+)
+async def test_a_wrong_setting_is_one_line_and_status_2(settings: dict[str, str], line: str) -> None:
+    code, err = await run_consumer(**settings)
+    assert (code, err) == (2, [line])
+
+
+async def run_consumer(**settings: str) -> tuple[int | None, Sequence[str]]:
+    environ = {
+        "ROTARY_POSTGRES_URL": "postgresql://rotary@localhost/rotary",
+        "ROTARY_REDIS_URL": "redis://localhost/0",
+        "ROTARY_RABBITMQ_URL": "amqp://localhost/",
+    } | {f"ROTARY_{name.upper()}": value for name, value in settings.items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rotary_consumer", env=environ, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await process.communicate()
+    return process.returncode, err.decode().splitlines()

@@ -1,0 +1,159 @@
+"""`rotary-stack demo` as people meet it: what it prints works when pasted, Ctrl-C ends it, nothing is left behind."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+import pytest
+
+DEMO = (sys.executable, "-P", "-m", "rotary_stack", "demo")
+START_SECONDS = 90
+END_SECONDS = 30
+
+GROUP = ["id", "name", "description", "rotation_strategy", "sticky_enabled", "status", "caller_ids_count", "created_at"]
+CALLER_ID = ["id", "number", "display_name", "carrier", "carrier_label", "status", "trunk_name", "weight"]
+MONITOR = ["group_id", "group_name", "total_members", "eligible_now", "in_cooldown", "disabled", "members"]
+MEMBER = [
+    *("caller_id_id", "number", "carrier", "status"),
+    *("health_score", "calls_today", "daily_cap", "cooldown_until"),
+]
+
+
+class Place:
+    """An environment by which the demo's processes and files can be told from everybody else's."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._mark = f"ONE_DEMO={uuid4().hex}"
+        name, _, value = self._mark.partition("=")
+        self.environ = os.environ | {name: value, "TMPDIR": str(directory), "TERM": "xterm-256color"}
+
+    def processes(self) -> list[str]:
+        """The names of the living processes that were started here."""
+        return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._is_ours(entry)]
+
+    def _is_ours(self, entry: Path) -> bool:
+        try:
+            return self._mark.encode() in (entry / "environ").read_bytes()
+        except OSError:  # it ended meanwhile, or is another user's
+            return False
+
+    def is_clean(self) -> bool:
+        return not self.processes() and not list(self.directory.iterdir())
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    directory = Path(tempfile.mkdtemp(prefix="demo-"))
+    directory.chmod(0o711)  # PostgreSQL runs as a user of its own
+    yield Place(directory)
+    shutil.rmtree(directory)
+
+
+def read_until(output: Iterator[str], end: str) -> list[str]:
+    lines = []
+    for line in output:
+        lines.append(line.rstrip("\n"))
+        if end in line:
+            return lines
+    raise AssertionError("\n".join(lines))
+
+
+def pasted(line: str) -> object:
+    """What a line that begins with curl answers; the same request is made without it where there is none."""
+    program, flag, header, url = shlex.split(line)
+    assert (program, flag) == ("curl", "-H")
+    if shutil.which("curl"):
+        answer = subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=10).stdout
+    else:
+        name, _, value = header.partition(": ")
+        with urlopen(Request(url, headers={name: value}), timeout=10) as opened:
+            answer = opened.read()
+    return json.loads(answer)["data"]
+
+
+def calls_today(lines: list[str]) -> list[dict[int, int]]:
+    """Of each snapshot: caller ID to calls."""
+    snapshots: list[dict[int, int]] = []
+    for line in lines:
+        if re.match(r"\S+Z group 3 ", line):
+            snapshots.append({})
+        elif found := re.match(r" +(\d+) .* calls +(\d+)/\d+", line):
+            snapshots[-1][int(found[1])] = int(found[2])
+    return snapshots
+
+
+def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(place: Place) -> None:
+    with subprocess.Popen(
+        [*DEMO, "--seconds", "8"], env=place.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        before = read_until(demo.stdout, "group 3 (")
+        assert len(place.processes()) >= 7  # the demo, three servers and epmd, two services
+        groups, group, monitor = (pasted(line) for line in before if line.startswith("curl "))
+        after, errors = demo.communicate(timeout=END_SECONDS + 8)
+
+    assert (demo.returncode, errors) == (0, "")
+    assert after.splitlines()[-1] == "· goodbye: all of it has ended and its data is gone"
+    assert place.is_clean()
+
+    assert [list(item) for item in groups] == [GROUP] * 4
+    assert [item["id"] for item in groups] == [1, 2, 3, 4]
+    assert list(group) == [*GROUP, "caller_ids"]
+    assert [list(item) for item in group["caller_ids"]] == [CALLER_ID] * 12
+    assert list(monitor) == MONITOR
+    assert [list(item) for item in monitor["members"]] == [MEMBER] * 12
+    assert {item["id"]: item["number"] for item in group["caller_ids"]}[18] == "+84901234567"
+    over = sum(member["status"] == "quota_exceeded" for member in monitor["members"])
+    assert monitor["total_members"] == 12 == monitor["eligible_now"] + monitor["in_cooldown"] + monitor["disabled"] + over
+
+    first, *_, last = calls_today([*before, *after.splitlines()])
+    assert first.keys() == last.keys() == {member["caller_id_id"] for member in monitor["members"]}
+    assert all(last[caller_id] >= calls for caller_id, calls in first.items())
+    assert sum(last.values()) > sum(first.values()) > 300
+
+
+def test_ctrl_c_on_a_terminal_ends_it_with_status_0(place: Place) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with subprocess.Popen(
+        DEMO, env=place.environ, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=os.setsid, close_fds=True
+    ) as demo:
+        os.close(theirs)
+        shown = seen_until(ours, "29 +84941000129", START_SECONDS)
+        os.write(ours, b"\x03")
+        shown += seen_until(ours, "ending (Ctrl-C again: at once)", END_SECONDS)
+        os.write(ours, b"\x03")
+        shown += seen_until(ours, "goodbye: all of it has ended", END_SECONDS)
+        assert demo.wait(END_SECONDS) == 0
+    os.close(ours)
+
+    assert "Traceback" not in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
+    assert "Ctrl-C ends it" in shown
+    assert place.is_clean()
+
+
+def seen_until(terminal: int, end: str, seconds: float) -> str:
+    """What appears on a terminal up to `end`."""
+    seen, deadline = b"", time.monotonic() + seconds
+    while end not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode(errors="replace")):
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"no {end!r} within {seconds} s in:\n{seen.decode(errors='replace')}"
+        seen += os.read(terminal, 65536)
+    return seen.decode(errors="replace")
