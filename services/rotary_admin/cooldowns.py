@@ -6,7 +6,7 @@ import os
 import click
 from msgspec import Struct
 
-from rotary.process.settings import RabbitUrl, load
+from rotary.process.settings import CaFile, RabbitUrl, load
 from rotary.publisher import Publisher
 from rotary_admin.options import ROW_ID, customer_option
 
@@ -14,9 +14,10 @@ SOURCE = "/rotary-admin"
 
 
 class BrokerSettings(Struct, frozen=True):
-    """The one setting that commands on the broker need."""
+    """What commands on the broker need."""
 
     rabbitmq_url: RabbitUrl
+    ca_file: CaFile = ""
 
 
 def rabbitmq_url() -> str:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rotary.process.settings import RedisUrl, load
+from rotary.process.settings import CaFile, RedisUrl, load
 from rotary.redis import state
 from rotary.redis.connection import connect
 from rotary.redis.state import StateStore
@@ -23,9 +23,10 @@ PATIENCE_SECONDS = 30
 
 
 class RedisSettings(Struct, frozen=True):
-    """The one setting this command needs."""
+    """What this command needs."""
 
     redis_url: RedisUrl
+    ca_file: CaFile = ""
 
 
 class Rebuilt(Struct, frozen=True):

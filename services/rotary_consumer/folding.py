@@ -96,6 +96,7 @@ class FoldLoop:
                 await self._fold_some(intake, parking, flights)
                 if watch.done():
                     watch.result()
+                    raise UnavailableError("RabbitMQ closed the channel that keeps the watermark")
             await intake.stop()
             while intake.held:
                 await self._fold_some(intake, parking, flights)

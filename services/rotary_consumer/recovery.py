@@ -143,14 +143,26 @@ class Recovery:
 
     async def _recover(self, state: State) -> None:
         self._marker = None
-        from_the_start = state.epoch is None or (self._broken is not None and self._broken.kind == "EPOCH")
+        emptied = self._broken is not None and self._broken.kind == "EPOCH"
         if state.is_ready:
-            await self._store.distrust(all_of_it=from_the_start)
-        epoch = state.epoch or await self._store.begin_epoch(self._clock(), self._folder.epoch)
-        if epoch != self._folder.epoch or self._broken is not None:
-            self._settle(epoch)
+            await self._store.distrust(all_of_it=emptied)
         if await self._store.acquire_rebuild(self._name):
-            await self._rebuild(await self._read())
+            await self._begin(await self._read(), emptied=emptied)
+        elif state.epoch is not None and state.epoch > self._folder.epoch:
+            # Another rebuilds: live events belong to its generation.
+            self._settle(state.epoch)
+
+    async def _begin(self, state: State, *, emptied: bool) -> None:
+        """Settles on a generation that no fence is ahead of, and rebuilds it."""
+        # Redis may have come back from before a generation that fences, or we, know already: then only a newer will do.
+        outdated = state.epoch is None or state.epoch < self._folder.epoch
+        if outdated or (emptied and state.epoch == self._folder.epoch):
+            await self._store.begin_epoch(self._clock(), max(self._folder.epoch, state.epoch or ""))
+            state = await self._read()
+        assert state.epoch is not None
+        if state.epoch != self._folder.epoch or self._broken is not None:
+            self._settle(state.epoch)
+        await self._rebuild(state)
 
     async def _rebuild(self, state: State) -> None:
         since_ms = min((beat.folded_until_ms for beat in state.beats.values()), default=MARGIN_MS) - MARGIN_MS
@@ -166,6 +178,7 @@ class Recovery:
                 logger.warning("the facts are complete again after %.1f s", time.monotonic() - began)
         except (FenceError, RebuildLostError) as error:
             logger.warning("the rebuild must begin again: %s", error)
+            self._broken = error if isinstance(error, FenceError) else self._broken
         finally:
             metrics.REBUILDING.set(0)
 

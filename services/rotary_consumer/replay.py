@@ -15,9 +15,9 @@ from rotary_consumer import metrics
 from rotary_consumer.flights import Flights
 from rotary_consumer.sorting import Sorted, Sorter
 
-PREFETCH = 4000
+PREFETCH = 1000
 MOST_MESSAGES = 500
-MOST_HELD = 2000
+MOST_HELD_BYTES = 4_194_304
 
 Fold = Callable[[dict[int, Batch]], Awaitable[None]]
 Report = Callable[[int, int, int], Awaitable[None]]
@@ -75,7 +75,7 @@ class Replay:
         then. Where it is far away, as after a long silence of all consumers, the present stands for it.
         """
         ticks = [(position, ms) for position, message in enumerate(held) if (ms := tick_ms(message, log)) is not None]
-        if len(held) > MOST_HELD and not (ticks and ticks[-1][0]):
+        if sum(len(message.body) for message in held) > MOST_HELD_BYTES and not (ticks and ticks[-1][0]):
             ticks = [(len(held), self._clock())]
         begin = 0
         for position, ms in ticks:

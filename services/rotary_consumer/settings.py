@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from rotary.process.settings import Bind, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
+from rotary.process.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -15,6 +15,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     postgres_url: PostgresUrl
     redis_url: RedisUrl
     rabbitmq_url: RabbitUrl
+    ca_file: CaFile = ""
     ops_bind: Bind = "0.0.0.0:9080"  # inside a container; which port is published is the operator's
     prefetch: Count = 2000
     clock_offset: Seconds = 0.0

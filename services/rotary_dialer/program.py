@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from functools import wraps
 from typing import IO, Any, TypeVar
 
 import click
@@ -9,6 +10,7 @@ import msgspec
 
 from rotary.errors import ConfigurationError, RotaryError, UnavailableError
 from rotary.process.settings import RabbitUrl
+from rotary.trust import client_context, trusting
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -42,8 +44,8 @@ class Program(click.Group):
             raise Failure(getattr(error, "reason", str(error))) from error
 
 
-def broker_options(command: F) -> F:
-    """--url, --customer and --source, as `url`, `customer_id` and `source`."""
+def broker_options(command: F) -> Callable[..., None]:
+    """--url, --customer and --source, as `url`, `customer_id` and `source`; --ca-file goes into the URL."""
     url = click.option(
         "--url",
         envvar="ROTARY_RABBITMQ_URL",
@@ -65,7 +67,21 @@ def broker_options(command: F) -> F:
         default=lambda: f"/dialers/{socket.gethostname()}",
         help="The dialer's name; (source, id) is an event's identity. [env: ROTARY_SOURCE; default: /dialers/HOSTNAME]",
     )
-    return url(customer(source(command)))
+    ca_file = click.option(
+        "--ca-file",
+        envvar="ROTARY_CA_FILE",
+        default="",
+        metavar="FILE",
+        help="Who vouches for the broker's certificate, PEM. [env: ROTARY_CA_FILE; default: the system's authorities]",
+    )
+
+    @wraps(command)
+    def run(*, url: str, ca_file: str, **others: object) -> None:
+        if ca_file:
+            client_context(ca_file)  # to say now that it cannot be read
+        command(url=trusting(url, ca_file), **others)
+
+    return url(customer(source(ca_file(run))))
 
 
 def deadline_option(command: F) -> F:

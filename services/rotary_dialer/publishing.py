@@ -1,10 +1,12 @@
 """`rotary-dialer publish`: events from standard input."""
 
 import os
+import signal
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import IO
 
 import click
@@ -51,36 +53,58 @@ def publish(url: str, customer_id: int, source: str, deadline: float, undelivere
 
 
 class _Reader:
-    """Standard input's lines, and how many bytes of them have been read."""
+    """Standard input's lines, and how many bytes of them have been read.
+
+    Ctrl-C ends the reading and nothing else: raised just anywhere it could separate an event from its tally.
+    """
 
     def __init__(self, progress: Progress) -> None:
+        self.interrupted = False
+        self._waiting = False
         self._progress = progress
         self._task = progress.add_task("", total=_size_of_input())
 
     def lines(self) -> Iterator[str]:
-        for line in sys.stdin.buffer:
+        while line := self._line_or_end():
             self._progress.advance(self._task, len(line))
             yield line.decode(errors="replace")
 
     def show(self, tally: Tally) -> None:
         self._progress.update(self._task, description=f"{tally.confirmed:,} confirmed, {tally.refused:,} refused")
 
+    def interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        self.interrupted = True
+        if self._waiting:
+            raise KeyboardInterrupt
+
+    def _line_or_end(self) -> bytes:
+        """The next line; empty at the end of the input, and once Ctrl-C was pressed."""
+        try:
+            return b"" if self.interrupted else self._line()
+        except KeyboardInterrupt:
+            return b""
+
+    def _line(self) -> bytes:
+        self._waiting = True
+        try:
+            return sys.stdin.buffer.readline()
+        finally:
+            self._waiting = False
+
 
 def _publish_all(publisher: BlockingPublisher, tally: Tally, progress: Progress) -> bool:
     """Publishes until the input ends or Ctrl-C; returns whether it was that. What was submitted is waited for."""
     reader = _Reader(progress)
-    interrupted = False
-    try:
-        for numbered in read(reader.lines(), publisher.events):
-            _publish_one(publisher, tally, numbered)
-            reader.show(tally)
-    except KeyboardInterrupt:
-        interrupted = True
+    before = signal.signal(signal.SIGINT, reader.interrupt)
+    for numbered in read(reader.lines(), publisher.events):
+        _publish_one(publisher, tally, numbered)
+        reader.show(tally)
+    signal.signal(signal.SIGINT, before)
     # Each failure is in the tally by then, with its line.
     with suppress(PublishError):
         publisher.flush()
     reader.show(tally)
-    return interrupted
+    return reader.interrupted
 
 
 def _publish_one(publisher: BlockingPublisher, tally: Tally, numbered: Numbered) -> None:

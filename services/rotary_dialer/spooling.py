@@ -6,6 +6,7 @@ its file: so neither we nor the machine may stop at a moment that loses a call o
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from rotary_dialer.program import broker_options, deadline_option
 
 _MOST_AT_ONCE = 5_000
 _REFUSED = ".refused"
+# What the broker has just not taken it will hardly take at the next look.
+_RETRY_SECONDS = 3.0
 
 
 @click.command()
@@ -77,12 +80,15 @@ class Spooler:
         self._directory = directory
         self._publisher = publisher
         self._under_way: dict[Path, list[Future[None]]] = {}
+        self._not_before = 0.0
 
     def is_idle(self) -> bool:
         return not self._under_way
 
     def look(self) -> None:
         """Submits the files that are new since the last look, oldest name first, as many as may be under way."""
+        if time.monotonic() < self._not_before:
+            return
         for path in sorted(self._directory.iterdir()):
             if len(self._under_way) >= _MOST_AT_ONCE:
                 return
@@ -92,8 +98,12 @@ class Spooler:
     def settle(self) -> None:
         """Removes the files whose events are confirmed, and forgets those to be tried again."""
         done = [path for path, futures in self._under_way.items() if all(future.done() for future in futures)]
+        failures = {path: failure for path in done if (failure := _failure(self._under_way.pop(path)))}
         for path in done:
-            self._finish(path, [future.exception() for future in self._under_way.pop(path)])
+            if path not in failures:
+                path.unlink(missing_ok=True)
+        if failures:
+            self._keep(failures)
 
     def wait(self) -> None:
         """Returns when nothing is under way any more."""
@@ -118,13 +128,12 @@ class Spooler:
             failed.set_exception(error)
             return failed
 
-    def _finish(self, path: Path, outcomes: list[BaseException | None]) -> None:
-        failure = next((outcome for outcome in outcomes if outcome is not None), None)
-        if failure is None:
-            path.unlink(missing_ok=True)
-        else:
-            self.left += 1
-            click.echo(f"rotary-dialer: {path.name} stays, to be tried again: {failure}", err=True)
+    def _keep(self, failures: dict[Path, BaseException]) -> None:
+        self.left += len(failures)
+        self._not_before = time.monotonic() + _RETRY_SECONDS
+        path, failure = next(iter(failures.items()))
+        others = f" (and {len(failures) - 1:,} other files)" if len(failures) > 1 else ""
+        click.echo(f"rotary-dialer: {path.name} stays, to be tried again{others}: {failure}", err=True)
 
     def _refuse(self, path: Path, reason: str) -> None:
         self.refused += 1
@@ -133,6 +142,10 @@ class Spooler:
         path.rename(folder / path.name)
         (folder / f"{path.name}.reason").write_text(f"{reason}\n", encoding="utf-8")
         click.echo(f"rotary-dialer: {path.name} refused: {reason}", err=True)
+
+
+def _failure(futures: list[Future[None]]) -> BaseException | None:
+    return next((error for future in futures if (error := future.exception()) is not None), None)
 
 
 def events_of(path: Path, source: EventSource) -> list[Event]:

@@ -57,3 +57,13 @@ class SlidingWindow:
             max(0, self.limit - self.used),
             -(-self.frees_at_ms(now_ms) // 1000),
         )
+
+
+class Attempts:
+    """What one address tried in vain: unknown tokens, and those of them that had to be looked up."""
+
+    __slots__ = ("failures", "guesses")
+
+    def __init__(self, limit: int) -> None:
+        self.failures = SlidingWindow(limit)
+        self.guesses = SlidingWindow(limit)

@@ -7,6 +7,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from rotary.clock import Clock
+from rotary.errors import ConfigurationError
 from rotary.process.ops import ops_site
 from rotary.process.settings import bind_address
 from rotary.redis.connection import connect
@@ -54,7 +55,10 @@ async def _site(bind: str, server: web.Server) -> AsyncIterator[tuple[str, int]]
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, *bind_address(bind), backlog=BACKLOG).start()
+        try:
+            await web.TCPSite(runner, *bind_address(bind), backlog=BACKLOG).start()
+        except OSError as error:
+            raise ConfigurationError(f"ROTARY_QUERY_BIND: {error.strerror}") from error
         host, port = runner.addresses[0][:2]
         yield host, port
     finally:

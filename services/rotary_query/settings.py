@@ -4,13 +4,15 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from rotary.process.settings import Bind, Count, RedisUrl, Seconds
+from rotary.process.settings import Bind, CaFile, Count, RedisUrl, Seconds
 
 
 class QuerySettings(Struct, frozen=True):
     """One field a variable: `redis_url` is read from `ROTARY_REDIS_URL`."""
 
     redis_url: RedisUrl
+    ca_file: CaFile = ""
+    """Who vouches for the certificate of Redis when its URL is rediss://; the system's authorities unless told."""
     query_bind: Bind = "0.0.0.0:8080"  # a service in a container is meant to be reached
     ops_bind: Bind = "0.0.0.0:9080"  # likewise, by the operator's network alone
     clock_offset: Seconds = 0.0

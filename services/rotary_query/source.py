@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
@@ -41,9 +41,7 @@ class Source:
             yield
         finally:
             await self.streams.close()
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            await _end(watching)
             await self.loader.close()
             await self.tokens.stop()
 
@@ -79,3 +77,10 @@ class Source:
         except UnavailableError as error:
             return [error.what]
         return []
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    # Once is not always enough: a read that ends at the very moment may swallow the cancellation (Python 3.11).
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)

@@ -15,7 +15,7 @@ from rotary_query import batches
 from rotary_query.auth import Grant, grant, same_hash
 from rotary_query.batches import Batches
 from rotary_query.errors import Refusal, too_many_requests
-from rotary_query.limits import SlidingWindow
+from rotary_query.limits import Attempts, SlidingWindow
 from rotary_query.recent import Recent
 
 MAX_KNOWN = 100_000
@@ -38,7 +38,7 @@ class Tokens:
         self._known: Recent[Grant] = Recent(MAX_KNOWN)
         self._unknown: Recent[bool] = Recent(MAX_UNKNOWN)
         self._windows: Recent[SlidingWindow] = Recent(MAX_KNOWN)
-        self._failures: Recent[SlidingWindow] = Recent(MAX_ADDRESSES)
+        self._attempts: Recent[Attempts] = Recent(MAX_ADDRESSES)
         self._batches = Batches(self._read, MAX_BATCH)
         self._loads: dict[str, Waiting] = {}
         self._is_open = False
@@ -60,18 +60,25 @@ class Tokens:
         return await load.answer()
 
     async def find_for(self, sha256_hex: str, address: str) -> Grant | None:
-        """Likewise for a client: one that tried too many unknown tokens is refused (429) before Redis is asked."""
+        """Likewise for a client. Raises Refusal (429) for one that tried too many unknown tokens.
+
+        Trying the same one again is answered from memory; only those who guess are kept from asking Redis, because
+        behind one address there may be others whose tokens are good.
+        """
         if (found := self.known(sha256_hex)) is not None:
             return found
+        attempts = self._attempts.get(network(address)) or Attempts(self._failures_per_minute)
         now_ms = self._clock()
-        failures = self._failures.get(network(address))
-        if failures is not None and failures.is_full(now_ms):
-            raise Refusal(too_many_requests(failures.retry_after(now_ms)))
-        found = await self.find(sha256_hex)
+        is_guess = not self._unknown.get(sha256_hex)
+        if is_guess and attempts.guesses.is_full(now_ms):
+            raise Refusal(too_many_requests(attempts.guesses.retry_after(now_ms)))
+        found = await self.find(sha256_hex) if is_guess else None
         if found is None:
-            failures = failures or SlidingWindow(self._failures_per_minute)
-            failures.hit(now_ms)
-            self._failures.put(network(address), failures)
+            self._attempts.put(network(address), attempts)
+            if is_guess:
+                attempts.guesses.hit(now_ms)
+            if not attempts.failures.hit(now_ms):
+                raise Refusal(too_many_requests(attempts.failures.retry_after(now_ms)))
         return found
 
     def open(self) -> None:

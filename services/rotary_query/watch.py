@@ -40,12 +40,17 @@ class Watcher:
 
     async def run(self) -> None:
         """Watches until cancelled, through any number of losses."""
-        while True:
+        this = asyncio.current_task()
+        assert this is not None
+        # A task group whose child failed as it was cancelled raises the failure alone (Python 3.11).
+        while not this.cancelling():
             try:
                 async with self._client.pubsub() as channel:
                     await self._watch(channel)
             except* UnavailableError as errors:
                 _log.warning("subscription lost", reason=str(errors.exceptions[0]))
+            except* Exception:  # noqa: BLE001  # a defect: reads stay right without us, and the log says so
+                _log.exception("watching failed")
             finally:
                 self._close()
             await asyncio.sleep(RETRY_SECONDS)

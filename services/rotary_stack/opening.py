@@ -30,6 +30,8 @@ def composed(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what the stack is made of; `composition` turns them into Options."""
     for option in (
         click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+        click.option("--management", is_flag=True, help="RabbitMQ's HTTP API too, at ROTARY_MANAGEMENT_URL."),
+        click.option("--tls", is_flag=True, help="RabbitMQ by TLS alone (amqps), trusted by ROTARY_CA_FILE."),
         click.option("--no-migrate", is_flag=True, help="Leave the database empty."),
         click.option("--only", type=ServerNames(), default=SERVERS, help="Start these servers and no others."),
         click.option("--consumers", default=1, show_default=True, type=click.IntRange(0, 16), metavar="N"),
@@ -39,11 +41,15 @@ def composed(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def composition(*, services: bool, consumers: int, only: tuple[str, ...], no_migrate: bool) -> Options:
+def composition(
+    *, services: bool, consumers: int, only: tuple[str, ...], no_migrate: bool, tls: bool, management: bool
+) -> Options:
     """Raises click.UsageError for services without the servers they need."""
     if services and set(only) != set(SERVERS):
         raise click.UsageError("--services needs every server: leave out --only")
-    return Options(services=services, consumers=consumers, servers=only, migrate=not no_migrate)
+    return Options(
+        services=services, consumers=consumers, servers=only, migrate=not no_migrate, tls=tls, management=management
+    )
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

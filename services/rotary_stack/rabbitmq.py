@@ -3,12 +3,14 @@
 import asyncio
 import re
 import shlex
+import ssl
 from pathlib import Path
 from signal import SIGTERM, Signals
 
 import aiormq
 from aiormq.exceptions import AMQPError
 
+from rotary_stack.certificates import certificates_in, make_certificates
 from rotary_stack.failures import NotReadyError
 from rotary_stack.installed import Binaries
 from rotary_stack.launch import Launch, server_environ
@@ -45,12 +47,26 @@ class RabbitMQ:
     name = "rabbitmq"
     stop_signal: Signals = SIGTERM
 
-    def __init__(self, binaries: Binaries, directory: Path, ports: tuple[int, int, int]) -> None:
-        """`ports`: for AMQP, for Erlang's distribution, and the one our epmd listens on."""
+    def __init__(
+        self,
+        binaries: Binaries,
+        directory: Path,
+        ports: tuple[int, int, int],
+        *,
+        tls: bool = False,
+        management_port: int | None = None,
+    ) -> None:
+        """`ports`: for AMQP, for Erlang's distribution, and the one our epmd listens on.
+
+        With `tls` it speaks AMQP over TLS and not without. With `management_port` it answers its HTTP API there.
+        """
         self.port, self._dist_port, self._epmd_port = ports
-        self.url = f"amqp://rotary:rotary@127.0.0.1:{self.port}/"
+        self.url = f"{'amqps' if tls else 'amqp'}://rotary:rotary@127.0.0.1:{self.port}/"
         self.data = directory / "rabbitmq"
+        self._tls = tls
+        self._management_port = management_port
         self._settings = directory / "rabbitmq-settings"
+        self._certificates = certificates_in(self._settings / "tls")
         self._lean = self._settings / "home"
         self._binaries = binaries
         self._node = f"rotary{self.port}@localhost"
@@ -60,19 +76,34 @@ class RabbitMQ:
         """rabbitmqctl for this node: takes the same arguments."""
         return self._settings / "rabbitmqctl"
 
+    def variables(self) -> dict[str, str]:
+        """What a command inside the stack is told besides the URL."""
+        told = {"ROTARY_STACK_RABBITMQCTL": str(self.control_script)}
+        if self._tls:
+            told["ROTARY_CA_FILE"] = str(self._certificates.authority)
+        if self._management_port:
+            told["ROTARY_MANAGEMENT_URL"] = f"http://rotary:rotary@127.0.0.1:{self._management_port}"
+        return told
+
     async def prepare(self) -> None:
         self.data.mkdir(mode=0o700, exist_ok=True)
         if self._settings.exists():
             return
         self._settings.mkdir(mode=0o700)
         (self._settings / "rabbitmq.conf").write_text(self._configuration(), encoding="utf-8")
-        (self._settings / "enabled_plugins").write_text("[].\n", encoding="utf-8")
+        (self._settings / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n", encoding="utf-8")
+        if self._tls:
+            await make_certificates(self._settings / "tls")
         cookie = self._settings / ".erlang.cookie"
         cookie.write_text(self._node.upper(), encoding="utf-8")
         cookie.chmod(0o400)
         self._lean_home()
         self.control_script.write_text(self._script(), encoding="utf-8")
         self.control_script.chmod(0o700)
+
+    @property
+    def _plugins(self) -> list[str]:
+        return ["rabbitmq_management"] if self._management_port else []
 
     def launch(self) -> Launch:
         argv = (self._binaries.rabbitmq_server,)
@@ -82,14 +113,14 @@ class RabbitMQ:
         """The whole AMQP handshake succeeds: the port opens well before the user exists."""
         await self._greeted()
         try:
-            connection = await aiormq.connect(self.url)
+            connection = await aiormq.connect(self.url, context=self._client_context())
             await connection.close()
         except AMQPError as problem:
             raise NotReadyError(str(problem) or type(problem).__name__) from problem
 
     async def _greeted(self) -> None:
         """The broker answers the protocol header. Asked first, because the client library logs each refusal."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self._client_context())
         try:
             writer.write(b"AMQP\x00\x00\x09\x01")
             if not await reader.read(1):
@@ -97,14 +128,33 @@ class RabbitMQ:
         finally:
             writer.close()
 
+    def _client_context(self) -> ssl.SSLContext | None:
+        return self._certificates.client_context() if self._tls else None
+
     def _configuration(self) -> str:
-        return f"""listeners.tcp.1 = 127.0.0.1:{self.port}
-default_user = rotary
+        return f"""{self._listener()}{self._management()}default_user = rotary
 default_pass = rotary
 default_user_tags.administrator = true
 log.console = true
 log.file = false
 """
+
+    def _listener(self) -> str:
+        if not self._tls:
+            return f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+        return f"""listeners.tcp = none
+listeners.ssl.1 = 127.0.0.1:{self.port}
+ssl_options.cacertfile = {self._certificates.authority}
+ssl_options.certfile = {self._certificates.certificate}
+ssl_options.keyfile = {self._certificates.key}
+ssl_options.versions.1 = tlsv1.3
+ssl_options.versions.2 = tlsv1.2
+"""
+
+    def _management(self) -> str:
+        if not self._management_port:
+            return ""
+        return f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self._management_port}\n"
 
     def _lean_home(self) -> None:
         """RabbitMQ's own home, by links, without the plugins that nothing here uses.
@@ -118,7 +168,7 @@ log.file = false
         (self._lean / "plugins").mkdir(parents=True)
         for part in ("sbin", "escript"):
             (self._lean / part).symlink_to(scripts.parent / part)
-        for application in _needed(scripts.parent / "plugins"):
+        for application in _needed(scripts.parent / "plugins", "rabbit", *self._plugins):
             (self._lean / "plugins" / application.name).symlink_to(application)
 
     def _environ(self) -> dict[str, str]:
@@ -157,11 +207,11 @@ log.file = false
         return f'#!/bin/sh\n{exports}\nexec {shlex.quote(self._binaries.rabbitmqctl)} -n {self._node} "$@"\n'
 
 
-def _needed(plugins: Path) -> list[Path]:
-    """The folders of `rabbit` and of everything it names as its dependency, directly or not."""
+def _needed(plugins: Path, *roots: str) -> list[Path]:
+    """The folders of `roots` and of everything they name as their dependency, directly or not."""
     folders = {folder.name.rpartition("-")[0]: folder for folder in plugins.iterdir()}
     needed: dict[str, Path] = {}
-    wanted = ["rabbit"]
+    wanted = list(roots)
     while wanted:
         name = wanted.pop()
         if name in folders and name not in needed:  # the others are Erlang's own

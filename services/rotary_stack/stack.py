@@ -28,6 +28,8 @@ _GIVEN = frozenset(
         "ROTARY_POSTGRES_URL",
         "ROTARY_REDIS_URL",
         "ROTARY_RABBITMQ_URL",
+        "ROTARY_MANAGEMENT_URL",
+        "ROTARY_CA_FILE",
         "ROTARY_API_URL",
         "ROTARY_OPS_URL",
         "ROTARY_CONSUMER_OPS_URL",
@@ -40,12 +42,18 @@ SERVERS = ("postgres", "redis", "rabbitmq")
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What to run. `settings` are further ROTARY_* variables for the services, over those of our own environment."""
+    """What to run. `settings` are further ROTARY_* variables for the services, over those of our own environment.
+
+    With `tls` RabbitMQ speaks TLS alone, its certificate signed by a throw-away authority: ROTARY_CA_FILE. With
+    `management` it answers its HTTP API at ROTARY_MANAGEMENT_URL.
+    """
 
     servers: tuple[str, ...] = SERVERS
     services: bool = False
     consumers: int = 1
     migrate: bool = True
+    tls: bool = False
+    management: bool = False
     settings: Mapping[str, str] = {}
 
 
@@ -131,10 +139,16 @@ class Stack:
             self._add_server(Redis(binaries, self.directory, ports.reserve()))
         if "rabbitmq" in wanted:
             epmd = Epmd(binaries, self.directory, ports.reserve())
-            rabbitmq = RabbitMQ(binaries, self.directory, (ports.reserve(), ports.reserve(), epmd.port))
+            rabbitmq = RabbitMQ(
+                binaries,
+                self.directory,
+                (ports.reserve(), ports.reserve(), epmd.port),
+                tls=self._options.tls,
+                management_port=ports.reserve() if self._options.management else None,
+            )
             self._servers |= self._units(epmd)
             self._add_server(rabbitmq)
-            self._variables["ROTARY_STACK_RABBITMQCTL"] = str(rabbitmq.control_script)
+            self._variables |= rabbitmq.variables()
         if self._options.services:
             self._compose_services(ports)
 

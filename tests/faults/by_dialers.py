@@ -32,7 +32,9 @@ async def poisoned(strike: Strike) -> None:
     reasons = []
     for number in range(BATCHES):
         customer = random.choice(world.customers)
-        events = [placed(f"beside-poison-{number}-{at}", now_ms, random.choice(customer.callers), SOURCE) for at in range(9)]
+        events = [
+            placed(f"beside-poison-{number}-{at}", now_ms, random.choice(customer.callers), SOURCE) for at in range(9)
+        ]
         shipment = Shipment(customer.id, tuple(events))
         reason, poison = _poison(number, now_ms)
         bodies = [encode_event(event) for event in events]

@@ -58,8 +58,8 @@ async def write(url: str, customers: list[Customer], timezone: str) -> None:
 async def _write_customer(connection: "asyncpg.Connection[asyncpg.Record]", one: Customer, timezone: str) -> None:
     await connection.execute("INSERT INTO customers VALUES ($1, $2, $3)", one.id, f"Customer {one.id}", timezone)
     await connection.execute(
-        "INSERT INTO api_tokens (customer_id, name, token_sha256, rate_limit_per_minute) VALUES ($1, 'faults', $2, NULL)",
-        one.id, sha256(one.token.encode()).digest(),
+        "INSERT INTO api_tokens (customer_id, name, token_sha256, rate_limit_per_minute) VALUES ($1, $2, $3, NULL)",
+        one.id, one.token, sha256(one.token.encode()).digest(),
     )  # fmt: skip
     await connection.executemany(
         "INSERT INTO caller_ids (id, customer_id, number, carrier, daily_cap) VALUES ($1, $2, $3, 'viettel', $4)",

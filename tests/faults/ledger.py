@@ -2,12 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 from msgspec import Struct
 
-from rotary.domain.facts import Facts, event_ms, fold
-from rotary.domain.quota import today
+from rotary.domain.facts import QUARTER_MS, Facts, event_ms, fold
 from rotary.events import CallPlaced, Event, identity
 
 Fact = tuple[int, int]
@@ -26,15 +24,13 @@ class Sent(Struct, frozen=True):
 
 
 class Ledger:
-    """Everything the tests' dialers ever sent. `day` is the customers' today: the first quarter hour, the one after."""
+    """Everything the tests' dialers ever sent."""
 
-    def __init__(self, timezone: str, now_ms: int) -> None:
-        self.day = today(timezone, now_ms // 900_000)
+    def __init__(self) -> None:
         self.times_sent: Counter[Fact] = Counter()
         self.confirmed: set[Fact] = set()
         self.sent: dict[Fact, Sent] = {}
-        self.calls_sent_today: Counter[tuple[int, int]] = Counter()
-        """(customer, caller ID) → distinct calls of today that may have reached the broker."""
+        self._calls: defaultdict[tuple[int, int], Counter[int]] = defaultdict(Counter)
         self._folded: dict[int, dict[int, Facts]] = defaultdict(dict)
         self._to_fold: list[Sent] = []
 
@@ -45,9 +41,12 @@ class Ledger:
             self.times_sent[fact] += 1
             if fact not in self.sent:
                 self.sent[fact] = one
-                first, after = self.day
-                if isinstance(one.event, CallPlaced) and first <= event_ms(one.event) // 900_000 < after:
-                    self.calls_sent_today[one.customer, one.event.data.caller_id_id] += 1
+                if isinstance(one.event, CallPlaced):
+                    self._calls[one.customer, one.event.data.caller_id_id][event_ms(one.event) // QUARTER_MS] += 1
+
+    def calls_sent(self, customer: int, caller: int, begin: int, end: int) -> int:
+        """Distinct calls in the quarter hours begin ≤ q < end that may have reached the broker."""
+        return sum(count for quarter, count in self._calls[customer, caller].items() if begin <= quarter < end)
 
     def confirm(self, events: Iterable[Sent]) -> None:
         """The broker confirmed them."""
@@ -69,7 +68,3 @@ class Ledger:
         for owner, events in arriving.items():
             self._folded[owner] = fold(self._folded[owner], events)
         return fold(self._folded[customer], besides)
-
-    def recent(self, count: int) -> list[Sent]:
-        """The events confirmed last and not yet folded, newest first; fewer if there are not as many."""
-        return list(islice(reversed(self._to_fold), count))

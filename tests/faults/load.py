@@ -7,7 +7,7 @@ from itertools import count
 from random import Random
 
 import aio_pika
-from aio_pika.abc import AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import DeliveryError
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from msgspec import Struct
@@ -85,29 +85,39 @@ class Line:
         self.url = url
         self._opening = asyncio.Lock()
         self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
         self._exchange: AbstractExchange | None = None
+        self._retired: list[AbstractConnection] = []
 
     async def exchange(self) -> AbstractExchange:
         """The events' exchange, on a channel with confirms that is open as far as is known."""
         async with self._opening:
-            while self._exchange is None or self._exchange.channel.is_closed:
-                await self.close()
+            while self._exchange is None or self._channel is None or self._channel.is_closed:
+                self.redirect(self.url)
                 try:
                     self._connection = await aio_pika.connect(self.url, timeout=5)
-                    channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                    self._exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+                    self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                    self._exchange = await self._channel.get_exchange(EXCHANGE, ensure=False)
                 except BROKEN:
                     await asyncio.sleep(0.1)
             return self._exchange
 
+    def redirect(self, url: str) -> None:
+        """The next use opens another connection, to `url`; what is under way on this one may come to its end."""
+        self.url = url
+        if self._connection is not None:
+            self._retired.append(self._connection)
+        self._connection = self._channel = self._exchange = None
+
     async def close(self) -> None:
-        """Closes the connection; the next use opens another."""
-        connection, self._connection, self._exchange = self._connection, None, None
-        if connection is not None:
+        """Closes every connection there was."""
+        self.redirect(self.url)
+        for connection in self._retired:
             try:
                 await asyncio.wait_for(connection.close(), 2)
             except BROKEN:
-                return
+                continue
+        self._retired.clear()
 
 
 class Load:

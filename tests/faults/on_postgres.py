@@ -41,7 +41,9 @@ async def _change(world: World) -> None:
                 while True:
                     customer = random.choice(world.customers)
                     caller, cap = random.choice(customer.callers[2:]), random.randint(1_000_000, 2_000_000)
-                    await connection.execute("UPDATE caller_ids SET daily_cap = $2 WHERE id = $1", caller, cap, timeout=2)
+                    await connection.execute(
+                        "UPDATE caller_ids SET daily_cap = $2 WHERE id = $1", caller, cap, timeout=2
+                    )
                     await asyncio.sleep(0.01)
             finally:
                 connection.terminate()
@@ -52,9 +54,10 @@ async def _change(world: World) -> None:
 async def _is_shown(world: World) -> bool:
     connection = await asyncpg.connect(world.variables["ROTARY_POSTGRES_URL"])
     try:
-        caps = dict(await connection.fetch("SELECT id, daily_cap FROM caller_ids"))
+        rows = await connection.fetch("SELECT id, daily_cap FROM caller_ids")
     finally:
         await connection.close()
+    caps = {row["id"]: row["daily_cap"] for row in rows}
     for customer in world.customers:
         for group in customer.groups:
             shown = (await world.api.monitor(customer, group)).monitor

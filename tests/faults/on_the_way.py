@@ -13,35 +13,38 @@ SECONDS = 4.0
 async def replies_of_redis(strike: Strike) -> None:
     """The fold ran, its reply did not arrive: again and again, on every connection the consumers have."""
     world = strike.world
-    async with proxied(world.variables["ROTARY_REDIS_URL"]) as proxy:
-        async with other_consumers(world, 2, {"ROTARY_REDIS_URL": proxy.url}):
-            await _keep_losing([proxy], "answers")
-            await strike.load.more(200)
+    async with (
+        proxied(world.variables["ROTARY_REDIS_URL"]) as proxy,
+        other_consumers(world, 2, {"ROTARY_REDIS_URL": proxy.url}),
+    ):
+        await _keep_losing(proxy, "answers")
+        await strike.load.more(200)
     assert proxy.losses >= 10
 
 
 async def acknowledgements(strike: Strike) -> None:
     """What a consumer acknowledged comes again; what the broker confirmed is sent again."""
     world = strike.world
-    async with proxied(world.rabbitmq_url) as near_dialers, proxied(world.rabbitmq_url) as near_consumers:
-        async with other_consumers(world, 2, {"ROTARY_RABBITMQ_URL": near_consumers.url}):
-            strike.load.line.url = near_dialers.url
-            await strike.load.line.close()
-            await asyncio.gather(
-                _keep_losing([near_dialers], "answers"), _keep_losing([near_consumers], "requests", pause=0.6)
-            )
-            strike.load.line.url = world.rabbitmq_url
-            await strike.load.more(200)
+    async with (
+        proxied(world.rabbitmq_url) as near_dialers,
+        proxied(world.rabbitmq_url) as near_consumers,
+        other_consumers(world, 2, {"ROTARY_RABBITMQ_URL": near_consumers.url}),
+    ):
+        strike.load.line.redirect(near_dialers.url)
+        await asyncio.gather(
+            _keep_losing(near_dialers, "answers"), _keep_losing(near_consumers, "requests", pause=0.6)
+        )  # fmt: skip
+        strike.load.line.redirect(world.rabbitmq_url)
+        await strike.load.more(200)
     assert near_dialers.losses >= 5
     assert near_consumers.losses >= 5
 
 
-async def _keep_losing(proxies: list[Proxy], direction: Direction, pause: float = 0.25) -> None:
+async def _keep_losing(proxy: Proxy, direction: Direction, pause: float = 0.25) -> None:
     ended = time.monotonic() + SECONDS
     while time.monotonic() < ended:
         await asyncio.sleep(pause)
-        for proxy in proxies:
-            proxy.lose(direction)
+        proxy.lose(direction)
 
 
 FAULTS = (

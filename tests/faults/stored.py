@@ -28,7 +28,7 @@ async def read_tallies(redis: Redis, customer: Customer, now_ms: int) -> Mapping
     """Every caller ID's counters and flags. Raises UnavailableError."""
     days = days_around(now_ms)
     with redis_answers():
-        values = await redis.mget(fact_keys(customer.id, customer.callers, days))
+        values: list[bytes | None] = await redis.mget(fact_keys(customer.id, customer.callers, days))  # type: ignore[assignment]  # replies are bytes
     return decode_facts(customer.callers, days, values)
 
 

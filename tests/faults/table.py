@@ -24,7 +24,9 @@ def markdown(rows: Sequence[Row]) -> str:
     cells = [_TITLES, *map(_cells, rows), _total(rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_TITLES))]
     lines = [_line(line, widths) for line in cells]
-    rule = "| " + " | ".join("-" * width if not at else "-" * (width - 1) + ":" for at, width in enumerate(widths)) + " |"
+    rule = (
+        "| " + " | ".join("-" * width if not at else "-" * (width - 1) + ":" for at, width in enumerate(widths)) + " |"
+    )
     return "\n".join([lines[0], rule, *lines[1:]])
 
 

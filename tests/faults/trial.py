@@ -15,19 +15,16 @@ from given import group, member
 from rotary.domain.monitor import MonitorMember, monitor
 
 EVENTS_BEFORE = 400
+EVENTS_AFTER = 200
 AGREE_SECONDS = 5.0
 
 
-class Strike(Struct):
-    """What a fault is given: the world, the load that runs, and what readers saw since the load began.
-
-    `ended`: when the fault was over (monotonic seconds), for one that returns later.
-    """
+class Strike(Struct, frozen=True):
+    """What a fault is given: the world, the load that runs, and what readers saw since the load began."""
 
     world: World
     load: Load
     watch: Watch
-    ended: float = 0.0
 
 
 class Fault(Struct, frozen=True):
@@ -55,18 +52,18 @@ async def trial(world: World, fault: Fault) -> Outcome:
         load.start()
         try:
             await load.more(EVENTS_BEFORE)
-            strike = Strike(world, load, watch)
-            await fault.strike(strike)
-            strike.ended = strike.ended or time.monotonic()
+            await fault.strike(Strike(world, load, watch))
+            ended = time.monotonic()
+            await load.more(EVENTS_AFTER)
         finally:
             await load.finish()
         await world.recovered()
-        seconds = time.monotonic() - strike.ended
+        seconds = time.monotonic() - ended
         await world.quiet()
         verdict = await world.verdict()
         wrong = [] if verdict.is_clean else [str(verdict)]
         wrong += await _disagreements(world)
-    world.set_floors()
+    world.rest()
     confirmed = len(world.ledger.confirmed) - known
     row = Row(fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, seconds)
     return Outcome(row, wrong + watch.wrong)

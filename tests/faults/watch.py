@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -11,10 +11,19 @@ from msgspec import Struct
 
 from faults.definitions import Customer
 from faults.ledger import Ledger
+from rotary.clock import Clock
+from rotary.domain.facts import QUARTER_MS, DayCounts
 from rotary.domain.monitor import Monitor, MonitorMember
+from rotary.domain.quota import calls_between, today
 
 LONGEST_SECONDS = 5.0
 """No answer may take longer, on a machine that is busy with everything else; how quick a 503 is, is a fault's own."""
+
+
+OLDEST_MS = 1_500
+"""How old an answer may be: it is made anew after a second."""
+
+AtRest = Mapping[tuple[int, int], DayCounts]
 
 
 class _Body(Struct):
@@ -73,26 +82,40 @@ class Api:
 
 
 class Watch:
-    """Every reading, and what was wrong with those that were wrong."""
+    """Every reading, and what was wrong with those that were wrong.
 
-    def __init__(self, ledger: Ledger, floors: dict[tuple[int, int], int]) -> None:
+    `at_rest` has the calls by (customer, caller ID) that were in Redis, confirmed, before anything broke.
+    """
+
+    def __init__(self, ledger: Ledger, at_rest: AtRest, timezone: str, clock: Clock) -> None:
         self._ledger = ledger
-        self._floors = floors
+        self._at_rest = at_rest
+        self._timezone = timezone
+        self._clock = clock
         self.readings: list[Reading] = []
         self.wrong: list[str] = []
 
     def take(self, customer: Customer, reading: Reading) -> None:
         self.readings.append(reading)
         if reading.monitor is not None:
-            self.wrong += [f"{reading.path}: {what}" for what in self._untrue(customer, reading.monitor)]
+            found = self._untrue(customer, reading.monitor, self._days(reading.seconds))
+            self.wrong += [f"{reading.path}: {what}" for what in found]
         elif reading.status != 200 and not (reading.status == 503 and reading.retry_after):
-            self.wrong.append(f"{reading.path}: {reading.status} {reading.message!r}, retry after {reading.retry_after}")
+            what = f"{reading.status} {reading.message!r}, retry after {reading.retry_after}"
+            self.wrong.append(f"{reading.path}: {what}")
 
-    def _untrue(self, customer: Customer, monitor: Monitor) -> list[str]:
+    def _days(self, seconds: float) -> set[tuple[int, int]]:
+        """The customers' today when it was asked, a second before, for which an answer may be kept, and now."""
+        now_ms = self._clock()
+        moments_ms = (now_ms - int(seconds * 1000) - OLDEST_MS, now_ms)
+        return {today(self._timezone, moment_ms // QUARTER_MS) for moment_ms in moments_ms}
+
+    def _untrue(self, customer: Customer, monitor: Monitor, days: set[tuple[int, int]]) -> list[str]:
         found = []
         for member in monitor.members:
             caller = (customer.id, member.caller_id_id)
-            least, most = self._floors.get(caller, 0), self._ledger.calls_sent_today[caller]
+            least = min(calls_between(self._at_rest.get(caller, {}), *day) for day in days)
+            most = max(self._ledger.calls_sent(*caller, *day) for day in days)
             if not least <= member.calls_today <= most:
                 found.append(f"caller ID {caller}: calls_today {member.calls_today}, not {least} to {most}")
             found += _falsely_eligible(customer, member)
@@ -102,7 +125,11 @@ class Watch:
 def _falsely_eligible(customer: Customer, member: MonitorMember) -> list[str]:
     if member.caller_id_id == customer.resting and member.status != "cooldown":
         return [f"caller ID {member.caller_id_id} rests, shown as {member.status}"]
-    if member.caller_id_id == customer.spent and member.status not in ("quota_exceeded", "cooldown"):
+    if (
+        member.caller_id_id == customer.spent
+        and member.calls_today
+        and member.status not in ("quota_exceeded", "cooldown")
+    ):
         return [f"caller ID {member.caller_id_id} is over its cap, shown as {member.status}"]
     return []
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from faults.ledger import Fact
 
-_SEEN = re.compile(rb'"SMISMEMBER" "\{(\d+)\}:seen:\d+:\d+" (.*)')
+_SEEN = re.compile(rb'"(SMISMEMBER|SADD)" "(\{(\d+)\}:seen:\d+:\d+)" (.*)')
 
 
 class Witness:
@@ -18,6 +18,7 @@ class Witness:
     def __init__(self) -> None:
         self.folds: Counter[Fact] = Counter()
         self._again: set[Fact] = set()
+        self._asked = b""
 
     def forget(self) -> None:
         """From here on `repeated` counts anew; what was folded before is still known."""
@@ -29,10 +30,13 @@ class Witness:
         return len(self._again)
 
     def hear(self, line: bytes) -> None:
-        if not (found := _SEEN.search(line)):
+        """Takes one line: the function asks for several calls which it has seen, a single one it adds at once."""
+        found = _SEEN.search(line)
+        asked, self._asked = self._asked, found[2] if found and found[1] == b"SMISMEMBER" else b""
+        if not found or (found[1] == b"SADD" and found[2] == asked):
             return
-        customer = int(found[1])
-        for number in found[2].split():
+        customer = int(found[3])
+        for number in found[4].split():
             fact = (customer, int(number.strip(b'"')))
             self.folds[fact] += 1
             if self.folds[fact] > 1:

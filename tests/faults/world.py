@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import aio_pika
 import aiohttp
@@ -11,14 +12,14 @@ from redis.asyncio import Redis
 
 from faults import definitions, load, stored
 from faults.check import Verdict, compare
-from faults.definitions import Customer, customer, quiet_zone
+from faults.definitions import customer, quiet_zone
 from faults.ledger import Ledger
 from faults.load import Load, Shape, Shipment
 from faults.watch import Api, Watch, watching
 from faults.witness import Witness, witnessing
 from given import flagged, placed
 from rotary.clock import Clock, system_clock
-from rotary.domain.quota import calls_between
+from rotary.domain.facts import DayCounts
 from rotary.errors import UnavailableError
 from rotary.rabbitmq import topology
 from rotary.redis.connection import connect
@@ -30,24 +31,32 @@ CUSTOMERS = 3
 PATIENCE_SECONDS = 60.0
 
 
+class Servers(NamedTuple):
+    """The stack, a client of its Redis, one of its API, and who listens at Redis."""
+
+    stack: Stack
+    redis: Redis
+    session: aiohttp.ClientSession
+    witness: Witness
+
+
 class World:
     """Everything a fault needs at hand."""
 
-    def __init__(self, stack: Stack, redis: Redis, session: aiohttp.ClientSession, clock: Clock, timezone: str) -> None:
-        self.stack = stack
-        self.redis = redis
-        self.session = session
+    def __init__(self, servers: Servers, api_url: str, clock: Clock, timezone: str) -> None:
+        self.stack = stack = servers.stack
+        self.redis = servers.redis
+        self.session = servers.session
+        self.witness = servers.witness
         self.clock = clock
         self.timezone = timezone
         self.variables = stack.variables()
         self.rabbitmq_url = self.variables["ROTARY_RABBITMQ_URL"]
         self.customers = [customer(number) for number in range(1, CUSTOMERS + 1)]
-        self.ledger = Ledger(timezone, clock())
-        self.api = Api(self.variables["ROTARY_API_URL"], session)
-        self.state = StateStore(redis)
-        self.witness = Witness()
-        self.floors: dict[tuple[int, int], int] = {}
-        """(customer, caller ID) → calls of today known to be in Redis, confirmed and at rest."""
+        self.ledger = Ledger()
+        self.api = Api(api_url, self.session)
+        self.state = StateStore(self.redis)
+        self._at_rest: dict[tuple[int, int], DayCounts] = {}
 
     def load(self, name: str, shape: Shape) -> Load:
         """A load of that shape, not yet started."""
@@ -56,7 +65,8 @@ class World:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[Watch]:
-        async with watching(self.api, self.customers, Watch(self.ledger, dict(self.floors))) as watch:
+        watch = Watch(self.ledger, self._at_rest, self.timezone, self.clock)
+        async with watching(self.api, self.customers, watch):
             yield watch
 
     async def rabbitmqctl(self, *arguments: str) -> str:
@@ -131,12 +141,13 @@ class World:
             declared = await channel.declare_queue(queue, passive=True)
             return declared.declaration_result.message_count or 0
 
-    def set_floors(self) -> None:
+    def rest(self) -> None:
         """To be called when the facts were found right: from here on no monitor may show fewer calls."""
-        first, after = self.ledger.day
-        for one in self.customers:
-            for caller, facts in self.ledger.reference(one.id).items():
-                self.floors[one.id, caller] = calls_between(facts.tally().calls, first, after)
+        self._at_rest = {
+            (one.id, caller): facts.tally().calls
+            for one in self.customers
+            for caller, facts in self.ledger.reference(one.id).items()
+        }
 
 
 async def until(holds: Callable[[], Awaitable[object]], what: str, seconds: float = PATIENCE_SECONDS) -> None:
@@ -148,24 +159,31 @@ async def until(holds: Callable[[], Awaitable[object]], what: str, seconds: floa
 
 
 @asynccontextmanager
-async def open_world(timezone: str = "", clock_offset: float = 0.0) -> AsyncIterator[World]:
-    """A running stack whose customers have definitions and a little history. Their noon is now, if no zone is given."""
-    clock = system_clock(clock_offset)
-    options = Options(services=True, consumers=CONSUMERS, settings={"ROTARY_CLOCK_OFFSET": str(clock_offset)})
+async def open_servers(*, services: bool) -> AsyncIterator[Servers]:
+    """A stack, and what looks into it."""
     async with AsyncExitStack() as exits:
+        options = Options(services=services, consumers=CONSUMERS)
         stack = await exits.enter_async_context(Stack.open(options))
         session = await exits.enter_async_context(aiohttp.ClientSession())
-        redis = connect(stack.variables()["ROTARY_REDIS_URL"])
+        redis_url = stack.variables()["ROTARY_REDIS_URL"]
+        redis = connect(redis_url)
         exits.push_async_callback(redis.aclose)
-        world = World(stack, redis, session, clock, timezone or quiet_zone(clock()))
-        world.witness = await exits.enter_async_context(witnessing(world.variables["ROTARY_REDIS_URL"]))
-        await definitions.write(world.variables["ROTARY_POSTGRES_URL"], world.customers, world.timezone)
-        await _begin_history(world)
+        yield Servers(stack, redis, session, await exits.enter_async_context(witnessing(redis_url)))
+
+
+@asynccontextmanager
+async def open_world() -> AsyncIterator[World]:
+    """A running stack whose customers have definitions, a little history, and about noon."""
+    async with open_servers(services=True) as servers:
+        clock = system_clock()
+        world = World(servers, servers.stack.variables()["ROTARY_API_URL"], clock, quiet_zone(clock()))
+        await begin(world)
         yield world
 
 
-async def _begin_history(world: World) -> None:
-    """One caller ID of each customer is blocked, another beyond its cap; then all is quiet."""
+async def begin(world: World) -> None:
+    """Definitions; one caller ID of each customer is blocked, another beyond its cap; then all is quiet."""
+    await definitions.write(world.variables["ROTARY_POSTGRES_URL"], world.customers, world.timezone)
     await until(world.monitors_answer, "the definitions are projected")
     drawn = world.load("history", Shape())
     now_ms = world.clock()
@@ -176,4 +194,4 @@ async def _begin_history(world: World) -> None:
     await drawn.finish()
     assert (await world.recovered()).is_clean
     await world.quiet()
-    world.set_floors()
+    world.rest()

@@ -62,9 +62,10 @@ def _evaluate(expressions: str) -> str:
 @contextmanager
 def memory_alarm() -> Iterator[None]:
     """The broker believes it is out of memory, and so reads nothing more from whoever publishes."""
-    before = rabbitmqctl("eval", 'io:format("~w", [vm_memory_monitor:get_vm_memory_high_watermark()]).')
+    before = _evaluate("vm_memory_monitor:get_vm_memory_high_watermark()").strip()
     rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         yield
     finally:
-        rabbitmqctl("set_vm_memory_high_watermark", before.strip())
+        # A share of the machine's memory is told as `0.4`, a fixed limit as `{absolute,1000000}`.
+        rabbitmqctl("set_vm_memory_high_watermark", *before.strip("{}").split(","))

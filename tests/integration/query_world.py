@@ -194,6 +194,6 @@ class Site:
 @asynccontextmanager
 async def site(redis_url: str, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Site]:  # settings' fields
     """A query service in this process, on ports of its own."""
-    chosen = QuerySettings(redis_url, "127.0.0.1:0", "127.0.0.1:0", **settings)
+    chosen = QuerySettings(redis_url, query_bind="127.0.0.1:0", ops_bind="127.0.0.1:0", **settings)
     async with serving(chosen, clock or system_clock()) as service, aiohttp.ClientSession() as session:
         yield Site(service, session)

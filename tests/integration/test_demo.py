@@ -15,7 +15,9 @@ import tempfile
 import termios
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
@@ -65,16 +67,8 @@ def place() -> Iterator[Place]:
     shutil.rmtree(directory)
 
 
-def read_until(output: Iterator[str], end: str) -> list[str]:
-    lines = []
-    for line in output:
-        lines.append(line.rstrip("\n"))
-        if end in line:
-            return lines
-    raise AssertionError("\n".join(lines))
-
-
-def pasted(line: str) -> object:
+# Any: JSON, whose form is what the test looks at.
+def pasted(line: str) -> Any:
     """What a line that begins with curl answers; the same request is made without it where there is none."""
     program, flag, header, url = shlex.split(line)
     assert (program, flag) == ("curl", "-H")
@@ -98,18 +92,39 @@ def calls_today(lines: list[str]) -> list[dict[int, int]]:
     return snapshots
 
 
-def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(place: Place) -> None:
-    with subprocess.Popen(
-        [*DEMO, "--seconds", "8"], env=place.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as demo:
-        assert demo.stdout is not None
-        before = read_until(demo.stdout, "group 3 (")
-        assert len(place.processes()) >= 7  # the demo, three servers and epmd, two services
-        groups, group, monitor = (pasted(line) for line in before if line.startswith("curl "))
-        after, errors = demo.communicate(timeout=END_SECONDS + 8)
+@contextmanager
+def started(*argv: str, place: Place, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs it inside the block."""
+    with subprocess.Popen(argv, env=place.environ, **streams) as process:  # type: ignore[call-overload]  # its streams
+        try:
+            yield process
+        finally:
+            process.kill()  # nothing to do unless the test has failed
 
-    assert (demo.returncode, errors) == (0, "")
-    assert after.splitlines()[-1] == "· goodbye: all of it has ended and its data is gone"
+
+def seen_until(output: int, end: str, seconds: float) -> str:
+    """What can be read from a file descriptor up to `end`."""
+    seen, deadline = b"", time.monotonic() + seconds
+    while end not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode(errors="replace")):
+        ready, _, _ = select.select([output], [], [], max(0.0, deadline - time.monotonic()))
+        more = os.read(output, 65536) if ready else b""
+        assert more, f"no {end!r} within {seconds} s in:\n{seen.decode(errors='replace')}"
+        seen += more
+    return seen.decode(errors="replace")
+
+
+def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(place: Place) -> None:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(*DEMO, "--seconds", "8", place=place, **streams) as demo:
+        assert demo.stdout is not None
+        before = seen_until(demo.stdout.fileno(), "+84941000129", START_SECONDS)
+        assert len(place.processes()) >= 7  # the demo, three servers and epmd, two services
+        groups, group, monitor = (pasted(line) for line in before.splitlines() if line.startswith("curl "))
+        rest, errors = demo.communicate(timeout=8 + END_SECONDS)
+    printed = (before + rest.decode()).splitlines()
+
+    assert (demo.returncode, errors) == (0, b"")
+    assert printed[-1] == "· goodbye: all of it has ended and its data is gone"
     assert place.is_clean()
 
     assert [list(item) for item in groups] == [GROUP] * 4
@@ -120,20 +135,20 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(place: Pl
     assert [list(item) for item in monitor["members"]] == [MEMBER] * 12
     assert {item["id"]: item["number"] for item in group["caller_ids"]}[18] == "+84901234567"
     over = sum(member["status"] == "quota_exceeded" for member in monitor["members"])
-    assert monitor["total_members"] == 12 == monitor["eligible_now"] + monitor["in_cooldown"] + monitor["disabled"] + over
+    assert (
+        monitor["eligible_now"] + monitor["in_cooldown"] + monitor["disabled"] + over == monitor["total_members"] == 12
+    )
 
-    first, *_, last = calls_today([*before, *after.splitlines()])
+    first, *_, last = calls_today(printed)
     assert first.keys() == last.keys() == {member["caller_id_id"] for member in monitor["members"]}
-    assert all(last[caller_id] >= calls for caller_id, calls in first.items())
     assert sum(last.values()) > sum(first.values()) > 300
 
 
 def test_ctrl_c_on_a_terminal_ends_it_with_status_0(place: Place) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    with subprocess.Popen(
-        DEMO, env=place.environ, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=os.setsid, close_fds=True
-    ) as demo:
+    # Ctrl-C is a signal only to those whose controlling terminal it is typed on.
+    with started("setsid", "--ctty", *DEMO, place=place, stdin=theirs, stdout=theirs, stderr=theirs) as demo:
         os.close(theirs)
         shown = seen_until(ours, "29 +84941000129", START_SECONDS)
         os.write(ours, b"\x03")
@@ -143,17 +158,7 @@ def test_ctrl_c_on_a_terminal_ends_it_with_status_0(place: Place) -> None:
         assert demo.wait(END_SECONDS) == 0
     os.close(ours)
 
+    assert "Ctrl-C ends it" in shown
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
-    assert "Ctrl-C ends it" in shown
     assert place.is_clean()
-
-
-def seen_until(terminal: int, end: str, seconds: float) -> str:
-    """What appears on a terminal up to `end`."""
-    seen, deadline = b"", time.monotonic() + seconds
-    while end not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode(errors="replace")):
-        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"no {end!r} within {seconds} s in:\n{seen.decode(errors='replace')}"
-        seen += os.read(terminal, 65536)
-    return seen.decode(errors="replace")

@@ -135,7 +135,8 @@ async def test_what_was_not_confirmed_can_be_published_again_as_it_is(url: str, 
     (event,) = map(json.loads, kept.read_text().splitlines())
     done = await dialer(url, "publish", stdin=kept.read_text())
     assert done.status == 0
-    assert event in await inbox.events(2)
+    # The channel that the refusal closed had the call in flight as well, so that one may have come twice.
+    assert event["id"] in await inbox.until({event["id"]})
 
 
 async def test_publish_follows_a_pipe_and_delivers_before_ctrl_c_ends_it(url: str, inbox: Inbox) -> None:

@@ -163,7 +163,6 @@ async def test_a_day_of_4096_calls_is_an_intset(redis: Redis, customer: int) -> 
     assert (await redis.scard(key), await redis.object("ENCODING", key)) == (4096, b"intset")
 
 
-@pytest.mark.xfail(strict=True, reason="Lua cannot unpack 8,000 values: the batch must be cut")
 async def test_a_batch_may_hold_any_number_of_calls_of_one_caller_id(redis: Redis, customer: int) -> None:
     await folded(redis, customer, *[placed(str(n), TODAY * DAY_MS) for n in range(10_000)])
     assert sum(await counters(redis, keys.calls(customer, 18, TODAY))) == 10_000

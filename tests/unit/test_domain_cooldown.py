@@ -35,7 +35,8 @@ CASES: list[tuple[str, list[Sign], float | None]] = [
     ("the third four times", [("spam_label", -2), ("spam_label", -1), ("spam_label", 0)], 24),
     ("kinds count together", [("user_report", -2), ("spam_label", -1), ("blocked", 0)], 96),
     ("at one time too", [("spam_label", 0), ("spam_label", 0)], 12),
-    ("the longest rest counts, not the latest flag's", [("blocked", 0), ("user_report", 0)], 24),
+    ("the longest rest counts, not the latest flag's", [("blocked", -1), ("user_report", 0)], 23),
+    ("flags of one moment count for each other", [("blocked", 0), ("user_report", 0)], 48),
     ("a flag a week old has left the window", [("spam_label", -168), ("spam_label", 0)], 6),
     ("one an hour younger has not", [("spam_label", -167), ("spam_label", 0)], 12),
     ("reports double up to 128 hours", [("user_report", 0)] * 8, 128),
@@ -108,7 +109,7 @@ def by_the_formula(facts: Facts, now_ms: int) -> int | None:
         rests = [f for f in rests if f.at_ms > facts.cleared_at_ms]
     untils = []
     for f in rests:
-        n = sum(f.at_ms - 7 * DAY < g.at_ms and g <= f for g in rests)
+        n = sum(f.at_ms - 7 * DAY < g.at_ms <= f.at_ms for g in rests)
         untils.append(f.at_ms + min(7 * DAY, BASE_HOURS[f.kind] * HOUR * 2 ** (n - 1)))
     until = max(untils, default=now_ms)
     return until if now_ms < until else None

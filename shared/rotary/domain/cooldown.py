@@ -18,11 +18,14 @@ def cooldown_until(flags: Sequence[Flag], cleared_at_ms: int | None, policy: Pol
     resting = [
         flag for flag in flags if flag.kind != "rejected" and (cleared_at_ms is None or flag.at_ms > cleared_at_ms)
     ]
-    until, oldest = now_ms, 0
-    for position, flag in enumerate(resting):
-        while resting[oldest].at_ms <= flag.at_ms - policy.cooldown_window_seconds * 1000:
-            oldest += 1
-        until = max(until, flag.at_ms + 1000 * _rest_seconds(flag.kind, position - oldest, policy))
+    until, first, last = now_ms, 0, 0
+    for flag in resting:
+        while resting[first].at_ms <= flag.at_ms - policy.cooldown_window_seconds * 1000:
+            first += 1
+        # Flags of one moment all count for each other: which of them was named first says nothing.
+        while last < len(resting) and resting[last].at_ms <= flag.at_ms:
+            last += 1
+        until = max(until, flag.at_ms + 1000 * _rest_seconds(flag.kind, last - first - 1, policy))
     return until if until > now_ms else None
 
 

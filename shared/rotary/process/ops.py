@@ -10,6 +10,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from rotary.errors import ConfigurationError
 from rotary.process.settings import bind_address
 
 Missing = Callable[[], Awaitable[Sequence[str]]]
@@ -44,11 +45,17 @@ def ops_app(missing: Missing, registry: CollectorRegistry) -> web.Application:
 
 @asynccontextmanager
 async def ops_site(bind: str, missing: Missing, registry: CollectorRegistry) -> AsyncIterator[tuple[str, int]]:
-    """Serves `ops_app` on `host:port` while the context is open; gives the address it is bound to (port 0 is any)."""
+    """Serves `ops_app` on `host:port` while the context is open; gives the address it is bound to (port 0 is any).
+
+    Raises ConfigurationError when it cannot listen there.
+    """
     runner = web.AppRunner(ops_app(missing, registry), access_log=None, keepalive_timeout=75, shutdown_timeout=1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, *bind_address(bind)).start()
+        try:
+            await web.TCPSite(runner, *bind_address(bind)).start()
+        except OSError as error:
+            raise ConfigurationError(f"ROTARY_OPS_BIND: {error.strerror}") from error
         host, port = runner.addresses[0][:2]
         yield host, port
     finally:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rotary.errors import ConfigurationError
+from rotary.trust import client_context, trusting
 
 PREFIX = "ROTARY_"
 
@@ -19,8 +20,10 @@ PostgresUrl = Annotated[
 ]
 RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://.+", description="redis://[user:password@]host:port/0")]
 RabbitUrl = Annotated[str, Meta(pattern=r"^amqps?://.+", description="amqp://user:password@host:port/vhost")]
-Bind = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$", description="host:port")]
-Seconds = Annotated[float, Meta(description="a number of seconds")]
+_PORT = r"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+Bind = Annotated[str, Meta(pattern=rf"^(\[[0-9a-fA-F:]+\]|[^:\s]+):{_PORT}$", description="host:port")]
+CaFile = Annotated[str, Meta(description="the path of a PEM file of certificates")]
+Seconds = Annotated[float, Meta(ge=-1e9, le=1e9, description="a number of seconds")]
 Count = Annotated[int, Meta(ge=1, description="a whole number, 1 or more")]
 
 S = TypeVar("S", bound=Struct)
@@ -32,7 +35,10 @@ def variable(field: str) -> str:
 
 
 def load(kind: type[S], environ: Mapping[str, str]) -> S:
-    """Reads every field of `kind` from `environ`. Raises ConfigurationError for the first that does not fit."""
+    """Reads every field of `kind` from `environ`. Raises ConfigurationError for the first that does not fit.
+
+    Where there is a field `ca_file`, the URLs beside it that speak TLS come back with it as whom to believe.
+    """
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(kind):
         text = environ.get(variable(field.name), "")
@@ -40,7 +46,15 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
             values[field.name] = _convert(text, field)
         elif field.required:
             raise ConfigurationError(f"{variable(field.name)} is not set: give it as {_form(field)}")
-    return msgspec.convert(values, kind)
+    return msgspec.convert(_trusting(values), kind)
+
+
+def _trusting(values: dict[str, object]) -> dict[str, object]:
+    ca_file = values.get("ca_file")
+    if not isinstance(ca_file, str):
+        return values
+    client_context(ca_file)  # to say now that it cannot be read
+    return {name: trusting(value, ca_file) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _convert(text: str, field: msgspec.structs.FieldInfo) -> object:

@@ -7,7 +7,7 @@
 is not asynchronous uses `BlockingPublisher`, which means the same. Needs msgspec and aio-pika, nothing else.
 """
 
-from rotary.errors import EventRefusedError, RotaryError, UnavailableError
+from rotary.errors import ConfigurationError, EventRefusedError, RotaryError, UnavailableError
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event
 from rotary.publisher.asynchronous import Publisher
 from rotary.publisher.blocking import BlockingPublisher
@@ -28,6 +28,7 @@ __all__ = [
     "CallPlaced",
     "CarrierFlag",
     "ClosedError",
+    "ConfigurationError",
     "CooldownCleared",
     "DeadlineError",
     "Event",

@@ -30,13 +30,14 @@ _log = logging.getLogger("rotary.publisher")
 class Publisher:
     """Publishes one customer's events, each confirmed by the broker, many to a message.
 
-    `url` is `amqp://user:password@host/` or `amqps://…`; a certificate authority of your own comes as `ssl_context`.
-    `customer_id` is your number with Rotary: the broker lets your user write that customer's events alone. `source`
-    names the dialer, for example `/dialers/hcm-1`; (source, id) is an event's identity. One publisher serves a process.
+    `url` is `amqp://user:password@host/` or `amqps://…`; a certificate authority of your own comes in it, as
+    `?cafile=PATH`, or as `ssl_context`. `customer_id` is your number with Rotary: the broker lets your user write that
+    customer's events alone. `source` names the dialer, for example `/dialers/hcm-1`; (source, id) is an event's
+    identity. One publisher serves a process.
 
-    Entering connects, and raises UnavailableError after `limits.deadline_seconds` without a broker, or RefusedError
-    when the login is refused. Leaving publishes what is outstanding, and raises one PublishError with every event that
-    could not be delivered in that.
+    Entering connects, and raises UnavailableError after `limits.deadline_seconds` without a broker, and at once
+    RefusedError when the login is refused, ConfigurationError when the broker's certificate is not believed. Leaving
+    publishes what is outstanding, and raises one PublishError with every event that could not be delivered in that.
     """
 
     def __init__(

@@ -14,9 +14,10 @@ from aiormq import Channel, Connection
 from pamqp.commands import Basic
 from yarl import URL
 
-from rotary.errors import UnavailableError
+from rotary.errors import ConfigurationError, UnavailableError
 from rotary.events import EXCHANGE
 from rotary.publisher.errors import PublishError, RefusedError, UnroutableError
+from rotary.trust import distrust
 
 _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
@@ -65,8 +66,9 @@ class Link:
         self.trouble = "no confirmation arrived"
 
     async def open(self, seconds: float) -> None:
-        """Connects for the first time. Raises UnavailableError when that did not succeed within `seconds`, and
-        RefusedError at once when the broker is there and refuses the login.
+        """Connects for the first time. Raises UnavailableError when that did not succeed within `seconds`, and at once
+        RefusedError when the broker is there and refuses the login, ConfigurationError when its certificate is not
+        believed.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -186,6 +188,8 @@ class Link:
                 self.trouble = refused or _words(error)
                 if first and refused:
                     raise RefusedError((), refused) from None
+                if first and (why := distrust(error)):
+                    raise ConfigurationError(f"RabbitMQ at {self._address}: {why}") from None
             await self._pause()
 
     async def _pause(self) -> None:

@@ -21,6 +21,7 @@ from pamqp.common import FieldTable
 
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.rabbitmq.messages import Message
+from rotary.trust import distrust
 
 CONNECT_SECONDS = 10
 WAIT_SECONDS = 1.0
@@ -31,7 +32,10 @@ _AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
 
 @asynccontextmanager
 async def channel(url: str, *, confirms: bool = False) -> AsyncIterator[AbstractChannel]:
-    """A channel on a connection of its own. Whatever the broker's absence breaks inside becomes UnavailableError."""
+    """A channel on a connection of its own. Whatever the broker's absence breaks inside becomes UnavailableError.
+
+    Raises ConfigurationError for what waiting cannot mend: a login refused, a certificate not believed.
+    """
     try:
         async with await aio_pika.connect(url, timeout=CONNECT_SECONDS) as connection:
             yield await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
@@ -40,6 +44,8 @@ async def channel(url: str, *, confirms: bool = False) -> AsyncIterator[Abstract
             f"RabbitMQ refuses the user or virtual host of ROTARY_RABBITMQ_URL: {error}"
         ) from error
     except _AWAY as error:
+        if why := distrust(error):
+            raise ConfigurationError(f"RabbitMQ at the address in ROTARY_RABBITMQ_URL: {why}") from error
         raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
 
 

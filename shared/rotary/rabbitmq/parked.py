@@ -41,11 +41,11 @@ async def park(channel: AbstractChannel, refused: Refused, now_ms: int) -> None:
 
 
 def describe(message: AbstractIncomingMessage) -> ParkedMessage:
-    """What the headers say; a message that the broker dead-lettered itself says it in headers of its own."""
+    """What a consumer wrote beside it, or that the broker gave it up."""
     key = _routing_key(message)
-    parked_ms = message.headers.get(PARKED_MS)
-    death = str(message.headers.get("x-first-death-reason", "unknown"))
-    reason = message.headers.get(REASON) or f"{death}: the broker gave it up after many deliveries"
+    ours = message.headers if _is_ours(message) else {}
+    parked_ms = ours.get(PARKED_MS)
+    reason = ours.get(REASON, "given_up: the broker took it off the queue, undeliverable too often or expired")
     return ParkedMessage(
         blake2b(key.encode() + b"\0" + message.body, digest_size=6).hexdigest(),
         datetime.fromtimestamp(parked_ms / 1000, UTC) if isinstance(parked_ms, int) else None,
@@ -56,15 +56,17 @@ def describe(message: AbstractIncomingMessage) -> ParkedMessage:
     )
 
 
+def _is_ours(message: AbstractIncomingMessage) -> bool:
+    """Whether a consumer parked it: through the default exchange, where no dialer can write.
+
+    What the broker gave up bears the dialer's own headers, x-death included, which it extends and does not clear. A
+    replay that believed them would publish one customer's message as another's.
+    """
+    return not message.exchange
+
+
 def _routing_key(message: AbstractIncomingMessage) -> str:
-    if key := message.headers.get(ROUTING_KEY):
-        return str(key)
-    deaths = message.headers.get("x-death")
-    match deaths:
-        case [{"routing-keys": [str(key), *_]}, *_]:
-            return key
-        case _:
-            return message.routing_key or ""
+    return str(message.headers[ROUTING_KEY]) if _is_ours(message) else message.routing_key or ""
 
 
 async def browse(channel: AbstractChannel) -> AsyncIterator[AbstractIncomingMessage]:

@@ -16,6 +16,9 @@ LOG_CALLS = "rotary.log.calls"
 LOG_FLAGS = "rotary.log.flags"
 LOGS = (LOG_FLAGS, LOG_CALLS)
 """The streams a replay reads, flags first: they are few, and a missing rest does more harm than a missing call."""
+DEAD = "rotary.dead"
+"""Where the broker itself puts what it gives up. Its messages keep the routing key they were published with, which is
+whose they are: their headers are the dialer's, and may say anything."""
 
 # Retention drops whole segments, so a segment must be small beside a day's log.
 _SEGMENT_BYTES = 50_000_000
@@ -29,7 +32,8 @@ _LOG_OF: dict[EventType, str] = {
 async def declare(channel: AbstractChannel) -> None:
     """Declares everything Rotary needs on the broker, and binds it."""
     exchange = await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
-    await channel.declare_queue(PARKED, durable=True, arguments={"x-queue-type": "quorum"})
+    parked = await channel.declare_queue(PARKED, durable=True, arguments={"x-queue-type": "quorum"})
+    await parked.bind(await channel.declare_exchange(DEAD, ExchangeType.FANOUT, durable=True))
     fold = await channel.declare_queue(FOLD, durable=True, arguments=_FOLD_ARGUMENTS)
     logs = {
         name: await channel.declare_queue(name, durable=True, arguments=_log_arguments(age))
@@ -45,8 +49,7 @@ async def declare(channel: AbstractChannel) -> None:
 # well over the connection drops that a message may live through: each of them counts as a delivery.
 _FOLD_ARGUMENTS: FieldTable = {
     "x-queue-type": "quorum",
-    "x-dead-letter-exchange": "",
-    "x-dead-letter-routing-key": PARKED,
+    "x-dead-letter-exchange": DEAD,
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
     "x-delivery-limit": 100,

@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from rotary.errors import ConfigurationError, UnavailableError
+from rotary.trust import distrust
 
 _AWAY = (RedisConnectionError, RedisTimeoutError, MasterDownError, ReadOnlyError, OutOfMemoryError, OSError)
 
@@ -39,6 +40,8 @@ def redis_answers() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
+        if why := distrust(error):
+            raise ConfigurationError(f"Redis at the address in ROTARY_REDIS_URL: {why}") from error
         raise UnavailableError(f"Redis is away: {error}") from error
     except ResponseError as error:
         raise_if_unavailable(error)

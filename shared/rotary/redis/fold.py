@@ -13,6 +13,8 @@ from rotary.redis.connection import load_functions, raise_if_unavailable, redis_
 
 _encode = msgspec.msgpack.Encoder().encode
 
+MOST_IDENTITIES = 4_000
+"""In one entry of a batch: Lua can hand no more than about 8,000 arguments to a command."""
 StoredFlag = tuple[int, str, str]
 """(time in ms, identity as hex digits, kind)."""
 
@@ -49,8 +51,10 @@ class Batch:
     def encode(self) -> bytes:
         """The function's last argument; 64-bit numbers are strings, because Lua's are doubles."""
         calls = [
-            (str(caller), str(day), list(map(str, seen)), list(seen.values()))
+            (str(caller), str(day), numbers[begin : begin + MOST_IDENTITIES], quarters[begin : begin + MOST_IDENTITIES])
             for (caller, day), seen in self._calls.items()
+            for numbers, quarters in ((list(map(str, seen)), list(seen.values())),)
+            for begin in range(0, len(numbers), MOST_IDENTITIES)
         ]
         flags = [(str(caller), max(cleared), flags) for caller, (cleared, flags) in self._flags.items()]
         return _encode((calls, flags))
@@ -90,7 +94,7 @@ class Folder:
     def begin(self, epoch: str) -> None:
         """From here on folds belong to this generation of the facts; earlier numbers mean nothing in it."""
         self.epoch = epoch
-        self._numbers.clear()
+        self._numbers = {}
 
     async def fold(self, batches: dict[int, Batch]) -> None:
         """Folds each customer's batch in one round trip. Folding again what was folded before changes nothing.
@@ -98,13 +102,15 @@ class Folder:
         Raises FenceError when a customer's facts are not where this consumer left them (others may have been folded),
         UnavailableError when Redis cannot answer or refuses writes now.
         """
+        # Bound now: a reply that comes after `begin` must not bring a number of the time before.
+        numbers = self._numbers
         with redis_answers():
             replies = await self._send(batches)
             if any(isinstance(reply, ResponseError) and "Function not found" in str(reply) for reply in replies):
                 await load_functions(self._client)
                 replies = await self._send(batches)
         for customer, reply in zip(batches, replies, strict=True):
-            self._accept(customer, reply)
+            _accept(numbers, customer, reply)
 
     async def _send(self, batches: dict[int, Batch]) -> list[object]:
         pipeline = self._client.pipeline(transaction=False)
@@ -114,10 +120,10 @@ class Folder:
         replies: list[object] = await pipeline.execute(raise_on_error=False)
         return replies
 
-    def _accept(self, customer: int, reply: object) -> None:
-        raise_if_unavailable(reply)
-        if isinstance(reply, int):
-            self._numbers[customer] = reply
-        else:
-            assert isinstance(reply, bytes)
-            raise FenceError(reply.decode(), customer)
+
+def _accept(numbers: dict[int, int], customer: int, reply: object) -> None:
+    raise_if_unavailable(reply)
+    if not isinstance(reply, int):
+        assert isinstance(reply, bytes)
+        raise FenceError(reply.decode(), customer)
+    numbers[customer] = reply

@@ -1,6 +1,7 @@
 #!lua name=rotary
 -- The fold commits facts and knows no policy. All of a customer's keys are in one slot, so the names built here from
--- the fence's hash tag are on the server that runs this. Redis runs a function whole or, out of memory, not at all.
+-- the fence's hash tag are on the server that runs this. Out of memory, Redis does not begin a function; an error within
+-- one leaves what was written before it, which is why whatever is repeated must change nothing.
 --
 -- Numbers in Lua are doubles: caller ids and identities are 64 bits wide and therefore travel as strings.
 

@@ -16,7 +16,6 @@ import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from rotary.errors import UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import check_server, load_functions, redis_answers
 
@@ -95,15 +94,12 @@ class StateStore:
         return State(server["run_id"], epoch and epoch.decode(), ready and ready.decode(), decode_beats(beats))
 
     async def begin_epoch(self, now_ms: int, after: str) -> str:
-        """Names a new generation, later than `after`, unless somebody just did; returns the one that holds."""
-        newest = max(f"{now_ms:013d}-{token_hex(4)}", after + "+" if after else "")
+        """Names a new generation of the facts, later than `after`. Only for the owner of the rebuild."""
+        fresh = f"{now_ms:013d}-{token_hex(4)}"
+        epoch = fresh if fresh > after else f"{after}+"
         with redis_answers():
-            await self._client.set(keys.EPOCH, newest, nx=True)
-            epoch = await self._client.get(keys.EPOCH)
-        if epoch is None:
-            raise UnavailableError("Redis was emptied as a generation began")
-        assert isinstance(epoch, bytes)
-        return epoch.decode()
+            await self._client.set(keys.EPOCH, epoch)
+        return epoch
 
     async def beat(self, consumer: str, ready: str, last: Beat | None, beat: Beat) -> bool:
         """Says how far a consumer is. False, and nothing written, if Redis is not where the consumer left it."""

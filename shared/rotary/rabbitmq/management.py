@@ -1,0 +1,180 @@
+"""The few calls of RabbitMQ's HTTP management API that keep its users; what AMQP itself has no words for."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+from yarl import URL
+
+from rotary.errors import ConfigurationError, RotaryError, UnavailableError
+from rotary.trust import client_context, distrust
+
+ANSWER_SECONDS = 10
+_ADMINISTRATOR = "administrator"
+
+T = TypeVar("T")
+
+
+class Permissions(Struct, frozen=True):
+    """What a user may do, each a regular expression over the names of queues and exchanges."""
+
+    configure: str
+    write: str
+    read: str
+
+
+class TopicPermission(Struct, frozen=True):
+    """The routing keys a user may write to and read from a topic exchange, as regular expressions.
+
+    Where a user has none for an exchange, every key passes.
+    """
+
+    user: str
+    vhost: str
+    exchange: str
+    write: str
+    read: str
+
+
+class _Me(Struct):
+    name: str
+    tags: list[str] | str  # one text, separated by commas, before RabbitMQ 3.9
+
+
+class _Tracked(Struct):
+    name: str
+
+
+class _Refusal(Struct):
+    error: str = ""
+    reason: str = ""
+
+
+class Management:
+    """One broker's users, and their permissions on one virtual host. Get one from `open_management`.
+
+    Every call raises UnavailableError when the API does not answer, and RotaryError with the broker's words when it
+    refuses.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL, vhost: str) -> None:
+        self._session = session
+        self._url = url
+        self.vhost = vhost
+
+    async def check(self) -> None:
+        """Raises ConfigurationError unless this is RabbitMQ, we may administer it, and the virtual host exists."""
+        me = await self._get(_Me, "whoami")
+        if me is None or _ADMINISTRATOR not in me.tags:
+            raise ConfigurationError("ROTARY_MANAGEMENT_URL: its user lacks the tag administrator")
+        if await self._call("GET", "vhosts", self.vhost) is None:
+            raise ConfigurationError(f"RabbitMQ has no virtual host {self.vhost}, which ROTARY_RABBITMQ_URL names")
+
+    async def has_user(self, name: str) -> bool:
+        return await self._call("GET", "users", name) is not None
+
+    async def put_user(self, name: str, password: str) -> None:
+        """Creates a user without tags or permissions, or gives it another password; open connections stay open."""
+        await self._call("PUT", "users", name, body={"password": password, "tags": ""})
+
+    async def delete_user(self, name: str) -> None:
+        """Also closes its connections, soon. Harmless when there is none."""
+        await self._call("DELETE", "users", name)
+
+    async def permit(self, user: str, permissions: Permissions) -> None:
+        await self._call("PUT", "permissions", self.vhost, user, body=msgspec.structs.asdict(permissions))
+
+    async def permit_topics(self, user: str, exchange: str, write: str, read: str) -> None:
+        body = {"exchange": exchange, "write": write, "read": read}
+        await self._call("PUT", "topic-permissions", self.vhost, user, body=body)
+
+    async def topic_permissions(self) -> list[TopicPermission]:
+        """Of every user on our virtual host."""
+        return await self._get(list[TopicPermission], "vhosts", self.vhost, "topic-permissions") or []
+
+    async def connections(self, user: str) -> int:
+        """How many it has open, on any virtual host."""
+        return len(await self._get(list[_Tracked], "connections", "username", user) or ())
+
+    async def close_connections(self, user: str, reason: str) -> None:
+        """The clients are told the reason."""
+        await self._call("DELETE", "connections", "username", user, reason=reason)
+
+    async def _get(self, kind: type[T], *path: str) -> T | None:
+        body = await self._call("GET", *path)
+        try:
+            return None if body is None else msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError:
+            raise self._foreign() from None
+
+    async def _call(
+        self, method: str, *path: str, body: Mapping[str, str] | None = None, reason: str = ""
+    ) -> bytes | None:
+        """The body of the answer, None when there is no such thing."""
+        url = self._url.joinpath("api", *(quote(part, safe="") for part in path), encoded=True)
+        headers = {"X-Reason": reason} if reason else {}
+        try:
+            async with self._session.request(method, url, json=body, headers=headers) as answer:
+                return self._judged(answer.status, await answer.read())
+        except aiohttp.ClientConnectionError as error:
+            if why := distrust(error):
+                raise ConfigurationError(f"RabbitMQ's management API at {self._address}: {why}") from error
+            raise self._away(str(error)) from error
+        except TimeoutError as error:
+            raise self._away("timeout") from error
+        except aiohttp.ClientError as error:  # an answer, but not in HTTP
+            raise self._foreign() from error
+
+    def _judged(self, status: int, body: bytes) -> bytes | None:
+        if status < 300:
+            return body
+        try:
+            said = msgspec.json.decode(body, type=_Refusal)
+        except msgspec.DecodeError:
+            raise self._foreign() from None
+        match status:
+            case 404:
+                return None
+            case 401 | 403:
+                raise ConfigurationError(
+                    f"RabbitMQ refuses the user or password of ROTARY_MANAGEMENT_URL: {said.reason}"
+                )
+            case _:
+                raise RotaryError(f"RabbitMQ's management API refuses ({status}): {said.reason or said.error}")
+
+    @property
+    def _address(self) -> str:
+        return f"{self._url.host}:{self._url.port}"
+
+    def _away(self, why: str) -> UnavailableError:
+        return UnavailableError(
+            f"RabbitMQ's management API at {self._address} ({why}); "
+            "if the broker runs, enable it there: rabbitmq-plugins enable rabbitmq_management"
+        )
+
+    def _foreign(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"ROTARY_MANAGEMENT_URL: what answers at {self._address} is not RabbitMQ's management API (port 15672)"
+        )
+
+
+@asynccontextmanager
+async def open_management(url: str, vhost: str, ca_file: str = "") -> AsyncIterator[Management]:
+    """`url` is `http://user:password@host:15672`, or https, then vouched for by the authorities in `ca_file`.
+
+    Raises UnavailableError when nothing answers, ConfigurationError when what answers is not what it should be.
+    """
+    parsed = URL(url)
+    auth = aiohttp.BasicAuth(parsed.user or "guest", parsed.password or "guest", "utf-8")
+    async with aiohttp.ClientSession(
+        auth=auth,
+        connector=aiohttp.TCPConnector(ssl=client_context(ca_file)),
+        timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+    ) as session:
+        management = Management(session, parsed.with_user(None), vhost)
+        await management.check()
+        yield management

@@ -1,0 +1,65 @@
+"""What a competent engineer writes in a day: a FastStream subscriber that does one HINCRBY an event.
+
+It does less than Rotary: an event that arrives twice counts twice, and nothing can be replayed.
+"""
+
+import argparse
+import asyncio
+import logging
+from datetime import datetime
+
+import uvloop
+from faststream import FastStream
+from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+from pydantic import BaseModel
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from rotary.rabbitmq import topology
+
+COUNTS = "calls_today"
+PREFETCH = 100
+CONNECTIONS = 32
+
+
+class CallData(BaseModel):
+    """What was called with."""
+
+    caller_id_id: int
+    group_id: int | None = None
+    lead_id: str | None = None
+
+
+class Call(BaseModel):
+    """The CloudEvent."""
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    data: CallData
+
+
+def application(rabbitmq_url: str, redis_url: str) -> FastStream:
+    """The whole service."""
+    broker = RabbitBroker(rabbitmq_url, default_channel=Channel(prefetch_count=PREFETCH), logger=None)
+    redis = Redis(connection_pool=BlockingConnectionPool.from_url(redis_url, max_connections=CONNECTIONS))
+
+    @broker.subscriber(RabbitQueue(topology.FOLD, declare=False))
+    async def count(call: Call) -> None:
+        await redis.hincrby(COUNTS, str(call.data.caller_id_id), 1)
+
+    return FastStream(broker, logger=None)
+
+
+def main() -> None:
+    """Consumes until it is ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--redis", required=True)
+    given = parser.parse_args()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(application(given.url, given.redis).run(log_level=logging.WARNING))
+
+
+if __name__ == "__main__":
+    main()

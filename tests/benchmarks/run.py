@@ -1,0 +1,114 @@
+"""One run: how much of everything, which cases, on which cores, and the rows so far."""
+
+import fnmatch
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from rich.console import Console
+
+from benchmarks.cores import Cores
+from benchmarks.table import Row, number
+
+Case = Callable[[], Awaitable[Sequence[Row]]]
+
+
+class Scale(Struct, frozen=True, kw_only=True):
+    """How much is measured. A row is never of fewer than `rounds` rounds; `seconds` is one round of reads."""
+
+    rounds: int = 5
+    seconds: float = 2
+    cold_groups: int = 10_000
+    probe_seconds: float = 20.0
+    definition_changes: int = 200
+    single_messages: int = 30_000
+    slow_messages: int = 12_000
+    batch_messages: int = 1_000
+    publish_seconds: float = 2.0
+    few_callers: int = 1_000
+    many_callers: int = 1_000_000
+    counted_callers: int = 2_000
+
+
+FULL = Scale()
+QUICK = Scale(
+    rounds=2,
+    seconds=1,
+    cold_groups=1_000,
+    probe_seconds=4.0,
+    definition_changes=20,
+    single_messages=5_000,
+    slow_messages=2_000,
+    batch_messages=100,
+    publish_seconds=0.5,
+    many_callers=50_000,
+    counted_callers=300,
+)
+
+
+class Servers(Struct, frozen=True):
+    """The URLs of the three servers."""
+
+    postgres: str
+    redis: str
+    rabbitmq: str
+
+    def settings(self, redis_database: int = 0, rabbitmq: str = "") -> dict[str, str]:
+        """What a program of ours is told."""
+        return {
+            "ROTARY_POSTGRES_URL": self.postgres,
+            "ROTARY_REDIS_URL": self.database(redis_database),
+            "ROTARY_RABBITMQ_URL": rabbitmq or self.rabbitmq,
+        }
+
+    def database(self, number: int) -> str:
+        """Another database of the same Redis."""
+        return f"{self.redis.rpartition('/')[0]}/{number}"
+
+
+class Run:
+    """What every theme is given."""
+
+    def __init__(
+        self, servers: Servers, cores: Cores, scale: Scale, pattern: str, console: Console, folder: Path
+    ) -> None:
+        self.servers = servers
+        self.cores = cores
+        self.scale = scale
+        self.folder = folder
+        """For files that live as long as the run."""
+        self.rows: list[Row] = []
+        self._pattern = pattern
+        self._console = console
+
+    def wants(self, name: str) -> bool:
+        """Whether this case was asked for: part of its name, or a pattern such as `reads.*`."""
+        return fnmatch.fnmatch(name, f"*{self._pattern}*")
+
+    def say(self, line: str) -> None:
+        """Progress."""
+        self._console.print(f"· {line}", style="dim", highlight=False)
+
+    async def each(self, cases: Mapping[str, Case]) -> None:
+        """Measures the cases that were asked for. One that cannot be measured is a row, too, and the rest goes on."""
+        for name, measure in cases.items():
+            if self.wants(name):
+                await self._one(name, measure)
+
+    async def _one(self, name: str, measure: Case) -> None:
+        began = time.monotonic()
+        try:
+            rows = await measure()
+        except Exception as error:  # noqa: BLE001  # told, and a failure of the run
+            self.failed(name, error)
+            return
+        self.rows += rows
+        told = ", ".join(f"{number(row.figure)} {row.unit}" for row in rows if row.figure is not None)
+        self.say(f"{name}: {told} ({time.monotonic() - began:.0f} s)")
+
+    def failed(self, name: str, error: Exception) -> None:
+        """A case, or what several cases need, could not be measured."""
+        self._console.print("".join(traceback.format_exception(error)), style="red", highlight=False, markup=False)
+        self.rows.append(Row(case=name, figure=None, unit="", detail=f"{type(error).__name__}: {error}"))

@@ -1,0 +1,138 @@
+"""The demo's pure parts: the working day, the past, the rotation, and the picture at every width."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from itertools import pairwise
+from random import Random
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+import pytest
+from rich.console import Console
+
+from rotary.definitions import RotationStrategy
+from rotary.domain.monitor import MemberStatus, Monitor, MonitorMember
+from rotary.events import CallPlaced
+from rotary.publisher import EventSource
+from rotary_stack.demo.api import Reading
+from rotary_stack.demo.history import history
+from rotary_stack.demo.news import Item, News
+from rotary_stack.demo.picture import SYMBOLS, View, picture, spell
+from rotary_stack.demo.rotation import Rotation
+from rotary_stack.demo.working_day import busyness, moments_today, tempo
+
+HCM = ZoneInfo("Asia/Ho_Chi_Minh")
+NOW = datetime(2026, 6, 6, 8, 30, tzinfo=UTC)  # 15:30 in Ho Chi Minh City
+MIDNIGHT = datetime(2026, 6, 5, 17, tzinfo=UTC)
+
+
+def member(caller_id: int, calls: int = 0, cap: int = 40, status: MemberStatus = "eligible") -> MonitorMember:
+    until = NOW + timedelta(hours=3, minutes=49) if status == "cooldown" else None
+    return MonitorMember(caller_id, f"+84901000{caller_id:03}", "mobifone", status, 100, calls, cap, until)
+
+
+def group_of(*members: MonitorMember) -> Monitor:
+    counts = Counter(member.status for member in members)
+    shown = (counts["eligible"], counts["cooldown"], counts["disabled"])
+    return Monitor(3, "HCM telesales, north", len(members), *shown, list(members))
+
+
+def test_a_working_day_has_two_peaks_a_lunch_break_and_no_steps() -> None:
+    day = [datetime(2026, 6, 6, tzinfo=HCM) + timedelta(minutes=n) for n in range(24 * 60)]
+    assert busyness(day[10 * 60 + 30]) == 1.0 == busyness(day[15 * 60 + 30])
+    assert busyness(day[12 * 60 + 30]) < 0.5
+    assert busyness(day[3 * 60]) < 0.05
+    assert all(abs(busyness(one) - busyness(next_one)) < 0.02 for one, next_one in pairwise(day))
+    assert all(0.5 <= tempo(moment) <= 1 for moment in day)
+
+
+@pytest.mark.parametrize("now", [MIDNIGHT, MIDNIGHT + timedelta(seconds=5), NOW, MIDNIGHT + timedelta(hours=23.99)])
+def test_calls_so_far_lie_in_the_local_day_whenever_one_looks(now: datetime) -> None:
+    moments = moments_today(200, HCM, now, Random(1))
+    assert len(moments) == 200
+    assert min(moments) >= MIDNIGHT
+    assert max(moments) <= now
+
+
+def test_the_past_leaves_what_it_says_and_counts_a_shared_caller_id_once() -> None:
+    first = group_of(member(18, cap=60), member(21), member(26), member(29, status="disabled"))
+    second = group_of(member(18, cap=60), member(999, cap=100))
+    events = list(history([first, second], EventSource("/dialers/test"), HCM, NOW, Random(1)))
+    calls = Counter(event.data.caller_id_id for event in events if isinstance(event, CallPlaced))
+    assert (calls[18], calls[21], calls[26], calls[29]) == (37, 40, 9, 0)
+    assert 20 <= calls[999] <= 50
+    assert len({event.id for event in events}) == len(events)
+    assert all(timedelta() <= NOW - event.time < timedelta(days=30) for event in events)
+
+
+@pytest.mark.parametrize("strategy", get_args(RotationStrategy))
+def test_every_strategy_chooses_one_of_the_eligible(strategy: RotationStrategy) -> None:
+    eligible = [member(caller_id, calls=caller_id) for caller_id in (18, 19, 24)]
+    rotation = Rotation(strategy, {18: 5}, Random(1))
+    assert {rotation.next(eligible, f"L-{n}").caller_id_id for n in range(50)} <= {18, 19, 24}
+
+
+def test_strategies_choose_as_they_are_called() -> None:
+    eligible = [member(18, calls=30, cap=400), member(19, calls=20), member(24, calls=39)]
+
+    def chosen(strategy: RotationStrategy, lead: str = "L-1") -> list[int]:
+        rotation = Rotation(strategy, {24: 1_000_000}, Random(1))
+        return [rotation.next(eligible, lead).caller_id_id for _ in range(4)]
+
+    assert chosen("round_robin") == [18, 19, 24, 18]
+    assert chosen("least_used") == [19] * 4
+    assert chosen("cap_based") == [18] * 4
+    assert chosen("weighted") == [24] * 4
+    assert len(set(chosen("sticky_lead"))) == 1
+    assert {chosen("sticky_lead", f"L-{n}")[0] for n in range(20)} == {18, 19, 24}
+
+
+def test_news_says_a_thing_once_and_gives_each_item_once() -> None:
+    news = News()
+    for text in ("away", "away", "back"):
+        news.tell("trouble", text)
+    assert [item.text for item in news.newest] == ["away", "back"]
+    assert [item.text for item in news.take()] == ["away", "back"]
+    assert news.take() == []
+
+
+@pytest.mark.parametrize("width", [200, 120, 110, 109, 80, 79, 78, 62, 60, 52, 42, 41, 30, 20])
+def test_a_picture_fits_its_terminal_and_shows_every_member(width: int) -> None:
+    monitor = group_of(
+        member(18, 37, 60),
+        member(19, 41, 40, "quota_exceeded"),
+        member(20, 370, 500, "cooldown"),
+        member(21, 0, 9, "disabled"),
+    )
+    view = View(Reading(monitor, 0), HCM, NOW, 12_345, 4.53, news=[Item(NOW, "seen", "x" * 300)] * 20)
+    for height, news in ((7, 0), (8, 0), (9, 1), (10, 1), (30, 8)):
+        lines = drawn(view, width, height).splitlines()
+        assert len(lines) <= height
+        assert max(map(len, lines)) <= width
+        assert sum("xx" in line for line in lines) == news
+        if width >= 30:
+            shown = "\n".join(lines)
+            assert all(one.number in shown and SYMBOLS[one.status] in shown for one in monitor.members)
+            assert "370/500" in shown
+
+
+def test_a_picture_says_what_is_wrong_instead_of_figures() -> None:
+    view = View(Reading(group_of(member(18)), None), HCM, NOW, 0, 0.0)
+    assert "lag unknown" in drawn(view, 80, 24)
+    troubled = View(Reading(group_of(member(18)), 0), HCM, NOW, 0, 0.0, trouble="the API does not answer")
+    assert "the API does not answer" in drawn(troubled, 80, 24)
+
+
+def drawn(view: View, width: int, height: int) -> str:
+    console = Console(width=width, height=height, file=StringIO(), color_system=None)
+    with console.capture() as captured:
+        console.print(picture(view, width, height))
+    return captured.get()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-1, "0s"), (45, "45s"), (60, "1m00s"), (3599, "59m59s"), (3600, "1h00m"), (86399, "23h59m")]
+)
+def test_spans_are_said_in_two_units(seconds: int, said: str) -> None:
+    assert spell(timedelta(seconds=seconds)) == said

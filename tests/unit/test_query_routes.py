@@ -1,0 +1,41 @@
+"""What paths mean."""
+
+import pytest
+
+from rotary_query.routes import Route, Routes, resolve
+
+GROUPS = "/api/caller-id-groups"
+CASES = [
+    (GROUPS, Route("groups")),
+    (GROUPS + "?page=2", Route("groups")),
+    (GROUPS + "/3", Route("group", 3)),
+    (GROUPS + "/3?x=/monitor", Route("group", 3)),
+    (GROUPS + "/%33", Route("group", 3)),
+    (GROUPS + "/9223372036854775807/monitor", Route("monitor", 2**63 - 1)),
+    (GROUPS + "/9223372036854775808/monitor", Route("monitor")),
+    (GROUPS + "/03", Route("group")),
+    (GROUPS + "/3%2Fmonitor", Route("group")),
+    (GROUPS + "/monitor", Route("group")),
+    ("http://example.org" + GROUPS + "/3/monitor", Route("monitor", 3)),
+    ("http://example.org:bad" + GROUPS, Route("nothing")),
+    ("/openapi.json", Route("openapi")),
+    ("/docs", Route("docs")),
+    (GROUPS + "/", Route("nothing")),
+    (GROUPS + "//monitor", Route("nothing")),
+    (GROUPS + "s", Route("nothing")),
+    ("/API/caller-id-groups", Route("nothing")),
+    ("*", Route("nothing")),
+    ("example.org:443", Route("nothing")),
+]
+
+
+@pytest.mark.parametrize(("target", "route"), CASES)
+def test_targets(target: str, route: Route) -> None:
+    assert resolve(target) == route
+
+
+def test_remembered_targets_mean_the_same_and_are_bounded() -> None:
+    routes = Routes()
+    for number in range(1, 40_000):
+        assert routes.find(f"{GROUPS}/{number}") == Route("group", number)
+    assert len(routes._known) <= 16_384  # noqa: SLF001  # the promise is about memory
