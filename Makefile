@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test check format setup lock
+.PHONY: help run test faults bench check format setup lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,13 @@ run: .venv/ready ## the demo: three real servers, a simulated dialer, a live mon
 	@$(BIN)/rotary-stack demo
 
 test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
-	@$(BIN)/rotary-stack exec -- $(BIN)/pytest $(ARGS)
+	@$(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" $(ARGS)
+
+faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 10 minutes)
+	@$(BIN)/pytest tests/faults $(ARGS)
+
+bench: .venv/ready ## measure against a bare server, a bare consumer, and what one writes in a day
+	@cd tests && ../$(BIN)/rotary-stack exec -- ../$(BIN)/python -m benchmarks $(ARGS)
 
 check: .venv/ready ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check .
