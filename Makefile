@@ -26,6 +26,7 @@ check: .venv/ready ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests
 	@$(BIN)/lint-imports --no-cache
 
 format: .venv/ready ## let ruff write the layout

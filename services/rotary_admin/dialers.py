@@ -159,8 +159,10 @@ async def revoke(management: Management, /, *, name: str, yes: bool) -> None:
     """Delete a dialer's user and close its connections."""
     user, customer_id = await _find(management, name)
     confirm(f"Delete {user} of customer {customer_id}, and close its connections?", yes)
-    await management.delete_user(user)
+    # Locked out first: once its connections are closed it cannot come back while the user still exists.
+    await management.put_user(user, _new_password())
     await management.close_connections(user, "the user was revoked")
+    await management.delete_user(user)
     click.echo(f"revoked dialer {name}: {user} of customer {customer_id}")
 
 

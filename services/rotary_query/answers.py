@@ -22,37 +22,6 @@ DRAIN_SECONDS = 10.0
 """How long a client may take to read an answer that its socket's buffer does not hold."""
 
 
-class Answer:
-    """One answer without what differs by request. `head` ends with a line end, so that lines can follow it.
-
-    With a `body` of None it has no Content-Length: there is none, or it has no end.
-    """
-
-    __slots__ = ("body", "etag", "head", "not_modified", "status")
-
-    def __init__(self, status: int, body: bytes | None, headers: dict[str, str]) -> None:
-        self.status = status
-        self.body = body or b""
-        self.etag = headers.get("ETag", "")
-        length = {} if body is None else {"Content-Length": str(len(body))}
-        self.head = _head(status, headers | length)
-        kept = {name: value for name, value in headers.items() if name != "Content-Type"}
-        self.not_modified = _head(304, kept) if self.etag else b""
-
-
-def success(body: bytes, headers: dict[str, str] | None = None, content_type: str = JSON) -> Answer:
-    """A 200 with a strong ETag, a hash of the body's bytes."""
-    etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
-    return Answer(
-        200, body, {"Content-Type": content_type, "ETag": etag, "Cache-Control": REVALIDATE} | (headers or {})
-    )
-
-
-def failure(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
-    """A failure with its `message`."""
-    return Answer(status, encode_error(message), {"Content-Type": JSON, "Cache-Control": "no-store"} | (headers or {}))
-
-
 def header_lines(headers: dict[str, str]) -> bytes:
     """Header lines as they go over the wire. The values are ours or checked: none holds a line end."""
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
@@ -64,6 +33,58 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
         HTTPStatus(status).phrase.encode(),
         header_lines(headers),
     )
+
+
+class Sort:
+    """What answers of one sort have in common, as bytes: their status line and the headers that are always the same."""
+
+    __slots__ = ("head", "not_modified", "status")
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        self.status = status
+        self.head = _head(status, headers)
+        kept = {name: value for name, value in headers.items() if name != "Content-Type"}
+        self.not_modified = _head(304, kept)
+
+
+class Answer:
+    """One answer without what differs by request. `head` ends with a line end, so that lines can follow it.
+
+    With a `body` of None it has no Content-Length: there is none, or it has no end.
+    """
+
+    __slots__ = ("body", "etag", "head", "sort", "status")
+
+    def __init__(self, sort: Sort, body: bytes | None, etag: str = "") -> None:
+        self.sort = sort
+        self.status = sort.status
+        self.body = body or b""
+        self.etag = etag
+        length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+        self.head = b"".join((sort.head, self.etag_line(), length))
+
+    def etag_line(self) -> bytes:
+        """The ETag's header line; none without an ETag."""
+        return b"ETag: %b\r\n" % self.etag.encode() if self.etag else b""
+
+
+def success_sort(headers: dict[str, str] | None = None, content_type: str = JSON) -> Sort:
+    """The sort of 200 that can be revalidated, with further headers."""
+    return Sort(200, {"Content-Type": content_type, "Cache-Control": REVALIDATE} | (headers or {}))
+
+
+SUCCESS = success_sort()
+
+
+def success(body: bytes, sort: Sort = SUCCESS) -> Answer:
+    """A 200 with a strong ETag, a hash of the body's bytes."""
+    return Answer(sort, body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
+
+
+def failure(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+    """A failure with its `message`."""
+    sort = Sort(status, {"Content-Type": JSON, "Cache-Control": "no-store"} | (headers or {}))
+    return Answer(sort, encode_error(message))
 
 
 class DateLine:
@@ -101,9 +122,9 @@ class Reply(web.StreamResponse):
     ) -> None:
         self._keep_alive = request.keep_alive and not close
         self._answer_status = 304 if unmodified else answer.status
-        head = answer.not_modified if unmodified else answer.head
+        head = (answer.sort.not_modified, answer.etag_line()) if unmodified else (answer.head,)
         body = b"" if unmodified or request.method == hdrs.METH_HEAD else answer.body
-        self._bytes = b"".join((head, *lines, self._connection(request), b"\r\n", body))
+        self._bytes = b"".join((*head, *lines, self._connection(request), b"\r\n", body))
 
     def _connection(self, request: web.BaseRequest) -> bytes:
         if not self._keep_alive:

@@ -20,9 +20,9 @@ class CallerFacts:
     __slots__ = ("_days", "monitors", "tally")
 
     def __init__(self, tally: Tally) -> None:
-        self._days: dict[int, Sequence[int]] = dict(tally.calls)
-        self.tally = Tally(self._days, tally.flags, tally.cleared_at_ms)
+        self.tally = tally
         self.monitors: set[GroupMonitor] = set()
+        self._days: dict[int, Sequence[int]] | None = None  # the tally's own, once something has changed
 
     def count(self, day: int, counts: list[int]) -> None:
         """Takes [quarter, count, ...] of a UTC day; a count lower than the known one is an older message."""
@@ -35,18 +35,22 @@ class CallerFacts:
         """Merges a flags document."""
         known = self.tally
         cleared = max(known.cleared_at_ms or 0, cleared_at_ms or 0) or None
-        self.tally = Tally(self._days, merge_flags(known.flags, flags), cleared)
+        self.tally = Tally(known.calls, merge_flags(known.flags, flags), cleared)
 
     def bytes_held(self) -> int:
         """About how much memory this takes."""
-        return 400 + 900 * len(self._days) + 150 * len(self.tally.flags)
+        return 400 + 900 * len(self.tally.calls) + 150 * len(self.tally.flags)
 
     def _writable(self, day: int) -> MutableSequence[int]:
-        quarters = self._days.get(day, ())
+        days = self._days
+        if days is None:
+            days = self._days = dict(self.tally.calls)
+            self.tally = Tally(days, self.tally.flags, self.tally.cleared_at_ms)
+        quarters = days.get(day, ())
         if isinstance(quarters, array):
             return quarters
         fresh = array("H", [*quarters, *[0] * (QUARTERS_A_DAY - len(quarters))])
-        self._days[day] = fresh
-        for old in sorted(self._days)[:-_DAYS_KEPT]:
-            del self._days[old]
+        days[day] = fresh
+        for old in sorted(days)[:-_DAYS_KEPT]:
+            del days[old]
         return fresh

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import msgspec
 
-from rotary_query.answers import Answer, success
+from rotary_query.answers import Answer, success, success_sort
 from rotary_query.openapi import openapi
 from rotary_query.routes import Kind
 
@@ -26,7 +26,8 @@ def _docs() -> Answer:
         f"default-src 'none'; connect-src 'self'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    return success(html.encode(), {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}, _HTML)
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return success(html.encode(), success_sort(headers, _HTML))
 
 
 def _hash(text: str) -> str:

@@ -1,11 +1,11 @@
 """Every failure a reader can meet, in one table: DESIGN section 1."""
 
 from rotary.errors import GroupNotFoundError, UnavailableError
-from rotary_query.answers import Answer, failure
+from rotary_query.answers import Answer, Sort, failure
 
 ALLOWED = "GET, HEAD, OPTIONS"
 
-OPTIONS = Answer(204, None, {"Allow": ALLOWED})
+OPTIONS = Answer(Sort(204, {"Allow": ALLOWED}), None)
 UNAUTHENTICATED = failure(401, "Unauthenticated.", {"WWW-Authenticate": "Bearer"})
 UNAUTHORIZED = failure(403, "This action is unauthorized.")
 GROUP_NOT_FOUND = failure(404, "Pool not found.")

@@ -4,16 +4,16 @@ Requests for the same thing share one load as long as the mirror hears what that
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 from redis.asyncio import Redis
 
 from rotary.clock import Clock
 from rotary.definitions import GroupDefinition
-from rotary.domain.facts import Tally
+from rotary.domain.facts import DAY_MS, Tally
 from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
 from rotary.redis import keys
-from rotary.redis.connection import redis_answers
 from rotary.redis.documents import decode_group, decode_groups
 from rotary.redis.facts import decode_facts, fact_keys
 from rotary.redis.state import is_ready
@@ -22,6 +22,7 @@ from rotary_query.answers import Answer
 from rotary_query.batches import Batches
 from rotary_query.errors import GROUP_NOT_FOUND
 from rotary_query.mirror import Document, Entry, Key, Load, Mirror
+from rotary_query.roundtrip import RUN_ID, ask, pack, run_id
 from rotary_query.routes import Kind
 from rotary_query.views import detail_answer, list_answer
 
@@ -33,6 +34,11 @@ MAX_CALLERS = 2_000
 _DEFINITIONS_MISSING = "The definitions are being rebuilt"
 _FACTS_MISSING = "The projections are being rebuilt"
 
+_IS_COMPLETE = pack("EXISTS", [keys.DEFINITIONS])
+_READY = pack("GET", [keys.READY])
+_AHEAD_MS = 3_600_000
+
+Values = list[bytes | None]
 Waiting = batches.Waiting[Load, Entry]
 Found = tuple[Waiting, GroupDefinition]
 
@@ -99,16 +105,12 @@ class Loader:
         customers: dict[int, list[Waiting]] = {}
         for waiting in batch:
             customers.setdefault(waiting.asked.key[1], []).append(waiting)
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.exists(keys.DEFINITIONS)
-        for some in customers.values():
-            pipeline.mget([_name(waiting.asked.key) for waiting in some])
-        with redis_answers():
-            complete, *values = await pipeline.execute()
+        names = [[_name(waiting.asked.key) for waiting in some] for some in customers.values()]
+        complete, *documents = await ask(self._client, [_IS_COMPLETE, *(pack("MGET", some) for some in names)])
         if not complete:
             raise UnavailableError(_DEFINITIONS_MISSING)
-        read = zip(customers.values(), values, strict=True)
-        return [pair for some, documents in read for pair in zip(some, documents, strict=True)]
+        read = zip(customers.values(), cast("list[Values]", documents), strict=True)
+        return [pair for some, values in read for pair in zip(some, values, strict=True)]
 
     async def _facts(self, found: list[Found]) -> dict[int, dict[int, Tally]]:
         """The facts about all members of these groups, by customer and caller ID."""
@@ -116,21 +118,21 @@ class Loader:
         for waiting, group in found:
             callers = dict.fromkeys(member.id for member in group.members)
             customers.setdefault(waiting.asked.key[1], {}).update(callers)
-        days = days_read(self._clock())
+        days = days_asked(self._clock())
         asked = {customer: [*callers] for customer, callers in customers.items() if callers}
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.info("server")
-        pipeline.get(keys.READY)
-        for customer, members in asked.items():
-            pipeline.mget(fact_keys(customer, members, days))
-        with redis_answers():
-            server, ready, *values = await pipeline.execute()
-        if not is_ready(ready, server["run_id"]):
+        names = [fact_keys(customer, members, days) for customer, members in asked.items()]
+        server, ready, *read = await ask(self._client, [RUN_ID, _READY, *(pack("MGET", some) for some in names)])
+        if not is_ready(cast("bytes | None", ready), run_id(server)):
             raise UnavailableError(_FACTS_MISSING)
         facts: dict[int, dict[int, Tally]] = {customer: {} for customer in customers}
-        for (customer, members), read in zip(asked.items(), values, strict=True):
-            facts[customer] = decode_facts(members, days, read)
+        for (customer, members), values in zip(asked.items(), cast("list[Values]", read), strict=True):
+            facts[customer] = decode_facts(members, days, values)
         return facts
+
+
+def days_asked(now_ms: int) -> list[int]:
+    """The UTC days whose counts must be read: tomorrow's only when it may have begun for a clock that is ahead."""
+    return [day for day in days_read(now_ms) if day * DAY_MS <= now_ms + _AHEAD_MS]
 
 
 def _chunks(found: list[Found]) -> Iterator[list[Found]]:

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from rotary.errors import GroupNotFoundError, UnavailableError
-from rotary_query.answers import Answer
+from rotary_query.answers import Answer, Sort
 from rotary_query.auth import Grant
 
 CONTENT_TYPE = "text/event-stream"
@@ -20,10 +20,8 @@ COMMENT_SECONDS = 15.0
 STALL_SECONDS = 5.0
 """A reader that has not drained one snapshot for so long is disconnected."""
 
-_HEAD = Answer(
-    200,
-    None,
-    {"Content-Type": f"{CONTENT_TYPE}; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+_HEAD = Sort(
+    200, {"Content-Type": f"{CONTENT_TYPE}; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 )
 _COMMENT = b":\n\n"
 _log = structlog.get_logger("rotary_query")

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from rotary.definitions import GroupDefinition, GroupSummary
 from rotary.domain.facts import Tally
 from rotary.domain.monitor import monitor
-from rotary_query.answers import Answer, success
+from rotary_query.answers import Answer, success, success_sort
 from rotary_query.bodies import encode_detail, encode_list, encode_monitor
+
+_MONITOR = success_sort({"Vary": "Accept"})
+"""The same path also answers as a stream."""
 
 
 def list_answer(groups: tuple[GroupSummary, ...]) -> Answer:
@@ -20,5 +23,5 @@ def detail_answer(group: GroupDefinition) -> Answer:
 
 
 def monitor_answer(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> Answer:
-    """A group now. The same path also answers as a stream, hence Vary."""
-    return success(encode_monitor(monitor(group, facts, now_ms)), {"Vary": "Accept"})
+    """A group now."""
+    return success(encode_monitor(monitor(group, facts, now_ms)), _MONITOR)

@@ -1,5 +1,6 @@
 """The events dialers and carriers publish: CloudEvents 1.0, structured JSON (DESIGN section 3)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -120,6 +121,6 @@ def encode_event(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
-def encode_batch(events: list[Event]) -> bytes:
+def encode_batch(events: Sequence[Event]) -> bytes:
     """The body of a message with content type `application/cloudevents-batch+json`: at most 1,000 events, 1 MiB."""
     return _encoder.encode(events)

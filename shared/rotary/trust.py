@@ -46,7 +46,7 @@ def distrust(error: BaseException | None) -> str | None:
                 f"its certificate is not believed ({error.verify_message}): "
                 "name the file of its authority (ROTARY_CA_FILE; the publisher's ssl_context)"
             )
-        if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error):
             return "it does not speak TLS on this port: give its TLS port, or a URL without the s in its scheme"
         error = error.__cause__ or error.__context__
     return None

@@ -21,6 +21,7 @@ async def killed_mid_batch(strike: Strike) -> None:
         os.kill(pid, SIGCONT)
         await asyncio.sleep(0.004 * (time_ + 1))
         await strike.world.stack.kill(name)
+        strike.ends()
         await strike.world.stack.start(name)
 
 
@@ -37,7 +38,9 @@ async def killed_with_redis(strike: Strike) -> None:
     stack = strike.world.stack
     await asyncio.gather(stack.kill("redis"), stack.kill("consumer"))
     await strike.load.more(300)
-    await asyncio.gather(stack.start("redis"), stack.start("consumer"))
+    await stack.start("redis")
+    strike.ends()
+    await stack.start("consumer")
 
 
 async def all_dead(strike: Strike) -> None:
@@ -48,6 +51,7 @@ async def all_dead(strike: Strike) -> None:
     await asyncio.sleep(max(0.0, began + 4 - time.monotonic()))
     assert await lag_seconds(world) >= 3
     assert all(reading.status == 200 for reading in strike.watch.readings if reading.at > began)
+    strike.ends()
     await world.stack.start("consumer")
 
 

@@ -2,10 +2,14 @@
 
 import asyncio
 import shutil
+import sys
 from pathlib import Path
 
+import msgspec
+
 from faults.trial import Fault, Strike
-from faults.world import until
+from faults.world import World, until
+from rotary.redis import keys
 
 
 async def killed_and_empty(strike: Strike) -> None:
@@ -40,19 +44,45 @@ async def refusing_writes(strike: Strike) -> None:
     await redis.config_set("maxmemory", "0")
 
 
-async def distrusted(strike: Strike) -> None:
-    """A rebuild on demand: the facts are rebuilt, and all but the monitor is read meanwhile."""
+async def rebuilt_on_demand(strike: Strike) -> None:
+    """Everything but the monitor is read meanwhile. Many keys, so that removing them takes a while."""
     world, watch = strike.world, strike.watch
-    before = len(watch.readings)
-    await world.state.distrust(all_of_it=True)
-
-    async def rebuilt() -> bool:
-        return (await world.state.read()).is_ready
-
-    await until(rebuilt, "the facts are rebuilt")
+    await _fill(world)
+    before, known = len(watch.readings), len(world.ledger.confirmed)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "rotary_admin", "rebuild", "--yes", "--json",
+        env=world.stack.environ(), stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert msgspec.json.decode(output, type=_Rebuilt).events >= known
     meanwhile = watch.readings[before:]
     assert any(reading.is_monitor and reading.status == 503 for reading in meanwhile)
     assert all(reading.status == 200 for reading in meanwhile if not reading.is_monitor)
+
+
+class _Rebuilt(msgspec.Struct):
+    events: int
+
+
+async def _fill(world: World) -> None:
+    """Facts of a customer that nobody has."""
+    pipeline = world.redis.pipeline(transaction=False)
+    for caller in range(20_000):
+        pipeline.set(keys.calls(999_999, caller, 1), b"")
+    await pipeline.execute()
+
+
+async def interrupted_while_rebuilt(strike: Strike) -> None:
+    """Emptied; as it is rebuilt, Redis dies, then those who rebuild it."""
+    world = strike.world
+    await world.redis.flushall()
+    await until(lambda: world.redis.exists(keys.REBUILD), "a rebuild has begun")
+    await world.stack.restart("redis")
+    await until(lambda: world.redis.exists(keys.REBUILD), "a rebuild has begun again")
+    await world.stack.kill("consumer")
+    strike.ends()
+    await world.stack.start("consumer")
 
 
 FAULTS = (
@@ -60,5 +90,6 @@ FAULTS = (
     Fault("Redis back from an older snapshot", older_snapshot, short=True),
     Fault("FLUSHALL", flushed),
     Fault("Redis refuses writes", refusing_writes),
-    Fault("rebuild on demand", distrusted),
+    Fault("rebuild on demand", rebuilt_on_demand),
+    Fault("Redis, then the consumers die during a rebuild", interrupted_while_rebuilt),
 )

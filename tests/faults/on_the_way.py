@@ -18,6 +18,7 @@ async def replies_of_redis(strike: Strike) -> None:
         other_consumers(world, 2, {"ROTARY_REDIS_URL": proxy.url}),
     ):
         await _keep_losing(proxy, "answers")
+        strike.ends()
         await strike.load.more(200)
     assert proxy.losses >= 10
 
@@ -34,6 +35,7 @@ async def acknowledgements(strike: Strike) -> None:
         await asyncio.gather(
             _keep_losing(near_dialers, "answers"), _keep_losing(near_consumers, "requests", pause=0.6)
         )  # fmt: skip
+        strike.ends()
         strike.load.line.redirect(world.rabbitmq_url)
         await strike.load.more(200)
     assert near_dialers.losses >= 5

@@ -19,12 +19,19 @@ EVENTS_AFTER = 200
 AGREE_SECONDS = 5.0
 
 
-class Strike(Struct, frozen=True):
-    """What a fault is given: the world, the load that runs, and what readers saw since the load began."""
+class Strike(Struct):
+    """What a fault is given: the world, the load that runs, and what readers saw since the load began.
+
+    `ended` is when nothing was broken any more, monotonic seconds: when the fault returned, unless it said so before.
+    """
 
     world: World
     load: Load
     watch: Watch
+    ended: float = 0.0
+
+    def ends(self) -> None:
+        self.ended = time.monotonic()
 
 
 class Fault(Struct, frozen=True):
@@ -52,13 +59,15 @@ async def trial(world: World, fault: Fault) -> Outcome:
         load.start()
         try:
             await load.more(EVENTS_BEFORE)
-            await fault.strike(Strike(world, load, watch))
-            ended = time.monotonic()
+            strike = Strike(world, load, watch)
+            await fault.strike(strike)
+            if not strike.ended:
+                strike.ends()
             await load.more(EVENTS_AFTER)
         finally:
             await load.finish()
         await world.recovered()
-        seconds = time.monotonic() - ended
+        seconds = time.monotonic() - strike.ended
         await world.quiet()
         verdict = await world.verdict()
         wrong = [] if verdict.is_clean else [str(verdict)]

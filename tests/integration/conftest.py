@@ -9,7 +9,11 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 # Tells what it was given, then stays until its standard input ends, as it does with us, however we end.
-_COMMAND = (sys.executable, "-c", "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()")
+_COMMAND = (
+    sys.executable,
+    "-c",
+    "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()",
+)
 
 
 @pytest.fixture(scope="session")

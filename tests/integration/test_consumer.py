@@ -92,7 +92,7 @@ async def test_sigterm_folds_and_acknowledges_what_was_delivered_then_ends(
         await topology.declare(broker)
         async with program("rotary_consumer") as (consumer, _):
             for begin in range(0, len(events), 50):
-                body = encode_batch(list(events[begin : begin + 50]))
+                body = encode_batch(events[begin : begin + 50])
                 await publish(broker, f"call-placed.{customer}", body, BATCH_CONTENT_TYPE)
             consumer.terminate()
             assert await asyncio.wait_for(consumer.wait(), 10) == 0

@@ -51,7 +51,7 @@ class _Tracked(Struct):
 
 class _Refusal(Struct):
     error: str = ""
-    reason: str = ""
+    reason: object = ""  # words, or an Erlang term as JSON
 
 
 class Management:
@@ -69,7 +69,9 @@ class Management:
     async def check(self) -> None:
         """Raises ConfigurationError unless this is RabbitMQ, we may administer it, and the virtual host exists."""
         me = await self._get(_Me, "whoami")
-        if me is None or _ADMINISTRATOR not in me.tags:
+        if me is None:
+            raise self._foreign()
+        if _ADMINISTRATOR not in me.tags:
             raise ConfigurationError("ROTARY_MANAGEMENT_URL: its user lacks the tag administrator")
         if await self._call("GET", "vhosts", self.vhost) is None:
             raise ConfigurationError(f"RabbitMQ has no virtual host {self.vhost}, which ROTARY_RABBITMQ_URL names")
@@ -135,6 +137,8 @@ class Management:
         try:
             said = msgspec.json.decode(body, type=_Refusal)
         except msgspec.DecodeError:
+            if status >= 500:
+                raise RotaryError(f"RabbitMQ's management API failed ({status}): see the broker's log") from None
             raise self._foreign() from None
         match status:
             case 404:
@@ -169,9 +173,9 @@ async def open_management(url: str, vhost: str, ca_file: str = "") -> AsyncItera
     Raises UnavailableError when nothing answers, ConfigurationError when what answers is not what it should be.
     """
     parsed = URL(url)
-    auth = aiohttp.BasicAuth(parsed.user or "guest", parsed.password or "guest", "utf-8")
+    login = aiohttp.encode_basic_auth(parsed.user or "guest", parsed.password or "guest", "utf-8")
     async with aiohttp.ClientSession(
-        auth=auth,
+        headers={"Authorization": login},
         connector=aiohttp.TCPConnector(ssl=client_context(ca_file)),
         timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
     ) as session:

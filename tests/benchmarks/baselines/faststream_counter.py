@@ -17,8 +17,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from rotary.rabbitmq import topology
 
 COUNTS = "calls_today"
-PREFETCH = 100
-CONNECTIONS = 32
+PREFETCH = 1_000
+CONNECTIONS = 100
 
 
 class CallData(BaseModel):
@@ -44,8 +44,10 @@ def application(rabbitmq_url: str, redis_url: str) -> FastStream:
     broker = RabbitBroker(rabbitmq_url, default_channel=Channel(prefetch_count=PREFETCH), logger=None)
     redis = Redis(connection_pool=BlockingConnectionPool.from_url(redis_url, max_connections=CONNECTIONS))
 
+    # FastStream decodes application/json by itself, CloudEvents' content type not: hence the bytes.
     @broker.subscriber(RabbitQueue(topology.FOLD, declare=False))
-    async def count(call: Call) -> None:
+    async def count(body: bytes) -> None:
+        call = Call.model_validate_json(body)
         await redis.hincrby(COUNTS, str(call.data.caller_id_id), 1)
 
     return FastStream(broker, logger=None)
