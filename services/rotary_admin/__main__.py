@@ -1,5 +1,7 @@
 """`rotary-admin`: composes the command groups. Each module of this package brings one command or group."""
 
+import logging
+
 import click
 
 from rotary import __version__
@@ -38,6 +40,8 @@ COMMANDS: tuple[click.Command, ...] = (
 @click.version_option(__version__, prog_name="rotary-admin")
 def cli() -> None:
     """Customers, groups, caller IDs and tokens in Rotary's database (ROTARY_POSTGRES_URL)."""
+    # A lost or refused connection is told in our own words, on one line.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 for command in COMMANDS:

@@ -12,26 +12,38 @@ V = TypeVar("V")
 class Waiting(Generic[K, V]):
     """Something asked for, and whoever waits for it."""
 
-    __slots__ = ("_answer", "asked")
+    __slots__ = ("_error", "_given", "_waiters", "asked")
 
     def __init__(self, asked: K) -> None:
         self.asked = asked
-        self._answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        self._given: tuple[V] | None = None
+        self._error: BaseException | None = None
+        self._waiters: list[asyncio.Future[V]] = []
 
     async def answer(self) -> V:
-        """The answer, once it is there; a waiter that is cancelled does not take it from the others."""
-        return await asyncio.shield(self._answer)
+        """The answer, once it is there. Each caller has its own future: one that is cancelled takes it from nobody."""
+        if self._given is not None:
+            return self._given[0]
+        if self._error is not None:
+            raise self._error
+        waiter: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return await waiter
 
     def give(self, answer: V) -> None:
         """This is the answer."""
-        if not self._answer.done():
-            self._answer.set_result(answer)
+        self._given = (answer,)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
         """There is none, unless one was given."""
-        if not self._answer.done():
-            self._answer.set_exception(error)
-            self._answer.exception()  # seen, even if nobody waits any more
+        if self._given is None:
+            self._error = self._error or error
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_exception(self._error)
 
 
 class Batches(Generic[K, V]):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import NO_FACTS, Tally
 from rotary_query.answers import Answer
-from rotary_query.callers import CallerFacts
-from rotary_query.changes import FactsChanged, GroupsChanged, read_flags
+from rotary_query.changes import FactsChanged, GroupsChanged
+from rotary_query.merging import bytes_held, merge_change
 from rotary_query.routes import Kind
 from rotary_query.views import monitor_answer
 
@@ -45,13 +45,13 @@ class Document:
 
 
 class GroupMonitor:
-    """A group's definition, its members' facts and the answer last made of them."""
+    """A group's definition, the facts about each of its members, and the answer last made of them."""
 
-    __slots__ = ("_answer", "_rendered_ms", "callers", "group")
+    __slots__ = ("_answer", "_rendered_ms", "facts", "group")
 
-    def __init__(self, group: GroupDefinition, callers: dict[int, CallerFacts]) -> None:
+    def __init__(self, group: GroupDefinition, facts: dict[int, Tally]) -> None:
         self.group = group
-        self.callers = callers
+        self.facts = facts
         self._answer: Answer | None = None
         self._rendered_ms = 0
 
@@ -60,7 +60,7 @@ class GroupMonitor:
         known = self._answer
         if known is not None and 0 <= now_ms - self._rendered_ms < FRESH_MS:
             return known
-        made = monitor_answer(self.group, {id_: facts.tally for id_, facts in self.callers.items()}, now_ms)
+        made = monitor_answer(self.group, self.facts, now_ms)
         if known is None or known.etag != made.etag:
             self._answer = known = made
         self._rendered_ms = now_ms
@@ -71,8 +71,8 @@ class GroupMonitor:
         self._rendered_ms = -FRESH_MS
 
     def bytes_held(self) -> int:
-        """About how much memory this takes; a caller ID that several groups share counts in each."""
-        return 2500 + 700 * len(self.callers) + sum(facts.bytes_held() for facts in self.callers.values())
+        """About how much memory this takes."""
+        return 2500 + 700 * len(self.facts) + bytes_held(self.facts)
 
 
 Entry = Document | GroupMonitor
@@ -97,7 +97,7 @@ class Mirror:
         self._limit = limit
         self._listener = listener
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
-        self._callers: dict[tuple[int, int], CallerFacts] = {}
+        self._monitors: dict[tuple[int, int], set[GroupMonitor]] = {}
         self._loads: dict[int, set[Load]] = {}
         self._generation = 0
         self.is_open = False
@@ -120,7 +120,7 @@ class Mirror:
         """Forgets everything, reads under way included: Redis is not what it was."""
         self._generation += 1
         self._entries.clear()
-        self._callers.clear()
+        self._monitors.clear()
         self.bytes_held = 0
 
     def get(self, key: Key) -> Entry | None:
@@ -155,16 +155,10 @@ class Mirror:
 
     def install_monitor(self, load: Load, group: GroupDefinition, facts: Mapping[int, Tally]) -> GroupMonitor:
         """A group's monitor from what was read and what changed meanwhile; kept unless the load is void."""
-        customer, holds = load.key[1], self.holds(load)
-        callers: dict[int, CallerFacts] = {}
-        for member in group.members:
-            mirrored = self._callers.get((customer, member.id)) if holds else None
-            # What is mirrored has heard every change since it was read: it is never behind what was read just now.
-            callers[member.id] = mirrored or CallerFacts(facts.get(member.id, NO_FACTS))
-        entry = GroupMonitor(group, callers)
-        if holds:
+        entry = GroupMonitor(group, {member.id: facts.get(member.id, NO_FACTS) for member in group.members})
+        if self.holds(load):
             for change in load.changes:
-                merge_change(callers, change)
+                merge_change(entry.facts, change)
             self._put(load.key, entry)
         return entry
 
@@ -174,9 +168,8 @@ class Mirror:
         for load in self._loads.get(customer, ()):
             load.changes.append(change)
         named = {int(entry[0]) for entry in change.calls} | {int(entry[0]) for entry in change.flags}
-        known = {id_: facts for id_ in named if (facts := self._callers.get((customer, id_))) is not None}
-        merge_change(known, change)
-        for touched in {monitor for facts in known.values() for monitor in facts.monitors}:
+        for touched in set[GroupMonitor]().union(*(self._monitors.get((customer, id_), ()) for id_ in named)):
+            merge_change(touched.facts, change)
             touched.expire()
             self._listener(customer, touched.group.id)
 
@@ -199,9 +192,8 @@ class Mirror:
         self._entries[key] = (entry, size)
         self.bytes_held += size
         if isinstance(entry, GroupMonitor):
-            for id_, facts in entry.callers.items():
-                self._callers[key[1], id_] = facts
-                facts.monitors.add(entry)
+            for id_ in entry.facts:
+                self._monitors.setdefault((key[1], id_), set()).add(entry)
         while self.bytes_held > self._limit and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
@@ -209,17 +201,8 @@ class Mirror:
         entry, size = self._entries.pop(key, (None, 0))
         self.bytes_held -= size
         if isinstance(entry, GroupMonitor):
-            for id_, facts in entry.callers.items():
-                facts.monitors.discard(entry)
-                if not facts.monitors:
-                    del self._callers[key[1], id_]
-
-
-def merge_change(callers: Mapping[int, CallerFacts], change: FactsChanged) -> None:
-    """Merges a change into those of `callers` that it names."""
-    for caller, day, counts in change.calls:
-        if (facts := callers.get(int(caller))) is not None:
-            facts.count(day, counts)
-    for caller, document in change.flags:
-        if (facts := callers.get(int(caller))) is not None:
-            facts.flag(*read_flags(document))
+            for id_ in entry.facts:
+                monitors = self._monitors[key[1], id_]
+                monitors.discard(entry)
+                if not monitors:
+                    del self._monitors[key[1], id_]

@@ -31,10 +31,10 @@ async def measure(run: Run) -> None:
     """Every row about freshness; all programs on all cores, as the system would run."""
     if not any(run.wants(f"freshness.{name}") for name in ("events", "definitions")):
         return
-    async with open_world(run, run.cores.all, run.cores.all) as world:
-        customer = await world.customer()
-        freshness = Freshness(run, world, customer)
-        await run.each({"freshness.events": freshness.events, "freshness.definitions": freshness.definitions})
+    with run.on_all_cores():
+        async with open_world(run, run.cores.all, run.cores.all) as world:
+            freshness = Freshness(run, world, await world.customer())
+            await run.each({"freshness.events": freshness.events, "freshness.definitions": freshness.definitions})
 
 
 class _Member(Struct):
@@ -116,8 +116,8 @@ class Freshness:
             await self._publish(probes)
         streamed = [seconds for sighting in probes.streamed for seconds in sighting.seconds]
         return [
-            *_rows("event published → visible in /monitor, at 2,000 events/s", probes.polled.seconds),
-            *_rows("event published → visible on a stream, at 2,000 events/s", streamed),
+            *_rows("event published → in /monitor, at 2,000 events/s", probes.polled.seconds),
+            *_rows("event published → on a stream, at 2,000 events/s", streamed),
         ]
 
     async def _publish(self, probes: Probes) -> None:
@@ -163,10 +163,9 @@ class Freshness:
     async def definitions(self) -> Sequence[Row]:
         """A group's description, written with SQL, again and again."""
         group = await self.world.group(self.customer)
-        seconds = []
         async with aiohttp.ClientSession(headers=self.customer.headers) as session:
-            for number in range(self.run.scale.definition_changes):
-                seconds.append(await self._change(session, group, f"Change {number}"))
+            changes = [f"Change {number}" for number in range(self.run.scale.definition_changes)]
+            seconds = [await self._change(session, group, change) for change in changes]
         return [
             _row("definition row committed → visible: p99", seconds, 0.99, 1_000),
             _row("definition row committed → visible: p50", seconds, 0.5, None),

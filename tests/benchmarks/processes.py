@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -31,7 +30,7 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float 
     """Waits for a condition. Raises TimeoutError after so many seconds."""
     try:
         async with asyncio.timeout(seconds):
-            while not await holds():
+            while not await holds():  # noqa: ASYNC110  # another process is what changes
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise TimeoutError(f"not within {seconds:.0f} s: {what}") from None

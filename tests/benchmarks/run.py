@@ -1,40 +1,44 @@
 """One run: how much of everything, which cases, on which cores, and the rows so far."""
 
+import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
 from msgspec import Struct
 from rich.console import Console
 
-from benchmarks.cores import Cores
+from benchmarks.cores import Cores, move_servers
 from benchmarks.table import Row, number
 
 Case = Callable[[], Awaitable[Sequence[Row]]]
 
 
 class Scale(Struct, frozen=True, kw_only=True):
-    """How much is measured. A row is never of fewer than `rounds` rounds; `seconds` is one round of reads."""
+    """How much is measured: `seconds` is one round of reads, `drains` are the rounds of whoever empties a queue."""
 
     rounds: int = 5
     seconds: float = 2
     cold_groups: int = 10_000
-    probe_seconds: float = 20.0
+    probe_seconds: float = 15.0
     definition_changes: int = 200
-    single_messages: int = 30_000
-    slow_messages: int = 8_000
+    drains: int = 3
+    single_messages: int = 20_000
+    slow_messages: int = 6_000
     batch_messages: int = 1_000
-    publish_seconds: float = 2.0
+    publish_seconds: float = 1.5
     few_callers: int = 1_000
     many_callers: int = 1_000_000
-    counted_callers: int = 2_000
+    counted_callers: int = 1_000
 
 
 FULL = Scale()
 QUICK = Scale(
     rounds=2,
+    drains=1,
     seconds=1,
     cold_groups=1_000,
     probe_seconds=4.0,
@@ -90,6 +94,15 @@ class Run:
     def say(self, line: str) -> None:
         """Progress."""
         self._console.print(f"· {line}", style="dim", highlight=False)
+
+    @contextmanager
+    def on_all_cores(self) -> Iterator[None]:
+        """While the block lasts the three servers run on every core, as they would; else they leave one alone."""
+        move_servers(os.environ, self.cores.all)
+        try:
+            yield
+        finally:
+            move_servers(os.environ, self.cores.rest)
 
     async def each(self, cases: Mapping[str, Case]) -> None:
         """Measures the cases that were asked for. One that cannot be measured is a row, too, and the rest goes on."""

@@ -1,6 +1,5 @@
 """The one table: what was measured, the figure, its goal, and whether it is met; and the same as JSON."""
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,8 +16,12 @@ from rich.text import Text
 TOLERANCE = 0.15
 """How far a goal may be missed, relative to it, before the run fails: machines differ from day to day."""
 Verdict = Literal["met", "near", "missed", "failed", "reported"]
-_STYLES: dict[Verdict, str] = {"met": "green", "near": "yellow", "missed": "bold red", "failed": "bold red"} | {
-    "reported": "dim"
+_STYLES: dict[Verdict, str] = {
+    "met": "green",
+    "near": "yellow",
+    "missed": "bold red",
+    "failed": "bold red",
+    "reported": "dim",
 }
 _LIBRARIES = ("aiohttp", "uvloop", "redis", "msgspec", "aio-pika", "aiormq", "fastapi", "uvicorn", "faststream")
 
@@ -129,10 +132,10 @@ class Results(Struct, frozen=True):
     rows: Sequence[Row]
 
 
-def write(rows: Sequence[Row], path: Path, *, seconds: float, quick: bool) -> None:
+def write(rows: Sequence[Row], path: Path, *, cores: int, seconds: float, quick: bool) -> None:
     """Writes the run that just ended as JSON."""
     libraries = {name: version(name) for name in _LIBRARIES}
-    machine = Machine(len(os.sched_getaffinity(0)), platform.machine(), platform.python_version(), libraries)
+    machine = Machine(cores, platform.machine(), platform.python_version(), libraries)
     now = datetime.now(UTC).replace(microsecond=0)
     results = Results(now, round(seconds, 1), quick, machine, rows)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

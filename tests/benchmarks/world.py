@@ -1,4 +1,4 @@
-"""A customer with groups in Postgres, facts in Redis, and the programs that serve them: the real ones, started by us."""
+"""A customer with groups in Postgres, facts in Redis, and the real programs that serve them."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from benchmarks.processes import free_port, module, process, service, until
 from benchmarks.run import Run
 from benchmarks.stored import calls_stored
-from rotary.definitions import GroupDefinition, MemberDefinition, summary
+from rotary.definitions import Carrier, GroupDefinition, MemberDefinition, summary
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY
 from rotary.publisher import EventSource
@@ -26,7 +26,7 @@ from rotary.redis.fold import Folder, batch_of
 from rotary.redis.state import StateStore
 
 MEMBERS = 12
-_CARRIERS = ("viettel", "mobifone", "vinaphone", "vietnamobile", "landline", "other")
+_CARRIERS: tuple[Carrier, ...] = ("viettel", "mobifone", "vinaphone", "vietnamobile", "landline", "other")
 
 
 class Group(Struct, frozen=True):
@@ -153,9 +153,7 @@ class World:
 
     async def answer(self, customer: Customer, path: str) -> tuple[bytes, str]:
         """What the API answers, and its ETag."""
-        async with aiohttp.ClientSession(headers=customer.headers) as session, session.get(self.base + path) as answer:
-            answer.raise_for_status()
-            return await answer.read(), answer.headers["ETag"]
+        return await fetch(customer, self.base + path)
 
     async def _serves(self, customer: Customer, path: str) -> bool:
         async with aiohttp.ClientSession(headers=customer.headers) as session, session.get(self.base + path) as answer:
@@ -189,6 +187,13 @@ class World:
 
     async def _calls(self, customer: Customer, callers: Sequence[int]) -> int:
         return await calls_stored(self.redis, customer.id, callers)
+
+
+async def fetch(customer: Customer, url: str) -> tuple[bytes, str]:
+    """What anybody's API answers this customer, and its ETag if it has one."""
+    async with aiohttp.ClientSession(headers=customer.headers) as session, session.get(url) as answer:
+        answer.raise_for_status()
+        return await answer.read(), answer.headers.get("ETag", "")
 
 
 def _definition(group: Group) -> GroupDefinition:

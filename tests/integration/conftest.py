@@ -1,5 +1,6 @@
 """A stack with walls, for the tests of what a dialer cannot do and of TLS: started when the first of them asks."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -7,6 +8,12 @@ import sys
 from collections.abc import Iterator, Mapping
 
 import pytest
+
+from integration.dialer_admin import DialerAdmin, as_user
+from rotary.rabbitmq import topology
+from rotary.rabbitmq.intake import channel
+from rotary.trust import trusting
+from rotary_admin.dialers import Access
 
 # Tells what it was given, then stays until its standard input ends, as it does with us, however we end.
 _COMMAND = (
@@ -27,3 +34,33 @@ def walled() -> Iterator[Mapping[str, str]]:
         yield {name: value for name, value in json.loads(told).items() if name.startswith("ROTARY_")}
         process.communicate(timeout=60)
     assert process.returncode == os.EX_OK
+
+
+@pytest.fixture(scope="session")
+def owner(walled: Mapping[str, str]) -> str:
+    """The URL of the user who owns what Rotary declares."""
+    return trusting(walled["ROTARY_RABBITMQ_URL"], walled["ROTARY_CA_FILE"])
+
+
+@pytest.fixture(scope="session")
+def admin_of_walled(walled: Mapping[str, str]) -> DialerAdmin:
+    return DialerAdmin(walled)
+
+
+@pytest.fixture(scope="session")
+def access(admin_of_walled: DialerAdmin, owner: str) -> Iterator[Access]:
+    """A dialer of customer 7, on a broker where everything is declared."""
+
+    async def prepare() -> Access:
+        async with channel(owner) as opened:
+            await topology.declare(opened)
+        return await admin_of_walled.create("walled")
+
+    yield asyncio.run(prepare())
+    asyncio.run(admin_of_walled.done("dialer", "revoke", "walled", "--yes"))
+
+
+@pytest.fixture
+def own(owner: str, access: Access) -> str:
+    """The URL of that dialer."""
+    return as_user(owner, access.user, access.password)

@@ -1,25 +1,28 @@
 """TLS: every client speaks it, believes the authority it was told of and no other, and says so at once."""
 
 import asyncio
+import json
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError
+from rotary.events import EXCHANGE
 from rotary.publisher import BlockingPublisher, Publisher
+from rotary.rabbitmq import topology
 from rotary.rabbitmq.intake import channel
 from rotary.redis.connection import connect, redis_answers
 from rotary.redis.reader import Reader
 from rotary.trust import client_context, trusting
-from rotary_stack.certificates import Certificates, certificates_in, make_certificates
+from rotary_stack.certificates import Certificates, make_certificates
 from running import free_port, program, until
 
 DEFINITIONS = Path(__file__).parents[2] / "infra" / "server" / "rabbitmq-definitions.json"
@@ -29,6 +32,13 @@ NOT_BELIEVED = "its certificate is not believed"
 
 @pytest.fixture(scope="module")
 def url(walled: Mapping[str, str]) -> str:
+    """The broker's, on which everything is declared."""
+
+    async def prepare() -> None:
+        async with channel(trusting(walled["ROTARY_RABBITMQ_URL"], walled["ROTARY_CA_FILE"])) as opened:
+            await topology.declare(opened)
+
+    asyncio.run(prepare())
     return walled["ROTARY_RABBITMQ_URL"]
 
 
@@ -44,16 +54,16 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return asyncio.run(make_certificates(directory))
 
 
-@pytest.fixture(scope="module")
-async def consuming(walled: Mapping[str, str], stranger: Certificates) -> dict[str, str]:
+@pytest.fixture
+async def consuming(walled: Mapping[str, str], url: str) -> dict[str, str]:
     """Settings of a consumer that logs in as the user whom the operator's example makes for it."""
     async with aiohttp.ClientSession() as session:
         api = f"{walled['ROTARY_MANAGEMENT_URL']}/api"
-        async with session.post(f"{api}/definitions", data=DEFINITIONS.read_bytes()) as answer:
+        async with session.post(f"{api}/definitions", json=json.loads(DEFINITIONS.read_bytes())) as answer:
             assert answer.status == 204, await answer.text()
         async with session.put(f"{api}/users/rotary-consumer", json={"password": "secret", "tags": ""}) as answer:
             assert answer.status == 204
-    address = urlsplit(walled["ROTARY_RABBITMQ_URL"])
+    address = urlsplit(url)
     named = {name.removeprefix("ROTARY_").lower(): value for name, value in walled.items()}
     own = address._replace(netloc=f"rotary-consumer:secret@127.0.0.1:{address.port}").geturl()
     return {name: named[name] for name in ("postgres_url", "redis_url", "ca_file")} | {"rabbitmq_url": own}
@@ -66,8 +76,7 @@ def publisher(url: str) -> Publisher:
 async def test_the_publisher_speaks_tls_by_its_url_or_a_context(url: str, ca_file: str) -> None:
     async with channel(trusting(url, ca_file)) as broker:
         queue = await broker.declare_queue(exclusive=True)
-        exchange = await broker.declare_exchange("rotary.events", "topic", durable=True)
-        await queue.bind(exchange, "#")
+        await queue.bind(EXCHANGE, "#")
         async with publisher(trusting(url, ca_file)) as dialer:
             await dialer.call_placed(18)
         async with Publisher(url, customer_id=7, source=SOURCE, ssl_context=client_context(ca_file)) as dialer:
@@ -184,8 +193,9 @@ async def test_a_dialers_command_line_believes_the_ca_file_it_is_given(
 
 async def test_an_operators_commands_believe_it_too(url: str, ca_file: str, stranger: Certificates) -> None:
     assert await run("rotary_admin", "parked", "list", rabbitmq_url=url, ca_file=ca_file) == (0, "Nothing is parked.\n")
-    assert await run("rotary_admin", "cooldown", "clear", "--customer", "7", "18", rabbitmq_url=url, ca_file=ca_file) == (0, "")  # fmt: skip
-    for command in (("parked", "list"), ("cooldown", "clear", "--customer", "7", "18")):
+    clear = ("cooldown", "clear", "--customer", "7", "18")
+    assert await run("rotary_admin", *clear, rabbitmq_url=url, ca_file=ca_file) == (0, "")
+    for command in (("parked", "list"), clear):
         status, told = await run("rotary_admin", *command, rabbitmq_url=url, ca_file=str(stranger.authority))
         assert (status, told.count("\n")) == (2, 1)
         assert NOT_BELIEVED in told

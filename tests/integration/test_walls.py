@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -13,83 +13,19 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import AbstractChannel as Underlay
-from click.testing import CliRunner, Result
 from pamqp.commands import Basic
 
 from given import placed
+from integration.dialer_admin import CUSTOMER, DialerAdmin, as_user, publisher
 from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE, encode_event
-from rotary.publisher import DeadlineError, Limits, Publisher, RefusedError
+from rotary.publisher import DeadlineError, RefusedError
 from rotary.rabbitmq import parked, topology
 from rotary.rabbitmq.intake import Intake, channel, open_intake
 from rotary.rabbitmq.messages import open_message
-from rotary.trust import trusting
-from rotary_admin.__main__ import cli
 from rotary_admin.dialers import Access, Dialer
 from running import until
 
-SOURCE = "/dialers/hcm-1"
-CUSTOMER = 7
-
 Deed: TypeAlias = Callable[[Underlay], Awaitable[object]]
-
-
-class Admin:
-    """Runs rotary-admin in a thread of this process, with the walled stack's settings."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = dict(environ)
-
-    async def __call__(self, *arguments: object, **settings: str) -> Result:
-        environ = self.environ | settings
-        words = [str(each) for each in arguments]
-        result = await asyncio.to_thread(CliRunner().invoke, cli, words, input="", env=environ)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    async def done(self, *arguments: object) -> str:
-        result = await self(*arguments)
-        assert result.exit_code == 0, result.stderr
-        return result.stdout
-
-    async def refused(self, *arguments: object, code: int, **settings: str) -> str:
-        """The standard error of a command that has to fail."""
-        result = await self(*arguments, **settings)
-        assert (result.exit_code, result.stdout) == (code, ""), result.output
-        return result.stderr
-
-    async def create(self, name: str, customer: int = CUSTOMER) -> Access:
-        return msgspec.json.decode(
-            await self.done("dialer", "create", name, "--customer", customer, "--json"), type=Access
-        )
-
-    async def dialers(self) -> dict[str, Dialer]:
-        rows = msgspec.json.decode(await self.done("dialer", "list", "--json"), type=list[Dialer])
-        return {row.name: row for row in rows}
-
-
-@pytest.fixture(scope="module")
-def owner(walled: Mapping[str, str]) -> str:
-    """The URL of the user who owns what Rotary declares."""
-    return trusting(walled["ROTARY_RABBITMQ_URL"], walled["ROTARY_CA_FILE"])
-
-
-@pytest.fixture(scope="module")
-def admin(walled: Mapping[str, str]) -> Admin:
-    return Admin(walled)
-
-
-@pytest.fixture(scope="module")
-def access(admin: Admin, owner: str) -> Iterator[Access]:
-    """A dialer of customer 7, on a broker where everything is declared."""
-
-    async def prepare() -> Access:
-        async with channel(owner) as opened:
-            await topology.declare(opened)
-        return await admin.create("walled")
-
-    yield asyncio.run(prepare())
-    asyncio.run(admin.done("dialer", "revoke", "walled", "--yes"))
 
 
 @pytest.fixture
@@ -99,21 +35,6 @@ async def broker(owner: str, access: Access) -> AsyncIterator[AbstractChannel]:
         for name in (topology.FOLD, topology.PARKED):
             await (await opened.get_queue(name)).purge()
         yield opened
-
-
-@pytest.fixture
-def own(owner: str, access: Access) -> str:
-    """The dialer's URL."""
-    return as_user(owner, access.user, access.password)
-
-
-def as_user(url: str, user: str, password: str) -> str:
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    return urlsplit(url)._replace(netloc=f"{user}:{password}@{host}").geturl()
-
-
-def publisher(url: str, customer_id: int = CUSTOMER, seconds: float = 30) -> Publisher:
-    return Publisher(url, customer_id=customer_id, source=SOURCE, limits=Limits(deadline_seconds=seconds))
 
 
 async def attempt(url: str, deed: Deed) -> None:
@@ -265,7 +186,7 @@ async def _whose(intake: Intake, body: bytes) -> int:
 
 
 async def test_what_the_broker_gave_up_goes_back_as_its_publishers_own(
-    own: str, broker: AbstractChannel, admin: Admin
+    own: str, broker: AbstractChannel, admin_of_walled: DialerAdmin
 ) -> None:
     """A dialer makes its message expire and forges every header by which an operator's replay could be misled."""
     other = "call-placed.8"
@@ -273,9 +194,9 @@ async def test_what_the_broker_gave_up_goes_back_as_its_publishers_own(
     forged = {parked.ROUTING_KEY: other, parked.REASON: "not_decodable", "x-death": [death], "CC": [other]}
     await attempt(own, publish(EXCHANGE, "call-placed.7", b"expiring", expiration="1", headers=forged))
     await _until_waiting(broker, topology.PARKED)
-    (row,) = json.loads(await admin.done("parked", "list", "--json"))
+    (row,) = json.loads(await admin_of_walled.done("parked", "list", "--json"))
     assert (row["routing_key"], row["reason"].partition(":")[0]) == ("call-placed.7", "given_up")
-    assert await admin.done("parked", "replay", "--all", "--yes") == "replayed: 1\n"
+    assert await admin_of_walled.done("parked", "replay", "--all", "--yes") == "replayed: 1\n"
     assert await waiting(broker, topology.FOLD) == [("call-placed.7", b"expiring")]
 
 
@@ -305,13 +226,15 @@ async def test_another_virtual_host_is_closed(walled: Mapping[str, str], own: st
             pytest.fail("it must not be entered")
 
 
-async def test_a_rotated_password_stops_at_once_and_the_new_one_works(admin: Admin, owner: str) -> None:
-    before = await admin.create("rotated")
+async def test_a_rotated_password_stops_at_once_and_the_new_one_works(admin_of_walled: DialerAdmin, owner: str) -> None:
+    before = await admin_of_walled.create("rotated")
     old = as_user(owner, before.user, before.password)
     connection = await aiormq.connect(old)
     async with publisher(old, seconds=3) as dialer:
         await dialer.call_placed(18)
-        after = msgspec.json.decode(await admin.done("dialer", "rotate", "rotated", "--yes", "--json"), type=Access)
+        after = msgspec.json.decode(
+            await admin_of_walled.done("dialer", "rotate", "rotated", "--yes", "--json"), type=Access
+        )
         assert after.password != before.password
         assert (after.user, after.customer_id) == (before.user, before.customer_id)
         await _closed(connection, "the password was changed")
@@ -329,116 +252,22 @@ async def test_a_rotated_password_stops_at_once_and_the_new_one_works(admin: Adm
                 await stranger.call_placed(18)
 
 
-async def test_a_revoked_dialer_is_gone_with_its_connections(admin: Admin, owner: str) -> None:
-    access = await admin.create("revoked", customer=12)
+async def test_a_revoked_dialer_is_gone_with_its_connections(admin_of_walled: DialerAdmin, owner: str) -> None:
+    access = await admin_of_walled.create("revoked", customer=12)
     url = as_user(owner, access.user, access.password)
     connection = await aiormq.connect(url)
-    assert (await admin.dialers())["revoked"] == Dialer("revoked", access.user, 12, connections=1)
-    told = await admin.done("dialer", "revoke", "revoked", "--yes")
+    assert (await admin_of_walled.dialers())["revoked"] == Dialer("revoked", access.user, 12, connections=1)
+    told = await admin_of_walled.done("dialer", "revoke", "revoked", "--yes")
     assert told == "revoked dialer revoked: dialer-revoked of customer 12\n"
     await _closed(connection, "the user was revoked")
     with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
         async with publisher(url, customer_id=12):
             pytest.fail("it must not be entered")
-    assert "revoked" not in await admin.dialers()
-    assert "there is no dialer revoked" in await admin.refused("dialer", "revoke", "revoked", "--yes", code=1)
-    assert "there is no dialer revoked" in await admin.refused("dialer", "rotate", "revoked", "--yes", code=1)
+    assert "revoked" not in await admin_of_walled.dialers()
+    assert "there is no dialer revoked" in await admin_of_walled.refused("dialer", "revoke", "revoked", "--yes", code=1)
+    assert "there is no dialer revoked" in await admin_of_walled.refused("dialer", "rotate", "revoked", "--yes", code=1)
 
 
 async def _closed(connection: aiormq.abc.AbstractConnection, reason: str) -> None:
     with pytest.raises(aiormq.ConnectionClosed, match=reason):
         await asyncio.wait_for(asyncio.shield(connection.closing), 10)
-
-
-async def test_what_a_person_reads(admin: Admin) -> None:
-    result = await admin("dialer", "create", "read-1", "--customer", 9)
-    assert "created: dialer-read-1 of customer 9 on virtual host /. The password is shown only now" in result.stderr
-    assert len(result.stdout.strip()) == 43
-    assert result.stdout.strip().isalnum()
-    table = [line.split() for line in (await admin.done("dialer", "list")).splitlines()]
-    assert table[0] == ["NAME", "USER", "CUSTOMER", "ID", "CONNECTIONS"]
-    assert ["read-1", "dialer-read-1", "9", "0"] in table
-    for verb in ("revoke", "rotate"):
-        assert "nothing was changed; give --yes" in await admin.refused("dialer", verb, "read-1", code=1)
-    await admin.done("dialer", "revoke", "read-1", "--yes")
-
-
-async def test_creating_one_that_exists_changes_nothing(admin: Admin, own: str) -> None:
-    refused = await admin.refused("dialer", "create", "walled", "--customer", 8, code=1)
-    assert "there is a broker user dialer-walled already" in refused
-    assert (await admin.dialers())["walled"].customer_id == CUSTOMER
-    async with publisher(own) as dialer:
-        await dialer.call_placed(18)
-
-
-@pytest.mark.parametrize("name", ["rotary", "guest", "Upper", "a b", "", "x" * 64, "../users", "a\n"])
-async def test_only_dialers_can_be_reached_by_name(admin: Admin, name: str) -> None:
-    code = 1 if name in {"rotary", "guest"} else 2
-    for verb in ("rotate", "revoke"):
-        await admin.refused("dialer", verb, "--yes", "--", name, code=code)
-
-
-async def test_a_dialer_that_cannot_be_finished_is_not_left_without_walls(
-    admin: Admin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rotary_admin.dialers.writable", lambda _: "(")  # no regular expression: the broker refuses it
-    with pytest.raises(AssertionError, match="refuses"):
-        await admin.create("half")
-    monkeypatch.undo()
-    assert "half" not in await admin.dialers()
-    await admin.create("half")
-    await admin.done("dialer", "revoke", "half", "--yes")
-
-
-async def test_a_management_api_that_is_not_there_is_told_with_what_to_do(admin: Admin) -> None:
-    told = await admin.refused("dialer", "list", code=1, ROTARY_MANAGEMENT_URL="http://u:hunter2@127.0.0.1:9")
-    assert told.startswith("rotary-admin: not available now: RabbitMQ's management API at 127.0.0.1:9 (")
-    assert "rabbitmq-plugins enable rabbitmq_management" in told
-    assert "hunter2" not in told
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"ROTARY_MANAGEMENT_URL": ""}, "ROTARY_MANAGEMENT_URL is not set: give it as http://user:password@host:15672"),
-        ({"ROTARY_MANAGEMENT_URL": "localhost"}, "ROTARY_MANAGEMENT_URL is not of the form wanted"),
-        ({"user": "rotary:wrong"}, "refuses the user or password of ROTARY_MANAGEMENT_URL: Login failed"),
-        ({"user": "walled"}, "refuses the user or password of ROTARY_MANAGEMENT_URL: Not management user"),
-        ({"user": "watcher"}, "its user lacks the tag administrator"),
-        ({"port": "amqp"}, "is not RabbitMQ's management API"),
-        ({"path": "/nowhere"}, "is not RabbitMQ's management API"),
-        ({"vhost": "/nowhere"}, "has no virtual host nowhere"),
-    ],
-)
-async def test_a_wrong_setting_is_told_in_one_line(
-    admin: Admin, access: Access, rabbitmq_url: str, change: dict[str, str], told: str
-) -> None:
-    settings = {name: value for name, value in change.items() if name.startswith("ROTARY_")}
-    url = urlsplit(admin.environ["ROTARY_MANAGEMENT_URL"])
-    host = url.netloc.rpartition("@")[2]
-    match change:
-        case {"user": "walled"}:
-            url = url._replace(netloc=f"{access.user}:{access.password}@{host}")
-        case {"user": "watcher"}:
-            await _watcher(url.geturl())
-            url = url._replace(netloc=f"watcher:watcher@{host}")
-        case {"user": user}:
-            url = url._replace(netloc=f"{user}@{host}")
-        case {"port": _}:
-            url = url._replace(netloc=urlsplit(rabbitmq_url).netloc)
-        case {"path": path}:
-            url = url._replace(path=path)
-        case {"vhost": vhost}:
-            settings["ROTARY_RABBITMQ_URL"] = (
-                urlsplit(admin.environ["ROTARY_RABBITMQ_URL"])._replace(path=vhost).geturl()
-            )
-    refused = await admin.refused("dialer", "list", code=2, **{"ROTARY_MANAGEMENT_URL": url.geturl()} | settings)
-    assert told in refused
-    assert refused.count("\n") == 1
-
-
-async def _watcher(url: str) -> None:
-    """A user who may look into the management API and no more."""
-    body = {"password": "watcher", "tags": "management"}
-    async with aiohttp.ClientSession() as session, session.put(f"{url}/api/users/watcher", json=body) as answer:
-        assert answer.status in {201, 204}

@@ -9,6 +9,7 @@ from msgspec.structs import fields
 
 from rotary.process.settings import variable
 from rotary_admin.__main__ import cli
+from rotary_admin.dialers import ManagementSettings
 from rotary_consumer.settings import Settings
 from rotary_query.settings import QuerySettings
 
@@ -36,7 +37,7 @@ def test_admin_commands_exist(command: str) -> None:
         found = found.commands[word]
 
 
-SETTINGS = {variable(field.name): field for kind in (Settings, QuerySettings) for field in fields(kind)}
+SETTINGS = {variable(field.name): field for kind in (ManagementSettings, Settings, QuerySettings) for field in fields(kind)}
 
 
 def test_the_configuration_table_names_every_setting_with_its_default() -> None:

@@ -19,7 +19,6 @@ from redis.asyncio import Redis
 from rotary.redis import keys
 from rotary.redis.connection import check_server, load_functions, redis_answers
 
-_FACTS = (b"calls", b"seen", b"flags", b"fence")
 LOCK_SECONDS = 10
 """How long a rebuild's owner may be silent before another takes over."""
 
@@ -75,6 +74,22 @@ def _beat(value: bytes) -> Beat:
 
 def _encode_beat(beat: Beat) -> str:
     return f"{beat.folded_until_ms}:{beat.at_ms}"
+
+
+def _with_its_twin(name: bytes) -> list[bytes]:
+    """The keys of facts that must go in one command with this one; none if it holds no facts.
+
+    A day's counters and its identities: a fold between the two would find the one and not the other, and what it then
+    folds would be counted twice, or never again.
+    """
+    customer, mark, rest = name.partition(b"}:")
+    match rest.partition(b":"):
+        case (b"calls" | b"seen", _, day):
+            return [b"".join((customer, mark, kind, day)) for kind in (b"calls:", b"seen:")]
+        case (b"flags" | b"fence", _, _):
+            return [name]
+        case _:
+            return []
 
 
 class StateStore:
@@ -140,8 +155,7 @@ class StateStore:
         removed, some = 0, list[bytes]()
         with redis_answers():
             async for name in self._client.scan_iter(match="{*}:*", count=2000):
-                if name.partition(b"}:")[2].split(b":")[0] in _FACTS:
-                    some.append(name)
+                some += _with_its_twin(name)
                 if len(some) >= 1000:
                     removed += await self._client.unlink(*some)
                     some.clear()

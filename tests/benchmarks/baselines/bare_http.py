@@ -1,4 +1,4 @@
-"""The ceiling: aiohttp on uvloop, one handler, the same bytes each time, no header that aiohttp does not send itself."""
+"""The ceiling: aiohttp on uvloop, one handler, the same bytes each time, the headers that aiohttp sends itself."""
 
 import argparse
 import asyncio

@@ -112,7 +112,7 @@ def application(redis_url: str) -> FastAPI:
     async def bearer(authorization: Annotated[str, Header()] = "") -> str:
         return hashlib.sha256(authorization.removeprefix("Bearer ").encode()).hexdigest()
 
-    @app.get("/api/caller-id-groups/{group_id}/monitor", response_model=Envelope)
+    @app.get("/api/caller-id-groups/{group_id}/monitor")
     async def monitor(group_id: int, token: Annotated[str, Depends(bearer)]) -> Envelope:
         async with redis.pipeline(transaction=False) as pipeline:
             pipeline.get(f"token:{token}")

@@ -1,20 +1,16 @@
-"""Gives the FastAPI baseline the very data that our monitor answers with, and sees that it answers the same."""
+"""Gives the FastAPI baseline the very data that our monitor answers with."""
 
-from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 
-from benchmarks.baselines.fastapi_monitor import GroupMonitor, StoredGroup
+from benchmarks.baselines.fastapi_monitor import Envelope, StoredGroup, StoredMember
 from benchmarks.world import Customer
 
 
 async def seed(redis_url: str, body: bytes, customer: Customer) -> None:
     """Writes a customer's token, one group and its members as the baseline keeps them."""
-    answered: Any = msgspec.json.decode(body)["data"]  # checked by pydantic in the next line
-    monitor = GroupMonitor.model_validate(answered)
+    monitor = Envelope.model_validate_json(body).data
     group = StoredGroup(
         customer_id=customer.id, name=monitor.group_name, members=[member.caller_id_id for member in monitor.members]
     )
@@ -22,14 +18,8 @@ async def seed(redis_url: str, body: bytes, customer: Customer) -> None:
         await redis.flushdb()
         await redis.set(f"token:{sha256(customer.token.encode()).hexdigest()}", customer.id)
         await redis.set(f"group:{monitor.group_id}", group.model_dump_json())
-        for member in answered["members"]:
-            await redis.hset(f"member:{member['caller_id_id']}", mapping=_stored(member))
-
-
-def _stored(member: Mapping[str, Any]) -> dict[str | bytes, str | int]:
-    kept = {
-        name: member[name]
-        for name in ("number", "carrier", "health_score", "calls_today", "daily_cap", "cooldown_until")
-        if member[name] is not None
-    }
-    return {**kept, "disabled": int(member["status"] == "disabled")}
+        for member in monitor.members:
+            stored = StoredMember(disabled=member.status == "disabled", **member.model_dump())
+            fields = stored.model_dump(mode="json", exclude_none=True)
+            for name, value in fields.items():
+                await redis.hset(f"member:{member.caller_id_id}", name, str(value))

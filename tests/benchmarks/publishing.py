@@ -1,0 +1,71 @@
+"""What publishing costs a dialer: the SDK against single confirmed publishes, in one process on one core."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+from statistics import median
+
+import aio_pika
+import msgspec
+
+from benchmarks.dialer import LATENCY_RATE, Measured
+from benchmarks.processes import module, process
+from benchmarks.rounds import percentile, ratio
+from benchmarks.run import Run
+from benchmarks.table import Row, at_least, at_most
+from integration.private_vhost import private_vhost
+from rotary.rabbitmq import topology
+
+
+async def measure(run: Run) -> None:
+    """Every row about publishing."""
+    await run.each({"publishing": partial(_publishing, run)})
+
+
+async def _publishing(run: Run) -> Sequence[Row]:
+    measured = await _measured(run)
+    return [_throughput(measured), _latency(measured)]
+
+
+async def _measured(run: Run) -> Measured:
+    scale = run.scale
+    with private_vhost(run.servers.rabbitmq) as url:
+        async with await aio_pika.connect(url) as connection:
+            await topology.declare(await connection.channel())
+        argv = module("benchmarks.dialer", "--url", url, "--rounds", str(scale.rounds))
+        seconds = ("--seconds", str(scale.publish_seconds))
+        pipe = asyncio.subprocess.PIPE
+        async with process(run.cores.measured, *argv, *seconds, stdout=pipe) as dialer:
+            output, _ = await dialer.communicate()
+            assert dialer.returncode == 0
+    return msgspec.json.decode(output, type=Measured)
+
+
+def _throughput(measured: Measured) -> Row:
+    sdk, single = measured.sdk_rates, measured.bare_rates
+    return Row(
+        case="SDK, confirmed, batching on, one process",
+        figure=ratio(sdk, single),
+        unit="× single",
+        # 100,000 events/s or six times, whichever is less.
+        goal=at_least(min(6, 1e5 / median(single))),
+        detail=f"{median(sdk):,.0f} events/s against {median(single):,.0f} single confirmed publishes",
+        samples={"sdk, events/s": sdk, "single, events/s": single},
+    )
+
+
+def _latency(measured: Measured) -> Row:
+    sdk, single = (list(chain.from_iterable(rounds)) for rounds in (measured.sdk_ms, measured.bare_ms))
+    return Row(
+        case=f"SDK at {LATENCY_RATE:.0f} events/s: p99 added to a bare publish",
+        figure=percentile(sdk, 0.99) - percentile(single, 0.99),
+        unit="ms",
+        goal=at_most(10),
+        detail=f"p99 {percentile(sdk, 0.99):.2f} ms against {percentile(single, 0.99):.2f} ms;"
+        f" p50 {median(sdk):.2f} against {median(single):.2f}",
+        samples={
+            "sdk p99, ms": [percentile(some, 0.99) for some in measured.sdk_ms],
+            "bare p99, ms": [percentile(some, 0.99) for some in measured.bare_ms],
+        },
+    )

@@ -1,0 +1,105 @@
+"""`rotary-admin dialer` as an operator meets it: what it prints, what it refuses, and how wrong settings are told."""
+
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from integration.dialer_admin import CUSTOMER, DialerAdmin, publisher
+from rotary_admin.dialers import Access
+
+
+async def test_what_a_person_reads(admin_of_walled: DialerAdmin) -> None:
+    result = await admin_of_walled("dialer", "create", "read-1", "--customer", 9)
+    assert "created: dialer-read-1 of customer 9 on virtual host /. The password is shown only now" in result.stderr
+    assert len(result.stdout.strip()) == 43
+    assert result.stdout.strip().isalnum()
+    table = [line.split() for line in (await admin_of_walled.done("dialer", "list")).splitlines()]
+    assert table[0] == ["NAME", "USER", "CUSTOMER", "ID", "CONNECTIONS"]
+    assert ["read-1", "dialer-read-1", "9", "0"] in table
+    for verb in ("revoke", "rotate"):
+        assert "nothing was changed; give --yes" in await admin_of_walled.refused("dialer", verb, "read-1", code=1)
+    await admin_of_walled.done("dialer", "revoke", "read-1", "--yes")
+
+
+async def test_creating_one_that_exists_changes_nothing(admin_of_walled: DialerAdmin, own: str) -> None:
+    refused = await admin_of_walled.refused("dialer", "create", "walled", "--customer", 8, code=1)
+    assert "there is a broker user dialer-walled already" in refused
+    assert (await admin_of_walled.dialers())["walled"].customer_id == CUSTOMER
+    async with publisher(own) as dialer:
+        await dialer.call_placed(18)
+
+
+@pytest.mark.parametrize("name", ["rotary", "guest", "Upper", "a b", "", "x" * 64, "../users", "a\n"])
+async def test_only_dialers_can_be_reached_by_name(admin_of_walled: DialerAdmin, name: str) -> None:
+    code = 1 if name in {"rotary", "guest"} else 2
+    for verb in ("rotate", "revoke"):
+        await admin_of_walled.refused("dialer", verb, "--yes", "--", name, code=code)
+
+
+async def test_a_dialer_that_cannot_be_finished_is_not_left_without_walls(
+    admin_of_walled: DialerAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rotary_admin.dialers.writable", lambda _: "(")  # no regular expression: the broker refuses it
+    with pytest.raises(AssertionError, match="refuses"):
+        await admin_of_walled.create("half")
+    monkeypatch.undo()
+    assert "half" not in await admin_of_walled.dialers()
+    await admin_of_walled.create("half")
+    await admin_of_walled.done("dialer", "revoke", "half", "--yes")
+
+
+async def test_a_management_api_that_is_not_there_is_told_with_what_to_do(admin_of_walled: DialerAdmin) -> None:
+    told = await admin_of_walled.refused("dialer", "list", code=1, ROTARY_MANAGEMENT_URL="http://u:hunter2@127.0.0.1:9")
+    assert told.startswith("rotary-admin: not available now: RabbitMQ's management API at 127.0.0.1:9 (")
+    assert "rabbitmq-plugins enable rabbitmq_management" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ROTARY_MANAGEMENT_URL": ""}, "ROTARY_MANAGEMENT_URL is not set: give it as http://user:password@host:15672"),
+        ({"ROTARY_MANAGEMENT_URL": "localhost"}, "ROTARY_MANAGEMENT_URL is not of the form wanted"),
+        ({"user": "rotary:wrong"}, "refuses the user or password of ROTARY_MANAGEMENT_URL: Login failed"),
+        ({"user": "walled"}, "refuses the user or password of ROTARY_MANAGEMENT_URL: Not management user"),
+        ({"user": "watcher"}, "its user lacks the tag administrator"),
+        ({"port": "amqp"}, "is not RabbitMQ's management API"),
+        ({"path": "/nowhere"}, "is not RabbitMQ's management API"),
+        ({"vhost": "/nowhere"}, "has no virtual host nowhere"),
+    ],
+)
+async def test_a_wrong_setting_is_told_in_one_line(
+    admin_of_walled: DialerAdmin, access: Access, rabbitmq_url: str, change: dict[str, str], told: str
+) -> None:
+    settings = {name: value for name, value in change.items() if name.startswith("ROTARY_")}
+    url = urlsplit(admin_of_walled.environ["ROTARY_MANAGEMENT_URL"])
+    host = url.netloc.rpartition("@")[2]
+    match change:
+        case {"user": "walled"}:
+            url = url._replace(netloc=f"{access.user}:{access.password}@{host}")
+        case {"user": "watcher"}:
+            await _watcher(url.geturl())
+            url = url._replace(netloc=f"watcher:watcher@{host}")
+        case {"user": user}:
+            url = url._replace(netloc=f"{user}@{host}")
+        case {"port": _}:
+            url = url._replace(netloc=urlsplit(rabbitmq_url).netloc)
+        case {"path": path}:
+            url = url._replace(path=path)
+        case {"vhost": vhost}:
+            settings["ROTARY_RABBITMQ_URL"] = (
+                urlsplit(admin_of_walled.environ["ROTARY_RABBITMQ_URL"])._replace(path=vhost).geturl()
+            )
+    refused = await admin_of_walled.refused(
+        "dialer", "list", code=2, **{"ROTARY_MANAGEMENT_URL": url.geturl()} | settings
+    )
+    assert told in refused
+    assert refused.count("\n") == 1
+
+
+async def _watcher(url: str) -> None:
+    """A user who may look into the management API and no more."""
+    body = {"password": "watcher", "tags": "management"}
+    async with aiohttp.ClientSession() as session, session.put(f"{url}/api/users/watcher", json=body) as answer:
+        assert answer.status in {201, 204}
