@@ -21,7 +21,7 @@ from rotary_consumer.flights import Flights
 from rotary_consumer.parking import Parking
 from rotary_consumer.recovery import Recovery
 from rotary_consumer.settings import Settings
-from rotary_consumer.sorting import Sorter
+from rotary_consumer.sorting import Sorted, Sorter
 from rotary_consumer.watermark import Watermark
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class FoldLoop:
             return await flights.look()
         began = time.perf_counter()
         self._unfinished += len(messages)
-        found = self._sorter.sort(messages, self._clock())
+        found = self._sorter.sort(messages, self._clock(), Sorted())
         folded_until_ms = self._sorter.after_ms
 
         async def finish() -> None:

@@ -1,6 +1,6 @@
 """Replaying the log streams through the same fold: bounded by the prefetch, not by how much there is."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from aio_pika.abc import AbstractChannel
 from pamqp.common import FieldTable
@@ -17,11 +17,47 @@ from rotary_consumer.sorting import Sorted, Sorter
 
 PREFETCH = 1000
 MOST_MESSAGES = 500
+MOST_EVENTS = 1_000
 MOST_HELD_BYTES = 4_194_304
 
 Fold = Callable[[dict[int, Batch]], Awaitable[None]]
 Report = Callable[[int, int, int], Awaitable[None]]
 """Takes (messages replayed, messages in the logs by estimate, events folded); called at least once a second."""
+
+
+class Segment:
+    """Holds messages until the tick that follows them, then sorts them.
+
+    That tick was published when they were first folded: by it their events' times are judged as they were then. Where
+    it is far away, as after a long silence of all consumers, the present stands for it.
+    """
+
+    def __init__(self, log: str) -> None:
+        self._log = log
+        self._sorter = Sorter(log)
+        self._held: list[Message] = []
+        self._bytes = 0
+        self._sorted = Sorted()
+
+    def add(self, message: Message, clock: Clock) -> Iterator[Sorted]:
+        """Takes one more; gives what has become enough for a fold."""
+        self._held.append(message)
+        self._bytes += len(message.body)
+        before_ms = tick_ms(message, self._log)
+        if before_ms is None and self._bytes > MOST_HELD_BYTES:
+            before_ms = clock()
+        if before_ms is not None:
+            for one in self._held:
+                self._sorter.sort((one,), before_ms, self._sorted)
+                if self._sorted.events >= MOST_EVENTS:
+                    yield self.sorted()
+            self._held.clear()
+            self._bytes = 0
+
+    def sorted(self) -> Sorted:
+        """What has been sorted since this was last asked."""
+        found, self._sorted = self._sorted, Sorted()
+        return found
 
 
 class Replay:
@@ -52,40 +88,26 @@ class Replay:
             await self._report(self._replayed, self._replayed, self._events)
 
     async def _replay(self, publishing: AbstractChannel, log: str, since_ms: int | None) -> None:
-        sorter, held, ended = Sorter(log), list[Message](), False
+        segment, ended = Segment(log), False
         async with open_intake(self._url, log, PREFETCH, self._offset(since_ms)) as (intake, _), Flights() as flights:
             # A stream has no end of its own: we stop at this tick, put there once we are sure to be delivered it.
             end = await publish_tick(publishing, log, self._clock())
             while not ended:
                 messages = await intake.take(MOST_MESSAGES)
+                for message in messages:
+                    for found in segment.add(message, self._clock):
+                        await self._launch(found, flights)
+                    # Others tick too while they fold: ours is looked for by what it holds.
+                    ended = ended or message.body == end
+                await self._launch(segment.sorted(), flights)
                 if messages:
                     await intake.acknowledge(messages[-1].tag)
-                # Looked for here: while others fold, more ticks follow, and what is held begins at the last of them.
-                ended = any(message.body == end for message in messages)
-                held = await self._fold_held(sorter, log, held + messages, flights)
                 self._replayed += len(messages)
                 metrics.REPLAYED.inc(len(messages))
                 await self._report(self._replayed, self._total, self._events)
             await flights.land()
 
-    async def _fold_held(self, sorter: Sorter, log: str, held: list[Message], flights: Flights) -> list[Message]:
-        """Folds up to the last tick among what is held, and returns that tick and what follows it.
-
-        The tick after a message was published when it was first folded: by it the event's time is judged as it was
-        then. Where it is far away, as after a long silence of all consumers, the present stands for it.
-        """
-        ticks = [(position, ms) for position, message in enumerate(held) if (ms := tick_ms(message, log)) is not None]
-        if sum(len(message.body) for message in held) > MOST_HELD_BYTES and not (ticks and ticks[-1][0]):
-            ticks = [(len(held), self._clock())]
-        begin = 0
-        for position, ms in ticks:
-            while begin < position:
-                end = min(begin + MOST_MESSAGES, position)
-                await self._fold_slice(sorter.sort(held[begin:end], ms), flights)
-                begin = end
-        return held[begin:]
-
-    async def _fold_slice(self, found: Sorted, flights: Flights) -> None:
+    async def _launch(self, found: Sorted, flights: Flights) -> None:
         async def finish() -> None:
             self._events += found.events
 

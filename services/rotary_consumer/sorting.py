@@ -17,10 +17,10 @@ from rotary.redis.fold import Batch
 class Sorted(Struct):
     """The accepted events by customer, what was refused, how many events there were, and the logs that hold them."""
 
-    batches: dict[int, Batch]
-    refused: list[Refused]
-    events: int
-    logs: set[str]
+    batches: dict[int, Batch] = {}
+    refused: list[Refused] = []
+    events: int = 0
+    logs: set[str] = set()
 
 
 class Sorter:
@@ -31,9 +31,8 @@ class Sorter:
         self.after_ms = 0
         """What is delivered from here on arrived after this; all that arrived before has been sorted."""
 
-    def sort(self, messages: Iterable[Message], before_ms: int) -> Sorted:
-        """Opens every message; all of them arrived before `before_ms`, UTC milliseconds."""
-        result = Sorted({}, [], 0, set())
+    def sort(self, messages: Iterable[Message], before_ms: int, result: Sorted) -> Sorted:
+        """Opens every message into `result`; all of them arrived before `before_ms`, UTC milliseconds."""
         for message in messages:
             tick = tick_ms(message, self._queue)
             if tick is None:

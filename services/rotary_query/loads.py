@@ -26,8 +26,8 @@ from rotary_query.roundtrip import RUN_ID, ask, pack, run_id
 from rotary_query.routes import Kind
 from rotary_query.views import detail_answer, list_answer
 
-MAX_BATCH = 64
-"""Entries read together."""
+MAX_BATCH = 16
+"""Entries read together: enough to share a round trip, few enough that another batch is read meanwhile."""
 MAX_CALLERS = 2_000
 """Members whose facts are asked for in one round trip: more would make other clients of Redis wait."""
 
@@ -50,7 +50,7 @@ class Loader:
         self._client = client
         self._mirror = mirror
         self._clock = clock
-        self._batches = Batches(self._read, MAX_BATCH)
+        self._batches = Batches(self._read, MAX_BATCH, in_flight=3)
         self._shared: dict[Key, Waiting] = {}
         self.entries_read = 0
         self.batches_read = 0

@@ -97,7 +97,7 @@ class Mirror:
         self._limit = limit
         self._listener = listener
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
-        self._monitors: dict[tuple[int, int], set[GroupMonitor]] = {}
+        self._monitors: dict[int, dict[int, list[GroupMonitor]]] = {}  # by customer and caller ID
         self._loads: dict[int, set[Load]] = {}
         self._generation = 0
         self.is_open = False
@@ -167,8 +167,10 @@ class Mirror:
         customer = int(change.customer)
         for load in self._loads.get(customer, ()):
             load.changes.append(change)
+        if (callers := self._monitors.get(customer)) is None:
+            return
         named = {int(entry[0]) for entry in change.calls} | {int(entry[0]) for entry in change.flags}
-        for touched in set[GroupMonitor]().union(*(self._monitors.get((customer, id_), ()) for id_ in named)):
+        for touched in {monitor for id_ in named for monitor in callers.get(id_, ())}:
             merge_change(touched.facts, change)
             touched.expire()
             self._listener(customer, touched.group.id)
@@ -192,8 +194,12 @@ class Mirror:
         self._entries[key] = (entry, size)
         self.bytes_held += size
         if isinstance(entry, GroupMonitor):
+            callers = self._monitors.setdefault(key[1], {})
             for id_ in entry.facts:
-                self._monitors.setdefault((key[1], id_), set()).add(entry)
+                if (monitors := callers.get(id_)) is None:
+                    callers[id_] = [entry]
+                else:
+                    monitors.append(entry)
         while self.bytes_held > self._limit and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
@@ -201,8 +207,11 @@ class Mirror:
         entry, size = self._entries.pop(key, (None, 0))
         self.bytes_held -= size
         if isinstance(entry, GroupMonitor):
+            callers = self._monitors[key[1]]
             for id_ in entry.facts:
-                monitors = self._monitors[key[1], id_]
-                monitors.discard(entry)
-                if not monitors:
-                    del self._monitors[key[1], id_]
+                if len(monitors := callers[id_]) == 1:
+                    del callers[id_]
+                else:
+                    monitors.remove(entry)
+            if not callers:
+                del self._monitors[key[1]]

@@ -6,7 +6,7 @@ import pytest
 from given import cleared, flagged, placed
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, MAX_MESSAGE_BYTES, Event, encode_batch, encode_event
 from rotary.rabbitmq.messages import Message, Refused, open_message, original
-from rotary_consumer.sorting import Sorter
+from rotary_consumer.sorting import Sorted, Sorter
 
 GOOD = placed("good")
 
@@ -102,7 +102,7 @@ def test_what_is_refused_for_its_time_keeps_attributes_that_we_do_not_know() -> 
     late, now_ms = changed(time="2020-01-01T00:00:00Z", traceparent="00-abc"), 1_780_000_000_000
     sorter = Sorter("rotary.fold")
     sorter.after_ms = now_ms
-    found = sorter.sort([batch(late), message(late)], now_ms)
+    found = sorter.sort([batch(late), message(late)], now_ms, Sorted())
     assert found.events == 2
     assert [refused.body for refused in found.refused] == [late, late]
     assert {refused.reason.split(":")[0] for refused in found.refused} == {"out_of_window"}

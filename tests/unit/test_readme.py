@@ -37,7 +37,8 @@ def test_admin_commands_exist(command: str) -> None:
         found = found.commands[word]
 
 
-SETTINGS = {variable(field.name): field for kind in (ManagementSettings, Settings, QuerySettings) for field in fields(kind)}
+KINDS = (ManagementSettings, Settings, QuerySettings)
+SETTINGS = {variable(field.name): field for kind in KINDS for field in fields(kind)}
 
 
 def test_the_configuration_table_names_every_setting_with_its_default() -> None:
