@@ -36,6 +36,7 @@ from rotary.redis.fold import Folder, batch_of
 from rotary.redis.state import Beat, StateStore
 from rotary_query.service import Service, serving
 from rotary_query.settings import QuerySettings
+from running import until
 
 OWN_DATABASE = 8
 CREATED = datetime(2026, 5, 20, 3, 0, 0, 123456, tzinfo=UTC)
@@ -193,7 +194,12 @@ class Site:
 
 @asynccontextmanager
 async def site(redis_url: str, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Site]:  # settings' fields
-    """A query service in this process, on ports of its own."""
+    """A query service in this process, on ports of its own, that hears of every change."""
     chosen = QuerySettings(redis_url, query_bind="127.0.0.1:0", ops_bind="127.0.0.1:0", **settings)
     async with serving(chosen, clock or system_clock()) as service, aiohttp.ClientSession() as session:
+
+        async def is_open() -> bool:
+            return service.source.mirror.is_open
+
+        await until(is_open, 5, "the mirror is open")
         yield Site(service, session)

@@ -32,7 +32,6 @@ async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
 @pytest.fixture
 async def served(filled: World) -> AsyncIterator[Site]:
     async with site(filled.url) as running:
-        await until(lambda: _true(running.source.mirror.is_open), 2, "the mirror is open")
         yield running
 
 
@@ -205,7 +204,7 @@ async def test_concurrent_misses_become_one_read(filled: World, served: Site) ->
     )
     assert len({answer.etag for answer in answers}) == 60
     assert served.source.loader.entries_read - before[1] == 60
-    assert served.source.loader.batches_read - before[0] == 1
+    assert served.source.loader.batches_read - before[0] == 4, "at most 16 together"
 
 
 async def test_the_mirror_stays_within_its_bytes(filled: World) -> None:

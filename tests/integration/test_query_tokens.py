@@ -26,12 +26,7 @@ async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
 @pytest.fixture
 async def served(filled: World) -> AsyncIterator[Site]:
     async with site(filled.url) as running:
-        await until(lambda: _is_open(running), 2, "the mirror is open")
         yield running
-
-
-async def _is_open(running: Site) -> bool:
-    return running.source.mirror.is_open
 
 
 async def _reads(filled: World) -> int:
@@ -129,7 +124,6 @@ async def test_a_changed_limit_holds_at_once(filled: World, served: Site) -> Non
 
 async def test_an_address_that_guesses_is_stopped_and_known_tokens_go_on(filled: World) -> None:
     async with site(filled.url, failed_attempts_per_minute=5) as running:
-        await until(lambda: _is_open(running), 2, "the mirror is open")
         known = running.caller(await filled.token())
         assert (await known.get(LIST)).status == 200
         statuses = [(await running.caller(f"guess-{number}").get(LIST)).status for number in range(8)]
@@ -147,7 +141,6 @@ async def test_an_address_that_guesses_is_stopped_and_known_tokens_go_on(filled:
 
 async def test_an_address_that_insists_is_stopped_and_its_neighbours_are_not(filled: World) -> None:
     async with site(filled.url, failed_attempts_per_minute=5) as running:
-        await until(lambda: _is_open(running), 2, "the mirror is open")
         revoked = running.caller("revoked long ago")
         assert [(await revoked.get(LIST)).status for _ in range(8)] == [401] * 5 + [429] * 3
         assert (await running.caller(await filled.token()).get(LIST)).status == 200
