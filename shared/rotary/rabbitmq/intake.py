@@ -7,6 +7,7 @@ owner opens another, which declares everything anew and holds no stale delivery.
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from rotary.trust import distrust
 
 CONNECT_SECONDS = 10
 WAIT_SECONDS = 1.0
+GATHER_SECONDS = 0.005
+ENOUGH_MESSAGES = 200
 MOST_BYTES = 262_144
 """What is taken becomes one call of the fold: few enough events that Redis answers a reader soon."""
 _AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
@@ -58,6 +61,8 @@ class Intake:
         self._buffer: deque[Message] = deque()
         self._arrived = asyncio.Event()
         self._tag = ""
+        self._taken_at = 0.0
+        self._left_over = False
 
     async def start(self, prefetch: int, arguments: FieldTable | None = None) -> None:
         """Registers; deliveries may arrive from now on, at most `prefetch` unacknowledged."""
@@ -87,20 +92,32 @@ class Intake:
     async def take(self, most: int) -> list[Message]:
         """The next deliveries: at most `most`, at most about 256 KiB, none if none comes within a second.
 
-        Raises UnavailableError once the channel is lost.
+        At once after a pause; while they keep coming a few milliseconds apart, because what is done once a batch costs
+        more than a dozen messages. Raises UnavailableError once the channel is lost.
         """
+        await self._gather()
         if not self._buffer:
-            self._arrived.clear()
-            if not self.is_registered:
-                raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), WAIT_SECONDS)
+            await self._wait()
         taken, size = list[Message](), 0
         while self._buffer and len(taken) < most and size < MOST_BYTES:
             message = self._buffer.popleft()
             size += len(message.body)
             taken.append(message)
+        self._taken_at, self._left_over = time.monotonic(), bool(self._buffer)
         return taken
+
+    async def _gather(self) -> None:
+        # What was left behind by the last take is more than enough for the next.
+        early = GATHER_SECONDS - (time.monotonic() - self._taken_at)
+        if early > 0 and len(self._buffer) < ENOUGH_MESSAGES and not self._left_over:
+            await asyncio.sleep(early)
+
+    async def _wait(self) -> None:
+        self._arrived.clear()
+        if not self.is_registered:
+            raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._arrived.wait(), WAIT_SECONDS)
 
     async def acknowledge(self, tag: int) -> None:
         """Acknowledges every delivery up to `tag`."""
