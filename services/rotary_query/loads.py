@@ -22,7 +22,7 @@ from rotary_query.answers import Answer
 from rotary_query.batches import Batches
 from rotary_query.errors import GROUP_NOT_FOUND
 from rotary_query.mirror import Document, Entry, Key, Load, Mirror
-from rotary_query.roundtrip import RUN_ID, ask, pack, run_id
+from rotary_query.roundtrip import RUN_ID, RoundTrips, pack, run_id
 from rotary_query.routes import Kind
 from rotary_query.views import detail_answer, list_answer
 
@@ -47,7 +47,7 @@ class Loader:
     """Reads what the mirror lacks and installs it there when it may."""
 
     def __init__(self, client: Redis, mirror: Mirror, clock: Clock) -> None:
-        self._client = client
+        self._redis = RoundTrips(client)
         self._mirror = mirror
         self._clock = clock
         self._batches = Batches(self._read, MAX_BATCH, in_flight=3)
@@ -65,6 +65,7 @@ class Loader:
     async def close(self) -> None:
         """Ends the loads under way."""
         await self._batches.close()
+        await self._redis.close()
 
     async def _read(self, batch: list[Waiting]) -> None:
         self.entries_read += len(batch)
@@ -106,7 +107,7 @@ class Loader:
         for waiting in batch:
             customers.setdefault(waiting.asked.key[1], []).append(waiting)
         names = [[_name(waiting.asked.key) for waiting in some] for some in customers.values()]
-        complete, *documents = await ask(self._client, [_IS_COMPLETE, *(pack("MGET", some) for some in names)])
+        complete, *documents = await self._redis.ask([_IS_COMPLETE, *(pack("MGET", some) for some in names)])
         if not complete:
             raise UnavailableError(_DEFINITIONS_MISSING)
         read = zip(customers.values(), cast("list[Values]", documents), strict=True)
@@ -121,7 +122,7 @@ class Loader:
         days = days_asked(self._clock())
         asked = {customer: [*callers] for customer, callers in customers.items() if callers}
         names = [fact_keys(customer, members, days) for customer, members in asked.items()]
-        server, ready, *read = await ask(self._client, [RUN_ID, _READY, *(pack("MGET", some) for some in names)])
+        server, ready, *read = await self._redis.ask([RUN_ID, _READY, *(pack("MGET", some) for some in names)])
         if not is_ready(cast("bytes | None", ready), run_id(server)):
             raise UnavailableError(_FACTS_MISSING)
         facts: dict[int, dict[int, Tally]] = {customer: {} for customer in customers}

@@ -1,6 +1,6 @@
 """The fault tests' world, and the table at the end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(markdown(rows))
         if path := config.getoption("--table", None):
             Path(path).write_text(markdown(rows) + "\n", encoding="utf-8")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows the end of the services' logs beside a failure."""
+    report = yield
+    world = getattr(item, "funcargs", {}).get("world")
+    if report.failed and isinstance(world, World):
+        report.sections += [(f"log of {name}", tail) for name, tail in world.log_tails().items()]
+    return report
 
 
 @pytest.fixture

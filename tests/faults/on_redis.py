@@ -49,6 +49,7 @@ async def rebuilt_on_demand(strike: Strike) -> None:
     world, watch = strike.world, strike.watch
     await _fill(world)
     before, known = len(watch.readings), len(world.ledger.confirmed)
+    strike.ends()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "rotary_admin", "rebuild", "--yes", "--json",
         env=world.stack.environ(), stdout=asyncio.subprocess.PIPE,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import aio_pika
@@ -78,6 +79,12 @@ class World:
         output, _ = await process.communicate()
         assert process.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {output.decode()}"
         return output.decode()
+
+    def log_tails(self) -> dict[str, str]:
+        """The end of what each of our own programs logged."""
+        programs = self.stack.status().programs
+        logs = {name: Path(programs[name].log) for name in programs if name.startswith(("consumer", "query"))}
+        return {name: "\n".join(log.read_text().splitlines()[-40:]) for name, log in logs.items() if log.exists()}
 
     async def pid(self, name: str) -> int:
         """The process of a program of the stack."""
