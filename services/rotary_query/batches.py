@@ -72,10 +72,12 @@ class Batches(Generic[K, V]):
         return waiting
 
     async def close(self) -> None:
-        """Cancels the calls under way."""
+        """Cancels the calls under way, and whoever waits for one."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._queue:
+            self._queue.popleft().fail(asyncio.CancelledError())
 
     async def _drain(self) -> None:
         while self._queue:

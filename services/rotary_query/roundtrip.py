@@ -49,7 +49,7 @@ class RoundTrips:
                     return await self._exchange(self._idle.pop(), commands)
                 except RedisConnectionError:  # it was closed while it lay idle; reading twice is harmless
                     continue
-            return await self._exchange(self._pool.make_connection(), commands)
+            return await self._exchange(self._pool.make_connection(), commands)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         """Closes the connections that are idle."""
@@ -58,7 +58,7 @@ class RoundTrips:
 
     async def _exchange(self, connection: AbstractConnection, commands: Sequence[bytes]) -> list[object]:
         try:
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap, as above
             await connection.send_packed_command(list(commands))
             replies = [await connection.read_response() for _ in commands]
         except BaseException:

@@ -6,6 +6,14 @@ from msgspec import Meta, Struct
 
 from rotary.process.settings import Bind, CaFile, Count, RedisUrl, Seconds
 
+Origins = Annotated[
+    str,
+    Meta(
+        pattern=r"^\s*(https?://[^\s,/]+/?\s*(,\s*|$))*$",
+        description="origins such as https://board.example, separated by commas",
+    ),
+]
+
 
 class QuerySettings(Struct, frozen=True):
     """One field a variable: `redis_url` is read from `ROTARY_REDIS_URL`."""
@@ -19,7 +27,7 @@ class QuerySettings(Struct, frozen=True):
     """Seconds by which this process' clock is shifted: a rehearsal may stand just before midnight."""
     mirror_megabytes: Count = 64
     """How much the mirror of groups may hold, about."""
-    cors_origins: Annotated[str, Meta(description="origins such as https://a.example, separated by commas")] = ""
+    cors_origins: Origins = ""
     access_log: bool = False
     failed_attempts_per_minute: Count = 60
     """How many unknown tokens one address may try before further unknown ones are not even looked up."""

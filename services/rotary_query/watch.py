@@ -33,6 +33,7 @@ class Watcher:
         self._tokens = tokens
         self._known: tuple[str, str | None, str | None] | None = None
         self._heard_at = 0.0
+        self._is_loss_told = False
         self.is_watching = False
         self.changes_heard = 0
         self.folded_until_ms = 0
@@ -48,12 +49,18 @@ class Watcher:
                 async with self._client.pubsub() as channel:
                     await self._watch(channel)
             except* UnavailableError as errors:
-                _log.warning("subscription lost", reason=str(errors.exceptions[0]))
+                self._tell_loss(str(errors.exceptions[0]))
             except* Exception:  # noqa: BLE001  # a defect: reads stay right without us, and the log says so
                 _log.exception("watching failed")
             finally:
                 self._close()
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _tell_loss(self, reason: str) -> None:
+        # Once an outage, not once an attempt.
+        if not self._is_loss_told:
+            _log.warning("not watching redis", reason=reason)
+            self._is_loss_told = True
 
     async def _watch(self, channel: PubSub) -> None:
         await self._subscribe(channel)
@@ -129,6 +136,7 @@ class Watcher:
         self._mirror.open()
         self._tokens.open()
         self.is_watching = True
+        self._is_loss_told = False
 
     def _empty(self) -> None:
         self._mirror.empty()

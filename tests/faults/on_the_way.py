@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import cycle
 
 from faults.processes import other_consumers
 from faults.proxy import Direction, Proxy, proxied
@@ -44,9 +45,11 @@ async def acknowledgements(strike: Strike) -> None:
 
 async def _keep_losing(proxy: Proxy, direction: Direction, pause: float = 0.25) -> None:
     ended = time.monotonic() + SECONDS
-    while time.monotonic() < ended:
+    for spared in cycle(range(4)):
+        if time.monotonic() > ended:
+            return
         await asyncio.sleep(pause)
-        proxy.lose(direction)
+        proxy.lose(direction, spared)
 
 
 FAULTS = (

@@ -11,20 +11,23 @@ Direction = Literal["requests", "answers"]
 
 
 class _Connection:
-    """Two streams of bytes; an armed direction swallows the next piece that comes and ends the connection."""
+    """Two streams of bytes; an armed direction swallows one of the next pieces and ends the connection."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._ends = (client, server)
-        self.armed: set[Direction] = set()
+        self.spared: dict[Direction, int] = {}
+        """Of an armed direction, how many pieces still pass."""
 
     async def pump(
         self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: Callable[[], None]
     ) -> None:
         try:
             while data := await reader.read(65_536):
-                if direction in self.armed:
+                if (spared := self.spared.get(direction)) == 0:
                     lost()
                     return
+                if spared is not None:
+                    self.spared[direction] = spared - 1
                 writer.write(data)
                 await writer.drain()
         except OSError:
@@ -47,10 +50,13 @@ class Proxy:
         self.losses = 0
         self.connections: set[_Connection] = set()
 
-    def lose(self, direction: Direction) -> None:
-        """Every connection there is now loses what it next carries in this direction, and then itself."""
+    def lose(self, direction: Direction, spared: int = 0) -> None:
+        """Every connection there is now loses what it next carries in this direction, and then itself.
+
+        `spared` pieces pass before: what is lost ought not always to be the first thing that is said after a pause.
+        """
         for connection in self.connections:
-            connection.armed.add(direction)
+            connection.spared.setdefault(direction, spared)
 
     def count(self) -> None:
         self.losses += 1

@@ -206,13 +206,16 @@ async def test_who_does_not_drain_is_disconnected(filled: World, served: Site, m
 
 
 async def test_a_stream_outlives_an_outage(filled: World) -> None:
-    async with TcpProxy(filled.url) as proxy, site(proxy.url) as running:
-        async with running.caller(await filled.token()).stream(MONITOR) as response:
-            await event(response)
-            await proxy.cut()
-            await filled.fold(placed("meanwhile", NOW(), 18))
-            await proxy.mend()
-            assert calls_today(await event(response, 4)) == 1
+    async with (
+        TcpProxy(filled.url) as proxy,
+        site(proxy.url) as running,
+        running.caller(await filled.token()).stream(MONITOR) as response,
+    ):
+        await event(response)
+        await proxy.cut()
+        await filled.fold(placed("meanwhile", NOW(), 18))
+        await proxy.mend()
+        assert calls_today(await event(response, 4)) == 1
 
 
 async def test_many_watch_one_group(filled: World, served: Site) -> None:

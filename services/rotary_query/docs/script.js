@@ -15,6 +15,7 @@ function table(titles, rows) {
 }
 
 const code = (text) => element("code", {}, text);
+const prose = (text) => text.split("`").map((part, at) => (at % 2 ? code(part) : part));
 const title = (text) => element("h3", {}, text);
 const pretty = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
@@ -81,7 +82,7 @@ function renderer(spec) {
       "section", { id: operation.operationId },
       element("h2", {}, operation.summary),
       element("div", { className: "route" }, element("span", { className: "method" }, method.toUpperCase()), path),
-      element("p", {}, operation.description),
+      element("p", {}, ...prose(operation.description)),
       title("Parameters"),
       table(["Name", "In", "Meaning"], parameters.map((one) => [code(one.name), one.in, one.description])),
       title("Try it"),
@@ -101,7 +102,7 @@ function renderer(spec) {
 function show(spec) {
   byId("title").textContent = spec.info.title + " " + spec.info.version;
   byId("summary").textContent = spec.info.summary;
-  byId("description").textContent = spec.info.description.replaceAll("`", "");
+  byId("description").append(...prose(spec.info.description));
   const { card } = renderer(spec);
   for (const [path, methods] of Object.entries(spec.paths)) {
     for (const [method, operation] of Object.entries(methods)) {
@@ -113,7 +114,7 @@ function show(spec) {
   for (const [name, schema] of Object.entries(spec.components.schemas)) {
     byId("schemas").append(
       element("h3", { id: "type-" + name }, name),
-      element("p", { className: "quiet" }, (schema.description || "").replaceAll("`", "")),
+      element("p", { className: "quiet" }, ...prose(schema.description || "")),
       fields(schema),
     );
   }

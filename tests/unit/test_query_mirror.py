@@ -1,0 +1,160 @@
+"""The mirror's bookkeeping, and the laws of merging what the change channel says."""
+
+import random
+from itertools import count
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from given import group, member
+from rotary.domain.facts import MAX_FLAGS, Flag, Tally
+from rotary.events import FLAG_KINDS
+from rotary.redis.fold import flag_identity
+from rotary_query.answers import success
+from rotary_query.changes import FactsChanged, GroupsChanged, decode_change
+from rotary_query.merging import merge_change
+from rotary_query.mirror import Document, Key, Mirror
+
+CUSTOMER = 7
+MONITOR: Key = ("monitor", CUSTOMER, 3)
+DAY = 20_000
+
+
+def facts_changed(calls: list[tuple[str, int, list[int]]], flags: dict[int, list[Flag]] | None = None) -> FactsChanged:
+    """A message as the Redis function packs it: its texts hold any bytes."""
+    documents = []
+    for caller, kept in (flags or {}).items():
+        packed = msgspec.msgpack.encode((0, [(flag.at_ms, flag_identity(flag.identity), flag.kind) for flag in kept]))
+        text = b"\xdb" + len(packed).to_bytes(4, "big") + packed
+        documents.append((str(caller), msgspec.Raw(text)))
+    decoded = decode_change(msgspec.msgpack.encode(("facts", str(CUSTOMER), calls, documents)))
+    assert isinstance(decoded, FactsChanged)
+    return decoded
+
+
+counts = st.lists(st.tuples(st.integers(0, 95), st.integers(1, 65_535)), min_size=1, max_size=5)
+
+
+@given(
+    messages=st.lists(st.tuples(st.sampled_from([17, 18]), st.integers(DAY, DAY + 2), counts), max_size=12),
+    seed=st.integers(),
+)
+def test_counts_are_the_greatest_ever_told_in_any_order(
+    messages: list[tuple[int, int, list[tuple[int, int]]]], seed: int
+) -> None:
+    told = [(str(caller), day, [number for pair in pairs for number in pair]) for caller, day, pairs in messages]
+    arriving = told + told[: len(told) // 2]
+    random.Random(seed).shuffle(arriving)
+    read = {18: Tally({DAY: (1, 2, 3)})}
+    before = read[18]
+    for message in arriving:
+        merge_change(read, facts_changed([message]))
+    expected: dict[tuple[int, int], int] = {(DAY, 0): 1, (DAY, 1): 2, (DAY, 2): 3}
+    for caller, day, pairs in messages:
+        for quarter, calls in pairs if caller == 18 else []:
+            expected[day, quarter] = max(calls, expected.get((day, quarter), 0))
+    merged = {(day, at): calls for day, row in read[18].calls.items() for at, calls in enumerate(row) if calls}
+    assert merged == expected
+    assert before == Tally({DAY: (1, 2, 3)}), "what was read is left as it is"
+    assert list(read) == [18]
+
+
+def test_days_long_gone_are_dropped() -> None:
+    read = {18: Tally({})}
+    for day in range(DAY, DAY + 40):
+        merge_change(read, facts_changed([("18", day, [0, 1])]))
+    assert sorted(read[18].calls) == [DAY + 36, DAY + 37, DAY + 38, DAY + 39]
+
+
+@given(
+    st.lists(st.builds(Flag, st.integers(0, 50), st.integers(-3, 3), st.sampled_from(FLAG_KINDS)), max_size=20),
+    st.integers(),
+)
+def test_flags_are_the_union_in_any_order(flags: list[Flag], seed: int) -> None:
+    unique = sorted({flag.identity: flag for flag in sorted(flags)}.values())
+    arriving = [unique[:size] for size in range(len(unique) + 1)] * 2
+    random.Random(seed).shuffle(arriving)
+    read = {18: Tally({})}
+    for document in arriving:
+        merge_change(read, facts_changed([], {18: document}))
+    assert read[18].flags == tuple(unique)
+    assert len(read[18].flags) <= MAX_FLAGS
+
+
+def _mirror(limit: int = 2**20) -> tuple[Mirror, list[tuple[int, int]]]:
+    touched: list[tuple[int, int]] = []
+    mirror = Mirror(limit, lambda customer, group_id: touched.append((customer, group_id)))
+    mirror.open()
+    return mirror, touched
+
+
+def test_a_change_during_a_load_is_in_what_is_installed() -> None:
+    mirror, touched = _mirror()
+    load = mirror.begin(MONITOR)
+    mirror.apply_facts(facts_changed([("18", DAY, [5, 9])]))
+    entry = mirror.install_monitor(load, group([member(18)]), {18: Tally({DAY: (0, 0, 0, 0, 0, 8, 1)})})
+    mirror.end(load)
+    assert list(entry.facts[18].calls[DAY][:7]) == [0, 0, 0, 0, 0, 9, 1]
+    assert mirror.get(MONITOR) is entry
+    assert touched == [], "nobody could have shown it before"
+    mirror.apply_facts(facts_changed([("18", DAY, [5, 10])]))
+    assert touched == [(CUSTOMER, 3)]
+
+
+def test_a_load_is_void_when_its_definition_changes_or_the_mirror_is_emptied_or_closed() -> None:
+    for spoil in (
+        lambda mirror: mirror.apply_groups(GroupsChanged(str(CUSTOMER), [3])),
+        lambda mirror: mirror.empty(),
+        lambda mirror: mirror.close(),
+        lambda mirror: (mirror.close(), mirror.open()),
+    ):
+        mirror, _ = _mirror()
+        load = mirror.begin(MONITOR)
+        spoil(mirror)
+        mirror.install_monitor(load, group([member(18)]), {})
+        mirror.end(load)
+        assert mirror.get(MONITOR) is None
+        assert mirror.bytes_held == 0
+
+
+def test_a_closed_mirror_keeps_nothing() -> None:
+    mirror = Mirror(2**20, lambda _customer, _group: None)
+    load = mirror.begin(("groups", CUSTOMER, 0))
+    mirror.install_document(load, Document(success(b"{}")))
+    mirror.end(load)
+    assert len(mirror) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
+def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int, bool]]) -> None:
+    mirror, _ = _mirror(limit=40_000)
+    for group_id, is_removed in steps:
+        if is_removed:
+            mirror.apply_groups(GroupsChanged(str(CUSTOMER), [group_id]))
+            continue
+        key: Key = ("monitor", CUSTOMER, group_id)
+        load = mirror.begin(key)
+        members = [member(caller) for caller in range(group_id, group_id + 5)]
+        entry = mirror.install_monitor(load, group(members), {group_id: Tally({DAY: (1,)})})
+        mirror.end(load)
+        assert mirror.get(key) is entry, "what was just read is kept, however small the limit"
+        assert mirror.bytes_held <= 40_000
+    mirror.apply_groups(GroupsChanged(str(CUSTOMER), list(range(1, 13))))
+    assert (len(mirror), mirror.bytes_held) == (0, 0)
+    assert mirror._monitors == {}  # noqa: SLF001  # the promise is that nothing leaks
+    assert mirror._loads == {}  # noqa: SLF001  # likewise
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    mirror, _ = _mirror(limit=20_000)
+    body = success(b"x" * 5_000)
+    for number in count(1):
+        load = mirror.begin(("group", CUSTOMER, number))
+        mirror.install_document(load, Document(body))
+        mirror.end(load)
+        mirror.get(("group", CUSTOMER, 1))
+        if len(mirror) < number:
+            break
+    assert mirror.get(("group", CUSTOMER, 1)) is not None
+    assert mirror.get(("group", CUSTOMER, 2)) is None
