@@ -55,6 +55,7 @@ class Recovery:
         self._run_id = ""
         self._marker: str | None = None
         self._last_beat: Beat | None = None
+        self._unanswered: set[Beat] = set()
         self._broken: FenceError | None = None
         self._announced: int | None = None
         self._settled = asyncio.Event()
@@ -111,6 +112,7 @@ class Recovery:
         starting = not self._folder.epoch
         self._marker = state.ready
         self._last_beat = state.beats.get(self._name)
+        self._unanswered.clear()
         self._settle(state.epoch)
         if starting:
             # Cheap, and it covers whatever reached Redis and the broker in another order than we think.
@@ -128,11 +130,22 @@ class Recovery:
         if not self._watermark.folded_until_ms:
             return True
         beat = Beat(self._watermark.folded_until_ms, self._clock())
+        self._unanswered.add(beat)
         if not await self._store.beat(self._name, self._marker, self._last_beat, beat):
-            # The marker may have changed since we read it; only a server that went back is a loss.
-            return (await self._store.read()).ready != self._marker
+            return self._is_explained(await self._store.read())
         self._last_beat = beat
+        self._unanswered.clear()
         await self._store.forget(self._dead(state.beats, beat))
+        return True
+
+    def _is_explained(self, state: State) -> bool:
+        """Why a beat did not find what we wrote last; false if only a server that went back can be the reason."""
+        if state.ready != self._marker:
+            return True  # it changed since we read it
+        stored = state.beats.get(self._name)
+        if stored is None or stored not in self._unanswered:
+            return False
+        self._last_beat = stored  # it was written, and the reply was lost
         return True
 
     def _dead(self, beats: dict[str, Beat], mine: Beat) -> list[str]:

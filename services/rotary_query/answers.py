@@ -53,19 +53,16 @@ class Answer:
     With a `body` of None it has no Content-Length: there is none, or it has no end.
     """
 
-    __slots__ = ("body", "etag", "head", "sort", "status")
+    __slots__ = ("body", "etag", "head", "not_modified", "status")
 
     def __init__(self, sort: Sort, body: bytes | None, etag: str = "") -> None:
-        self.sort = sort
         self.status = sort.status
         self.body = body or b""
         self.etag = etag
+        tag = b"ETag: %b\r\n" % etag.encode() if etag else b""
         length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
-        self.head = b"".join((sort.head, self.etag_line(), length))
-
-    def etag_line(self) -> bytes:
-        """The ETag's header line; none without an ETag."""
-        return b"ETag: %b\r\n" % self.etag.encode() if self.etag else b""
+        self.head = b"".join((sort.head, tag, length))
+        self.not_modified = sort.not_modified + tag
 
 
 def success_sort(headers: dict[str, str] | None = None, content_type: str = JSON) -> Sort:
@@ -122,9 +119,9 @@ class Reply(web.StreamResponse):
     ) -> None:
         self._keep_alive = request.keep_alive and not close
         self._answer_status = 304 if unmodified else answer.status
-        head = (answer.sort.not_modified, answer.etag_line()) if unmodified else (answer.head,)
+        head = answer.not_modified if unmodified else answer.head
         body = b"" if unmodified or request.method == hdrs.METH_HEAD else answer.body
-        self._bytes = b"".join((*head, *lines, self._connection(request), b"\r\n", body))
+        self._bytes = b"".join((head, *lines, self._connection(request), b"\r\n", body))
 
     def _connection(self, request: web.BaseRequest) -> bytes:
         if not self._keep_alive:

@@ -50,7 +50,6 @@ async def all_dead(strike: Strike) -> None:
     await strike.load.more(500)
     await asyncio.sleep(max(0.0, began + 4 - time.monotonic()))
     assert await lag_seconds(world) >= 3
-    assert all(reading.status == 200 for reading in strike.watch.readings if reading.at > began)
     strike.ends()
     await world.stack.start("consumer")
 
@@ -67,5 +66,5 @@ FAULTS = (
     Fault("consumers killed mid-batch, five times", killed_mid_batch, short=True),
     Fault("consumers told to end, in turn", stopped_in_turn),
     Fault("all consumers dead for a while", all_dead),
-    Fault("Redis and the consumers killed at once", killed_with_redis),
+    Fault("Redis and the consumers killed at once", killed_with_redis, readable=False),
 )

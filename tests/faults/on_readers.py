@@ -58,6 +58,6 @@ async def _answered(strike: Strike, since: float, *, monitors: bool) -> None:
 
 
 FAULTS = (
-    Fault("readers, while Redis is away", redis_away),
-    Fault("readers, while Redis hangs", redis_hangs, short=True),
+    Fault("readers, while Redis is away", redis_away, readable=False),
+    Fault("readers, while Redis hangs", redis_hangs, readable=False, short=True),
 )

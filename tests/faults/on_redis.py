@@ -87,10 +87,10 @@ async def interrupted_while_rebuilt(strike: Strike) -> None:
 
 
 FAULTS = (
-    Fault("Redis killed, back empty", killed_and_empty, short=True),
-    Fault("Redis back from an older snapshot", older_snapshot, short=True),
-    Fault("FLUSHALL", flushed),
+    Fault("Redis killed, back empty", killed_and_empty, readable=False, short=True),
+    Fault("Redis back from an older snapshot", older_snapshot, readable=False, short=True),
+    Fault("FLUSHALL", flushed, readable=False),
     Fault("Redis refuses writes", refusing_writes),
-    Fault("rebuild on demand", rebuilt_on_demand),
-    Fault("Redis, then the consumers die during a rebuild", interrupted_while_rebuilt),
+    Fault("rebuild on demand", rebuilt_on_demand, readable=False),
+    Fault("Redis, then the consumers die during a rebuild", interrupted_while_rebuilt, readable=False),
 )

@@ -13,32 +13,24 @@ SECONDS = 4.0
 
 async def replies_of_redis(strike: Strike) -> None:
     """The fold ran, its reply did not arrive: again and again, on every connection the consumers have."""
-    world = strike.world
-    async with (
-        proxied(world.variables["ROTARY_REDIS_URL"]) as proxy,
-        other_consumers(world, 2, {"ROTARY_REDIS_URL": proxy.url}),
-    ):
-        await _keep_losing(proxy, "answers")
-        strike.ends()
-        await strike.load.more(200)
+    world, enter = strike.world, strike.afterwards.enter_async_context
+    proxy = await enter(proxied(world.variables["ROTARY_REDIS_URL"]))
+    await enter(other_consumers(world, 2, {"ROTARY_REDIS_URL": proxy.url}))
+    await _keep_losing(proxy, "answers")
     assert proxy.losses >= 10
 
 
 async def acknowledgements(strike: Strike) -> None:
     """What a consumer acknowledged comes again; what the broker confirmed is sent again."""
-    world = strike.world
-    async with (
-        proxied(world.rabbitmq_url) as near_dialers,
-        proxied(world.rabbitmq_url) as near_consumers,
-        other_consumers(world, 2, {"ROTARY_RABBITMQ_URL": near_consumers.url}),
-    ):
-        strike.load.line.redirect(near_dialers.url)
-        await asyncio.gather(
-            _keep_losing(near_dialers, "answers"), _keep_losing(near_consumers, "requests", pause=0.6)
-        )  # fmt: skip
-        strike.ends()
-        strike.load.line.redirect(world.rabbitmq_url)
-        await strike.load.more(200)
+    world, enter = strike.world, strike.afterwards.enter_async_context
+    near_dialers = await enter(proxied(world.rabbitmq_url))
+    near_consumers = await enter(proxied(world.rabbitmq_url))
+    await enter(other_consumers(world, 2, {"ROTARY_RABBITMQ_URL": near_consumers.url}))
+    strike.load.line.redirect(near_dialers.url)
+    await asyncio.gather(
+        _keep_losing(near_dialers, "answers"), _keep_losing(near_consumers, "requests", pause=0.6)
+    )  # fmt: skip
+    strike.load.line.redirect(world.rabbitmq_url)
     assert near_dialers.losses >= 5
     assert near_consumers.losses >= 5
 

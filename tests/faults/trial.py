@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 from msgspec import Struct
 
@@ -23,11 +24,13 @@ class Strike(Struct):
     """What a fault is given: the world, the load that runs, and what readers saw since the load began.
 
     `ended` is when nothing was broken any more, monotonic seconds: when the fault returned, unless it said so before.
+    `afterwards` is left when everything has recovered.
     """
 
     world: World
     load: Load
     watch: Watch
+    afterwards: AsyncExitStack
     ended: float = 0.0
 
     def ends(self) -> None:
@@ -35,11 +38,15 @@ class Strike(Struct):
 
 
 class Fault(Struct, frozen=True):
-    """`strike` breaks something and mends it, and returns when the fault is over. The short run has it if `short`."""
+    """`strike` breaks something and mends it, and returns when the fault is over.
+
+    `readable`: readers are answered all the time. The short run has it if `short`.
+    """
 
     name: str
     strike: Callable[[Strike], Awaitable[None]]
     shape: Shape = Shape()
+    readable: bool = True
     short: bool = False
 
 
@@ -54,12 +61,28 @@ async def trial(world: World, fault: Fault) -> Outcome:
     """Runs the fault under load; then waits until the facts are right, and until nothing can change them any more."""
     known = len(world.ledger.confirmed)
     world.witness.forget()
-    load = world.load(fault.name, fault.shape)
     async with world.watched() as watch:
+        seconds = await _struck(world, fault, watch)
+        await world.quiet()
+        verdict = await world.verdict()
+        wrong = [] if verdict.is_clean else [str(verdict)]
+        wrong += await _disagreements(world)
+    if fault.readable:
+        wrong += [f"{reading.path}: {reading.message}" for reading in watch.readings if reading.status != 200]
+    world.rest()
+    confirmed = len(world.ledger.confirmed) - known
+    row = Row(fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, seconds)
+    return Outcome(row, wrong + watch.wrong)
+
+
+async def _struck(world: World, fault: Fault, watch: Watch) -> float:
+    """How long it took to recover, in seconds."""
+    load = world.load(fault.name, fault.shape)
+    async with AsyncExitStack() as afterwards:
+        strike = Strike(world, load, watch, afterwards)
         load.start()
         try:
             await load.more(EVENTS_BEFORE)
-            strike = Strike(world, load, watch)
             await fault.strike(strike)
             if not strike.ended:
                 strike.ends()
@@ -67,15 +90,7 @@ async def trial(world: World, fault: Fault) -> Outcome:
         finally:
             await load.finish()
         await world.recovered()
-        seconds = time.monotonic() - strike.ended
-        await world.quiet()
-        verdict = await world.verdict()
-        wrong = [] if verdict.is_clean else [str(verdict)]
-        wrong += await _disagreements(world)
-    world.rest()
-    confirmed = len(world.ledger.confirmed) - known
-    row = Row(fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, seconds)
-    return Outcome(row, wrong + watch.wrong)
+        return time.monotonic() - strike.ended
 
 
 async def _disagreements(world: World) -> list[str]:

@@ -14,22 +14,32 @@ def health_score(counts: DayCounts, flags: Sequence[Flag], policy: Policy, now_m
 
     P = Σ severity[kind] · 2^(-age/half-life) + volume. Source: DESIGN section 2.
     """
+    return score(calls_between(counts, *last_day(now_ms)), flags, policy, now_ms)
+
+
+def score(recent_calls: int, flags: Sequence[Flag], policy: Policy, now_ms: int) -> int:
+    """Likewise, of the calls between `last_day(now_ms)`."""
     penalty = 0.0
     for flag in flags:
         age_seconds = (now_ms - flag.at_ms) / 1000
         penalty += _severity(flag.kind, policy) * 2.0 ** (-age_seconds / policy.health_half_life_seconds)
-    penalty += _volume(calls_last_day(counts, now_ms), policy)
+    if recent_calls > policy.volume_calls:
+        penalty += _volume(recent_calls, policy)
     return floor(100 * 2.0**-penalty + 0.5) if penalty else 100
 
 
 def calls_last_day(counts: DayCounts, now_ms: int) -> int:
     """Calls in the quarter hours that began in the last 24 hours; those just ahead of the clock count too."""
-    first = (now_ms - DAY_SECONDS * 1000) // QUARTER_MS + 1
-    return calls_between(counts, first, days_read(now_ms).stop * QUARTERS_A_DAY)
+    return calls_between(counts, *last_day(now_ms))
+
+
+def last_day(now_ms: int) -> tuple[int, int]:
+    """The quarter hours of `calls_last_day`, since 1970: the first one, the first after it."""
+    return (now_ms - DAY_SECONDS * 1000) // QUARTER_MS + 1, days_read(now_ms).stop * QUARTERS_A_DAY
 
 
 def _volume(calls: int, policy: Policy) -> float:
-    return policy.volume_weight * min(max(calls / policy.volume_calls - 1, 0.0), policy.volume_excess_limit)
+    return policy.volume_weight * min(calls / policy.volume_calls - 1, policy.volume_excess_limit)
 
 
 def _severity(kind: FlagKind, policy: Policy) -> float:

@@ -9,9 +9,9 @@ from msgspec import Meta, Struct
 
 from rotary.definitions import Carrier, DailyCap, GroupDefinition, MemberDefinition
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import NO_FACTS, Tally
-from rotary.domain.health import health_score
-from rotary.domain.quota import calls_today
+from rotary.domain.facts import NO_FACTS, QUARTER_MS, QUARTERS_A_DAY, Tally
+from rotary.domain.health import last_day, score
+from rotary.domain.quota import today
 from rotary.events import Id, Timestamp
 from rotary.policy import Policy
 
@@ -45,11 +45,9 @@ class Monitor(Struct, frozen=True):
 
 def monitor(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> Monitor:
     """The monitor of a group from the facts about its caller IDs (none known is no facts) at `now_ms`, UTC."""
+    windows = windows_at(group.timezone, now_ms)
     policy = group.policy
-    members = [
-        monitor_member(member, facts.get(member.id, NO_FACTS), group.timezone, policy, now_ms)
-        for member in group.members
-    ]
+    members = [_line(member, facts.get(member.id, NO_FACTS), windows, policy, now_ms) for member in group.members]
     statuses = Counter(member.status for member in members)
     return Monitor(
         group_id=group.id,
@@ -64,15 +62,43 @@ def monitor(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> 
 
 def monitor_member(member: MemberDefinition, facts: Tally, timezone: str, policy: Policy, now_ms: int) -> MonitorMember:
     """One member's line of the monitor at `now_ms`."""
-    calls = calls_today(facts.calls, timezone, now_ms)
-    until = cooldown_until(facts.flags, facts.cleared_at_ms, policy, now_ms)
+    return _line(member, facts, windows_at(timezone, now_ms), policy, now_ms)
+
+
+Windows = Mapping[int, tuple[slice, slice]]
+"""UTC day → which of its quarter hours are in the customer's current day, and which in the last 24 hours."""
+
+
+def windows_at(timezone: str, now_ms: int) -> Windows:
+    """What `calls_today` and `calls_last_day` count at one moment, worked out once for all members of a group."""
+    both = (today(timezone, now_ms // QUARTER_MS), last_day(now_ms))
+    days = range(
+        min(begin for begin, _ in both) // QUARTERS_A_DAY, max(end - 1 for _, end in both) // QUARTERS_A_DAY + 1
+    )
+    return {day: (_within(day, *both[0]), _within(day, *both[1])) for day in days}
+
+
+def _within(day: int, begin: int, end: int) -> slice:
+    first = day * QUARTERS_A_DAY
+    return slice(max(begin - first, 0), min(max(end - first, 0), QUARTERS_A_DAY))
+
+
+def _line(member: MemberDefinition, facts: Tally, windows: Windows, policy: Policy, now_ms: int) -> MonitorMember:
+    calls = recent = 0
+    for day, quarters in facts.calls.items():
+        if day in windows:
+            within_today, within_last_day = windows[day]
+            placed = sum(quarters[within_today])
+            calls += placed
+            recent += placed if within_last_day == within_today else sum(quarters[within_last_day])
+    until = cooldown_until(facts.flags, facts.cleared_at_ms, policy, now_ms) if facts.flags else None
     status = member_status(member, calls, until)
     return MonitorMember(
         member.id,
         member.number,
         member.carrier,
         status,
-        health_score(facts.calls, facts.flags, policy, now_ms),
+        score(recent, facts.flags, policy, now_ms),
         calls,
         member.daily_cap,
         datetime.fromtimestamp(until // 1000, UTC) if until is not None and status == "cooldown" else None,

@@ -29,10 +29,10 @@ def today(timezone: str, quarter: int) -> tuple[int, int]:
 def calls_between(counts: DayCounts, begin: int, end: int) -> int:
     """Calls in the quarter hours begin ≤ q < end, both counted since 1970."""
     total = 0
-    for day in range(begin // QUARTERS_A_DAY, (end - 1) // QUARTERS_A_DAY + 1):
-        if quarters := counts.get(day):
-            first = day * QUARTERS_A_DAY
-            total += sum(quarters[max(begin - first, 0) : max(end - first, 0)])
+    for day, quarters in counts.items():
+        first = day * QUARTERS_A_DAY
+        if begin - QUARTERS_A_DAY < first < end:
+            total += sum(quarters[max(begin - first, 0) : end - first])
     return total
 
 
