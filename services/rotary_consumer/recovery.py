@@ -160,7 +160,11 @@ class Recovery:
         if state.is_ready:
             await self._store.distrust(all_of_it=emptied)
         if await self._store.acquire_rebuild(self._name):
-            await self._begin(await self._read(), emptied=emptied)
+            state = await self._read()
+            if state.is_ready:  # by another's rebuild, which ended after we had looked
+                await self._store.release_rebuild()
+            else:
+                await self._begin(state, emptied=emptied)
         elif state.epoch is not None and state.epoch > self._folder.epoch:
             # Another rebuilds: live events belong to its generation.
             self._settle(state.epoch)

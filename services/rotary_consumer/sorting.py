@@ -33,17 +33,19 @@ class Sorter:
 
     def sort(self, messages: Iterable[Message], before_ms: int, result: Sorted) -> Sorted:
         """Opens every message into `result`; all of them arrived before `before_ms`, UTC milliseconds."""
+        queue, arrived = self._queue, Arrived(self.after_ms, before_ms)
         for message in messages:
-            tick = tick_ms(message, self._queue)
-            if tick is None:
-                self._sort_one(message, Arrived(self.after_ms, before_ms), result)
-            else:
+            if message.routing_key != queue:
+                self._sort_one(message, arrived, result)
+            elif (tick := tick_ms(message, queue)) is not None:
                 self.after_ms = max(self.after_ms, tick)
+                arrived = Arrived(self.after_ms, before_ms)
         return result
 
     def _sort_one(self, message: Message, arrived: Arrived, result: Sorted) -> None:
         customer, kind, events, refused = open_message(message)
-        result.refused.extend(refused)
+        if refused:
+            result.refused.extend(refused)
         if not events:
             return
         batch = result.batches.get(customer)

@@ -4,6 +4,8 @@ What an operator may need to tune (lengths, memory, delivery limits) is a broker
 a queue that exists with other arguments cannot be redeclared.
 """
 
+from functools import lru_cache
+
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
 from pamqp.common import FieldTable
@@ -56,6 +58,7 @@ _FOLD_ARGUMENTS: FieldTable = {
 }
 
 
+@lru_cache(maxsize=65536)
 def log_of(routing_key: str) -> str:
     """The log that holds messages with this routing key; KeyError for an unknown type."""
     return _LOG_OF[routing_key.partition(".")[0]]  # type: ignore[index]  # an unknown type is the KeyError promised

@@ -146,6 +146,11 @@ class StateStore:
         with redis_answers():
             return bool(await self._client.fcall("acquire", 1, keys.REBUILD, owner, LOCK_SECONDS))
 
+    async def release_rebuild(self) -> None:
+        """Gives back a rebuild that was just acquired and is not needed."""
+        with redis_answers():
+            await self._client.delete(keys.REBUILD)
+
     async def wipe(self, owner: str) -> int:
         """Removes all facts, so that the next rebuild counts anew; `owner` must have the rebuild. Returns how many.
 
