@@ -10,6 +10,7 @@ import msgspec
 from faults.trial import Fault, Strike
 from faults.world import World, until
 from rotary.redis import keys
+from rotary_stack.stack import Stack
 
 
 async def killed_and_empty(strike: Strike) -> None:
@@ -22,14 +23,37 @@ async def killed_and_empty(strike: Strike) -> None:
 async def older_snapshot(strike: Strike) -> None:
     """What was acknowledged in the last seconds is gone, and Redis does not know it."""
     stack = strike.world.stack
-    data = Path(stack.status().programs["redis"].data or "")
-    kept = data.with_name("redis-earlier")
-    shutil.copytree(data, kept)
+    kept = _copied(stack)
     await strike.load.more(2000)
     await stack.kill("redis")
-    shutil.rmtree(data)
-    kept.rename(data)
+    _put_back(stack, kept)
     await stack.start("redis")
+
+
+async def from_before_a_generation(strike: Strike) -> None:
+    """Emptied, rebuilt, and back as it was before: the consumers know a newer generation than it does."""
+    world, stack = strike.world, strike.world.stack
+    kept = _copied(stack)
+    await world.redis.flushall()
+    await until(world.monitors_answer, "the facts are rebuilt")
+    await strike.load.more(300)
+    await stack.kill("redis")
+    _put_back(stack, kept)
+    await stack.start("redis")
+
+
+def _data(stack: Stack) -> Path:
+    return Path(stack.status().programs["redis"].data or "")
+
+
+def _copied(stack: Stack) -> Path:
+    """Redis' files as they are now."""
+    return Path(shutil.copytree(_data(stack), _data(stack).with_name("redis-earlier")))
+
+
+def _put_back(stack: Stack, kept: Path) -> None:
+    shutil.rmtree(_data(stack))
+    kept.rename(_data(stack))
 
 
 async def flushed(strike: Strike) -> None:
@@ -89,6 +113,7 @@ async def interrupted_while_rebuilt(strike: Strike) -> None:
 FAULTS = (
     Fault("Redis killed, back empty", killed_and_empty, readable=False, short=True),
     Fault("Redis back from an older snapshot", older_snapshot, readable=False, short=True),
+    Fault("Redis back from before a FLUSHALL", from_before_a_generation, readable=False),
     Fault("FLUSHALL", flushed, readable=False),
     Fault("Redis refuses writes", refusing_writes),
     Fault("rebuild on demand", rebuilt_on_demand, readable=False),

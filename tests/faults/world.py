@@ -80,6 +80,11 @@ class World:
         assert process.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {output.decode()}"
         return output.decode()
 
+    async def mend(self) -> None:
+        """Starts what a fault before left dead, having failed."""
+        for name in ("postgres", "redis", "rabbitmq", "consumer", "query"):
+            await self.stack.start(name)
+
     def log_tails(self) -> dict[str, str]:
         """The end of what each of our own programs logged."""
         programs = self.stack.status().programs
