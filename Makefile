@@ -41,4 +41,4 @@ setup: .venv/ready ## prepare .venv alone
 lock: .venv/ready ## resolve requirements.lock anew
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra stack --group dev \
-		--generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
+		--generate-hashes --no-header --quiet --upgrade --output-file requirements.lock
