@@ -60,7 +60,7 @@ async def _until_stopped(folding: FoldLoop, recovery: Recovery, projector: Proje
 
 def main() -> None:
     """The program."""
-    run_program(Settings, serve)
+    run_program("rotary-consumer", Settings, serve)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
 from rotary.redis import keys
 from rotary.redis.documents import decode_group, decode_groups
-from rotary.redis.facts import decode_facts, fact_keys
+from rotary.redis.facts import decode_facts
 from rotary.redis.state import is_ready
 from rotary_query import batches
 from rotary_query.answers import Answer
 from rotary_query.batches import Batches
 from rotary_query.errors import GROUP_NOT_FOUND
 from rotary_query.mirror import Document, Entry, Key, Load, Mirror
-from rotary_query.roundtrip import RUN_ID, RoundTrips, pack, run_id
+from rotary_query.roundtrip import RUN_ID, RoundTrips, pack, pack_fact_keys, run_id
 from rotary_query.routes import Kind
 from rotary_query.views import detail_answer, list_answer
 
@@ -121,8 +121,8 @@ class Loader:
             customers.setdefault(waiting.asked.key[1], {}).update(callers)
         days = days_asked(self._clock())
         asked = {customer: [*callers] for customer, callers in customers.items() if callers}
-        names = [fact_keys(customer, members, days) for customer, members in asked.items()]
-        server, ready, *read = await self._redis.ask([RUN_ID, _READY, *(pack("MGET", some) for some in names)])
+        commands = [pack_fact_keys(customer, members, days) for customer, members in asked.items()]
+        server, ready, *read = await self._redis.ask([RUN_ID, _READY, *commands])
         if not is_ready(cast("bytes | None", ready), run_id(server)):
             raise UnavailableError(_FACTS_MISSING)
         facts: dict[int, dict[int, Tally]] = {customer: {} for customer in customers}
@@ -131,9 +131,9 @@ class Loader:
         return facts
 
 
-def days_asked(now_ms: int) -> list[int]:
+def days_asked(now_ms: int) -> tuple[int, ...]:
     """The UTC days whose counts must be read: tomorrow's only when it may have begun for a clock that is ahead."""
-    return [day for day in days_read(now_ms) if day * DAY_MS <= now_ms + _AHEAD_MS]
+    return tuple(day for day in days_read(now_ms) if day * DAY_MS <= now_ms + _AHEAD_MS)
 
 
 def _chunks(found: list[Found]) -> Iterator[list[Found]]:

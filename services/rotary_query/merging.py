@@ -47,6 +47,8 @@ def counted(known: Tally, day: int, counts: Sequence[int]) -> Tally:
 
 def bytes_held(facts: dict[int, Tally]) -> int:
     """About how much memory these facts take."""
-    return sum(
-        500 + 900 * len(tally.calls) + 150 * len(tally.flags) for tally in facts.values() if tally is not NO_FACTS
-    )
+    held = 0
+    for tally in facts.values():
+        if tally is not NO_FACTS:
+            held += 500 + 900 * len(tally.calls) + 150 * len(tally.flags)
+    return held

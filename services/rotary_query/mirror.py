@@ -97,7 +97,7 @@ class Mirror:
         self._limit = limit
         self._listener = listener
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
-        self._monitors: dict[int, dict[int, list[GroupMonitor]]] = {}  # by customer and caller ID
+        self._monitors: dict[int, dict[int, tuple[GroupMonitor, ...]]] = {}  # by customer and caller ID
         self._loads: dict[int, set[Load]] = {}
         self._generation = 0
         self.is_open = False
@@ -195,11 +195,9 @@ class Mirror:
         self.bytes_held += size
         if isinstance(entry, GroupMonitor):
             callers = self._monitors.setdefault(key[1], {})
-            for id_ in entry.facts:
-                if (monitors := callers.get(id_)) is None:
-                    callers[id_] = [entry]
-                else:
-                    monitors.append(entry)
+            shared = callers.keys() & entry.facts.keys()
+            alone = dict.fromkeys(entry.facts, (entry,))
+            callers.update(alone | {id_: (*callers[id_], entry) for id_ in shared} if shared else alone)
         while self.bytes_held > self._limit and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
@@ -209,9 +207,7 @@ class Mirror:
         if isinstance(entry, GroupMonitor):
             callers = self._monitors[key[1]]
             for id_ in entry.facts:
-                if len(monitors := callers[id_]) == 1:
-                    del callers[id_]
-                else:
-                    monitors.remove(entry)
+                if len(monitors := callers.pop(id_)) > 1:
+                    callers[id_] = tuple(monitor for monitor in monitors if monitor is not entry)
             if not callers:
                 del self._monitors[key[1]]

@@ -135,7 +135,7 @@ async def test_rebuild_counts_anew_from_the_logs(customer: int, rabbitmq_url: st
 )
 async def test_a_wrong_setting_is_one_line_and_status_2(settings: dict[str, str], line: str) -> None:
     code, err = await run_consumer(**settings)
-    assert (code, err) == (2, [line])
+    assert (code, err) == (2, [f"rotary-consumer: {line}"])
 
 
 async def run_consumer(**settings: str) -> tuple[int | None, Sequence[str]]:

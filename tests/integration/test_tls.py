@@ -168,7 +168,9 @@ async def test_the_consumer_ends_with_one_line_when_it_does_not_believe_the_brok
     settings = consuming | {"ca_file": str(stranger.authority), "ops_bind": f"127.0.0.1:{free_port()}"}
     status, told = await run("rotary_consumer", **settings)
     assert status == 2
-    assert told.splitlines()[-1].startswith(f"RabbitMQ at the address in ROTARY_RABBITMQ_URL: {NOT_BELIEVED}")
+    assert told.splitlines()[-1].startswith(
+        f"rotary-consumer: RabbitMQ at the address in ROTARY_RABBITMQ_URL: {NOT_BELIEVED}"
+    )
     assert "Traceback" not in told
 
 

@@ -1,8 +1,8 @@
 """The monitor: which members of a group may dial right now. The Structs are the very bodies the API answers."""
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -45,33 +45,34 @@ class Monitor(Struct, frozen=True):
 
 def monitor(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> Monitor:
     """The monitor of a group from the facts about its caller IDs (none known is no facts) at `now_ms`, UTC."""
-    windows = windows_at(group.timezone, now_ms)
+    windows = windows_at(group.timezone, now_ms // QUARTER_MS)
     policy = group.policy
     members = [_line(member, facts.get(member.id, NO_FACTS), windows, policy, now_ms) for member in group.members]
-    statuses = Counter(member.status for member in members)
+    statuses = [member.status for member in members]
     return Monitor(
         group_id=group.id,
         group_name=group.name,
         total_members=len(members),
-        eligible_now=statuses["eligible"],
-        in_cooldown=statuses["cooldown"],
-        disabled=statuses["disabled"],
+        eligible_now=statuses.count("eligible"),
+        in_cooldown=statuses.count("cooldown"),
+        disabled=statuses.count("disabled"),
         members=members,
     )
 
 
 def monitor_member(member: MemberDefinition, facts: Tally, timezone: str, policy: Policy, now_ms: int) -> MonitorMember:
     """One member's line of the monitor at `now_ms`."""
-    return _line(member, facts, windows_at(timezone, now_ms), policy, now_ms)
+    return _line(member, facts, windows_at(timezone, now_ms // QUARTER_MS), policy, now_ms)
 
 
 Windows = Mapping[int, tuple[slice, slice]]
 """UTC day → which of its quarter hours are in the customer's current day, and which in the last 24 hours."""
 
 
-def windows_at(timezone: str, now_ms: int) -> Windows:
-    """What `calls_today` and `calls_last_day` count at one moment, worked out once for all members of a group."""
-    both = (today(timezone, now_ms // QUARTER_MS), last_day(now_ms))
+@lru_cache(maxsize=4096)
+def windows_at(timezone: str, quarter: int) -> Windows:
+    """What `calls_today` and `calls_last_day` count during a quarter hour: the same for all members of all groups."""
+    both = (today(timezone, quarter), last_day(quarter * QUARTER_MS))
     days = range(
         min(begin for begin, _ in both) // QUARTERS_A_DAY, max(end - 1 for _, end in both) // QUARTERS_A_DAY + 1
     )
@@ -91,14 +92,16 @@ def _line(member: MemberDefinition, facts: Tally, windows: Windows, policy: Poli
             placed = sum(quarters[within_today])
             calls += placed
             recent += placed if within_last_day == within_today else sum(quarters[within_last_day])
-    until = cooldown_until(facts.flags, facts.cleared_at_ms, policy, now_ms) if facts.flags else None
+    flags = facts.flags
+    until = cooldown_until(flags, facts.cleared_at_ms, policy, now_ms) if flags else None
     status = member_status(member, calls, until)
     return MonitorMember(
         member.id,
         member.number,
         member.carrier,
         status,
-        score(recent, facts.flags, policy, now_ms),
+        # Most caller IDs show no sign at all, and this is done for every member of every group.
+        score(recent, flags, policy, now_ms) if flags or recent > policy.volume_calls else 100,
         calls,
         member.daily_cap,
         datetime.fromtimestamp(until // 1000, UTC) if until is not None and status == "cooldown" else None,

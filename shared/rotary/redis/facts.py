@@ -24,13 +24,10 @@ _decode = msgspec.msgpack.Decoder(_StoredFlags).decode
 
 def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int]) -> list[str]:
     """The keys of all that is known about `callers` on the UTC `days`: of each its flags, then its days' counters."""
-    # Put together here rather than name by name: a cold read asks for four a member.
-    flags = keys.flags(customer, 0).removesuffix("0")
-    calls = keys.calls(customer, 0, 0).removesuffix("0:0")
     names = []
     for caller in callers:
-        names.append(f"{flags}{caller}")
-        names += [f"{calls}{caller}:{day}" for day in days]
+        names.append(keys.flags(customer, caller))
+        names += [keys.calls(customer, caller, day) for day in days]
     return names
 
 
@@ -38,22 +35,19 @@ def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[b
     """What `fact_keys` names, read with MGET, by caller ID."""
     width = 1 + len(days)
     assert len(values) == width * len(callers)
-    facts, at = {}, 0
-    for caller in callers:
-        facts[caller] = decode_tally(values[at], days, values[at + 1 : at + width])
-        at += width
+    # Day by day over all callers: in half the time of a call for each of the dozens of values of a cold read.
+    calls: list[dict[int, Sequence[int]]] = [{} for _ in callers]
+    for at, day in enumerate(days, 1):
+        for known, value in zip(calls, values[at::width], strict=True):
+            if value:
+                known[day] = _COUNTERS[len(value) // 2].unpack(value)
+    facts = {}
+    for caller, flags, known in zip(callers, values[::width], calls, strict=True):
+        if flags is not None:
+            facts[caller] = Tally(known, *decode_flags(flags))
+        else:
+            facts[caller] = Tally(known) if known else NO_FACTS
     return facts
-
-
-def decode_tally(flags: bytes | None, days: Sequence[int], counters: Sequence[bytes | None]) -> Tally:
-    """One caller ID's facts from its flags document and its days' counters."""
-    calls = {}
-    for day, value in zip(days, counters, strict=True):
-        if value:
-            calls[day] = decode_counters(value)
-    if flags is None:
-        return Tally(calls) if calls else NO_FACTS
-    return Tally(calls, *decode_flags(flags))
 
 
 def decode_counters(value: bytes) -> tuple[int, ...]:

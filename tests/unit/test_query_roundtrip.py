@@ -1,0 +1,17 @@
+"""Packing what a cold read asks for."""
+
+import pytest
+
+from rotary.redis.facts import fact_keys
+from rotary_query.roundtrip import pack, pack_fact_keys
+
+
+@pytest.mark.parametrize("customer", [1, 7, 1_000_000_000_000])
+@pytest.mark.parametrize("days", [(20_779, 20_780), (1, 10, 100)])
+def test_fact_keys_are_packed_as_any_keys_are(customer: int, days: tuple[int, ...]) -> None:
+    callers = [1, 7, 10, 11, 20_779, 99_999_999, 100_000_000, 9_223_372_036_854_775_807]
+    assert pack_fact_keys(customer, callers, days) == pack("MGET", fact_keys(customer, callers, days))
+
+
+def test_a_command_is_an_array_of_strings() -> None:
+    assert pack("MGET", ["a", "{7}:group:3"]) == b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$11\r\n{7}:group:3\r\n"
