@@ -197,7 +197,7 @@ async def scale(run: Run) -> Sequence[Row]:
     for processes in (1, 2, 4):
         with run.on_all_cores():
             async with _ours(run, processes, run.cores.all) as ours:
-                rounds = range(run.scale.drains)
+                rounds = range(run.scale.long_drains)
                 rates[processes] = [await _drain(ours, run.scale.single_messages) for _ in rounds]
     return [
         Row(

@@ -42,7 +42,7 @@ class _Rates(Struct, frozen=True):
 
 async def rebuild(run: Run) -> Sequence[Row]:
     """Each round has a broker's virtual host, a Redis database and a consumer of its own."""
-    rounds = [await _round(run) for _ in range(run.scale.drains)]
+    rounds = [await _round(run) for _ in range(run.scale.long_drains)]
     rebuilt, drained = [one.rebuilt for one in rounds], [one.drained for one in rounds]
     return [
         Row(

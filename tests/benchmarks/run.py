@@ -18,15 +18,20 @@ Case = Callable[[], Awaitable[Sequence[Row]]]
 
 
 class Scale(Struct, frozen=True, kw_only=True):
-    """How much is measured: `seconds` is one round of reads, `drains` are the rounds of whoever empties a queue."""
+    """How much is measured: `seconds` is one round of reads, `drains` are the rounds of whoever empties a queue.
 
-    rounds: int = 5
-    seconds: float = 2
+    Many short rounds in turn rather than few long ones: what else the machine does comes and goes within seconds.
+    `long_drains` are the rounds of what takes longest: several consumers, and rebuilds.
+    """
+
+    rounds: int = 8
+    seconds: float = 1
     cold_groups: int = 10_000
     probe_seconds: float = 15.0
     definition_changes: int = 200
     drains: int = 3
-    single_messages: int = 20_000
+    long_drains: int = 2
+    single_messages: int = 15_000
     slow_messages: int = 6_000
     batch_messages: int = 1_000
     publish_seconds: float = 1.5
@@ -39,7 +44,7 @@ FULL = Scale()
 QUICK = Scale(
     rounds=2,
     drains=1,
-    seconds=1,
+    long_drains=1,
     cold_groups=1_000,
     probe_seconds=4.0,
     definition_changes=20,
