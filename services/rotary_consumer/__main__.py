@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from rotary.clock import system_clock
 from rotary.process.ops import ops_site
-from rotary.process.program import on_stop_signal, run_program
+from rotary.process.program import end, on_stop_signal, run_program
 from rotary.rabbitmq.topology import FOLD
 from rotary.redis.connection import connect
 from rotary.redis.documents import DocumentWriter
@@ -48,14 +48,19 @@ async def serve(settings: Settings) -> None:
 
 
 async def _until_stopped(folding: FoldLoop, recovery: Recovery, projector: Projector) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(recovery.run()), tasks.create_task(projector.run())]
-        drain = tasks.create_task(folding.run())
-        await folding.stopping()
-        # What is not folded in time was not acknowledged: the broker delivers it to the next consumer.
-        await asyncio.wait([drain], timeout=DRAIN_SECONDS)
-        for task in (drain, *beside):
-            task.cancel()
+    stopping = asyncio.create_task(folding.stopping())
+    drain = asyncio.create_task(folding.run())
+    tasks = (stopping, drain, asyncio.create_task(recovery.run()), asyncio.create_task(projector.run()))
+    try:
+        # Whichever ends before it was told to has failed.
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            # What is not folded in time was not acknowledged: the broker delivers it to the next consumer.
+            await asyncio.wait([drain], timeout=DRAIN_SECONDS)
+    finally:
+        await end(*tasks)
+    if errors := [error for task in tasks if not task.cancelled() and (error := task.exception())]:
+        raise BaseExceptionGroup("the consumer failed", errors)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from rotary.clock import Clock
 from rotary.errors import GroupNotFoundError, UnavailableError
+from rotary.process.program import end
 from rotary.redis.reader import Reader
 from rotary_query.answers import Answer
 from rotary_query.auth import Grant
@@ -41,7 +42,7 @@ class Source:
             yield
         finally:
             await self.streams.close()
-            await _end(watching)
+            await end(watching)
             await self.loader.close()
             await self.tokens.stop()
 
@@ -77,10 +78,3 @@ class Source:
         except UnavailableError as error:
             return [error.what]
         return []
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    # Once is not always enough: a read that ends at the very moment may swallow the cancellation (Python 3.11).
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.1)

@@ -38,3 +38,15 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancels tasks and returns when all are over, however they ended.
+
+    Once is not always enough: on Python 3.11 `asyncio.wait_for`, in which redis-py writes and we pause, swallows a
+    cancellation that arrives as what it waits for is done.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=0.1)
