@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .PHONY: help run test faults bench check format setup lock
 
@@ -17,7 +18,7 @@ test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
 	@$(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" $(ARGS)
 
 faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 10 minutes)
-	@$(BIN)/pytest tests/faults $(ARGS)
+	@$(BIN)/pytest tests/faults tests/integration/test_publisher_restart.py $(ARGS)
 
 bench: .venv/ready ## measure against a bare server, a bare consumer, and what one writes in a day
 	@cd tests && ../$(BIN)/rotary-stack exec -- ../$(BIN)/python -m benchmarks $(ARGS)
@@ -38,7 +39,9 @@ setup: .venv/ready ## prepare .venv alone
 .venv/ready: requirements.lock pyproject.toml infra/setup
 	@PYTHON=$(PYTHON) infra/setup
 
-lock: .venv/ready ## resolve requirements.lock anew
+lock: .venv/ready ## resolve the lock files anew: ours, and what the image holds and is built with
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra stack --group dev \
-		--generate-hashes --no-header --quiet --upgrade --output-file requirements.lock
+	@$(LOCK) pyproject.toml --extra stack --group dev --upgrade --output-file requirements.lock
+	@$(LOCK) pyproject.toml --extra query --extra consumer --extra admin \
+		--constraint requirements.lock --output-file infra/images/requirements.prod.lock
+	@echo hatchling | $(LOCK) - --constraint requirements.lock --output-file infra/images/requirements.build.lock

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from rotary.definitions import GroupDefinition, MemberDefinition, Status
 from rotary.domain.facts import Facts, Flag, fold
 from rotary.events import (
+    BATCH_CONTENT_TYPE,
+    EVENT_CONTENT_TYPE,
+    EXCHANGE,
     FLAG_KINDS,
     CallPlaced,
     CallPlacedData,
@@ -18,8 +21,13 @@ from rotary.events import (
     CooldownClearedData,
     Event,
     FlagKind,
+    encode_batch,
+    encode_event,
+    routing_key,
 )
 from rotary.policy import DEFAULT_POLICY, Policy
+from rotary.rabbitmq.stream import Delivery
+from rotary.rabbitmq.topology import Log
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -58,6 +66,33 @@ def cleared(event_id: str, at_ms: int = NOW, caller: int = 18, source: str = "/a
     """Somebody ended the rest."""
     data = CooldownClearedData(caller_id_id=caller)
     return CooldownCleared(specversion="1.0", id=event_id, source=source, time=moment(at_ms), data=data)
+
+
+LOG = Log("calls", 0)
+USER = "consumer"
+"""Who publishes arrival markers."""
+
+
+def delivered(
+    offset: int, body: bytes, key: str = "call-placed.7", content_type: str = EVENT_CONTENT_TYPE, user: str = ""
+) -> Delivery:
+    """What a log delivers of what somebody published."""
+    return Delivery(offset + 1, offset, EXCHANGE, key, content_type, user, body)
+
+
+def delivered_event(offset: int, event: Event, customer: int = 7) -> Delivery:
+    """One event in one message."""
+    return delivered(offset, encode_event(event), routing_key(event, customer))
+
+
+def delivered_batch(offset: int, events: Sequence[Event], customer: int = 7) -> Delivery:
+    """Events of one type in one message."""
+    return delivered(offset, encode_batch(events), routing_key(events[0], customer), BATCH_CONTENT_TYPE)
+
+
+def delivered_marker(offset: int, at_ms: int, user: str = USER, token: str = "0123456789abcdef") -> Delivery:
+    """An arrival marker in the log."""
+    return Delivery(offset + 1, offset, "", LOG.queue, "text/plain", user, f"{at_ms}:{token}".encode())
 
 
 def flags(*signs: tuple[FlagKind, int]) -> tuple[Flag, ...]:

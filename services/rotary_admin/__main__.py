@@ -11,12 +11,15 @@ from rotary_admin import (
     customers,
     dialers,
     groups,
+    logs,
     members,
     migrating,
     parked,
+    projection,
     rebuilding,
     tokens,
     transfer,
+    upgrade,
 )
 from rotary_admin.program import Program
 
@@ -32,7 +35,10 @@ COMMANDS: tuple[click.Command, ...] = (
     dialers.dialer,
     cooldowns.cooldown,
     parked.parked,
+    logs.log,
     rebuilding.rebuild,
+    upgrade.upgrade,
+    projection.definitions,
 )
 
 

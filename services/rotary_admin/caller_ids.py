@@ -6,6 +6,7 @@ from msgspec import Struct
 from rotary.postgres.connection import Connection
 from rotary_admin.database import on_database, statement
 from rotary_admin.document import CallerIdEntry
+from rotary_admin.existing import require_customer, require_group
 from rotary_admin.options import CARRIERS, ROW_ID, STATUSES, Decorator, customer_option, options, values_of
 from rotary_admin.printing import print_object, print_rows
 from rotary_admin.program import confirm, json_option, yes_option
@@ -28,11 +29,11 @@ class CallerIdRow(Struct, frozen=True):
 
 def _fields(*, required: bool) -> Decorator:
     return options(
-        click.option("--number", required=required, help="As it is shown: E.164 or domestic."),
+        click.option("--number", required=required, help="As it is shown: 3 to 20 digits, with or without +."),
         click.option("--carrier", type=CARRIERS, required=required),
-        click.option("--display-name", help='"" empties it.'),
-        click.option("--trunk", "trunk_name", metavar="NAME", help='"" empties it.'),
-        click.option("--daily-cap", type=int, metavar="N", help="Calls a day; 200 unless told."),
+        click.option("--display-name", help='Pass "" to clear.'),
+        click.option("--trunk", "trunk_name", metavar="NAME", help='Pass "" to clear.'),
+        click.option("--daily-cap", type=int, metavar="N", help="Calls a day.  [default: 200]"),
         click.option("--status", type=STATUSES),
     )
 
@@ -51,6 +52,10 @@ async def list_caller_ids(
     connection: Connection, /, *, customer_id: int | None, group_id: int | None, as_json: bool
 ) -> None:
     """List caller IDs."""
+    if customer_id is not None:
+        await require_customer(connection, customer_id)
+    if group_id is not None:
+        await require_group(connection, group_id)
     rows = await _read(connection, customer_id, group_id, None)
     print_rows(rows, CallerIdRow, as_json=as_json, empty="no caller IDs")
 
@@ -63,6 +68,7 @@ async def list_caller_ids(
 async def create(connection: Connection, /, *, customer_id: int, as_json: bool, **fields: object) -> None:
     """Create a caller ID."""
     values = {"customer_id": customer_id} | values_of(CallerIdEntry, fields)
+    await require_customer(connection, customer_id)
     await _report(connection, await insert(connection, "caller_ids", values), "created", as_json=as_json)
 
 

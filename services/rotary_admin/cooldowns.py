@@ -6,8 +6,11 @@ import os
 import click
 from msgspec import Struct
 
+from rotary.postgres.connection import Connection
 from rotary.process.settings import CaFile, RabbitUrl, load
 from rotary.publisher import Publisher
+from rotary_admin.database import on_database
+from rotary_admin.existing import require_caller_ids
 from rotary_admin.options import ROW_ID, customer_option
 
 SOURCE = "/rotary-admin"
@@ -27,18 +30,17 @@ def rabbitmq_url() -> str:
 
 @click.group()
 def cooldown() -> None:
-    """The rest of flagged caller IDs."""
+    """The cooldown of flagged caller IDs."""
 
 
 @cooldown.command()
 @customer_option
 @click.argument("caller_ids", type=ROW_ID, nargs=-1, required=True, metavar="CALLER_ID_ID...")
-def clear(customer_id: int, caller_ids: tuple[int, ...]) -> None:
-    """End the rest of caller IDs now: publishes cooldown-cleared. Their health still remembers the flags."""
-
-    async def publish() -> None:
-        async with Publisher(rabbitmq_url(), customer_id=customer_id, source=SOURCE) as publisher:
-            await asyncio.gather(*(publisher.cooldown_cleared(caller_id) for caller_id in caller_ids))
-
-    asyncio.run(publish())
+@on_database
+async def clear(connection: Connection, /, *, customer_id: int, caller_ids: tuple[int, ...]) -> None:
+    """End the cooldown of caller IDs now: publishes cooldown-cleared. Their health still counts the flags."""
+    url = rabbitmq_url()
+    await require_caller_ids(connection, customer_id, caller_ids)
+    async with Publisher(url, customer_id=customer_id, source=SOURCE) as publisher:
+        await asyncio.gather(*(publisher.cooldown_cleared(caller_id) for caller_id in caller_ids))
     click.echo(f"cleared, confirmed by the broker: {', '.join(map(str, caller_ids))}")

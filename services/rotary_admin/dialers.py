@@ -7,15 +7,19 @@ import secrets
 import string
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Annotated, Concatenate, ParamSpec
+from typing import Annotated, Any, Concatenate, ParamSpec
 from urllib.parse import unquote, urlsplit
 
 import click
+import msgspec
 from msgspec import Meta, Struct
 
 from rotary.events import EVENT_TYPES, EXCHANGE
+from rotary.postgres.connection import answering, connect
 from rotary.process.settings import CaFile, RabbitUrl, load
-from rotary.rabbitmq.management import Management, Permissions, open_management
+from rotary.rabbitmq.management import Management, Permissions, UserLimits, open_management
+from rotary_admin.database import postgres_url
+from rotary_admin.existing import require_customer
 from rotary_admin.options import customer_option
 from rotary_admin.printing import print_object, print_rows
 from rotary_admin.program import Failure, confirm, json_option, yes_option
@@ -41,12 +45,17 @@ class ManagementSettings(Struct, frozen=True):
 
 
 class Dialer(Struct, frozen=True):
-    """One dialer as listed: its name, its user on the broker, whose events it may publish, its open connections."""
+    """One dialer as listed: its user on the broker, whose events it may publish, its open connections, its limits.
+
+    A limit that is None is not set.
+    """
 
     name: str
     user: str
     customer_id: int
     connections: int
+    max_connections: int | None
+    max_channels: int | None
 
 
 class Access(Struct, frozen=True):
@@ -67,6 +76,25 @@ class _Name(click.ParamType[str]):
         if not _NAME.fullmatch(str(value)):
             self.fail(f"{value!r}: up to 63 of a-z 0-9 . _ - beginning with a letter or digit, as in hcm-1", param, ctx)
         return str(value)
+
+
+def _limit_options(**defaults: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The two limits as options of a command. Any: click's decorators leave the function as it is."""
+    helps = {
+        "max_connections": "Connections the dialer may have open.",
+        "max_channels": "Channels it may have open, on all connections together.",
+    }
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name, text in reversed(helps.items()):
+            option = "--" + name.replace("_", "-")
+            limit = click.option(
+                option, type=click.IntRange(1, 10_000), default=defaults.get(name), show_default=True, help=text
+            )
+            function = limit(function)
+        return function
+
+    return decorate
 
 
 _name_argument = click.argument("name", type=_Name())
@@ -105,10 +133,14 @@ def dialer() -> None:
 @dialer.command()
 @_name_argument
 @customer_option
+@_limit_options(max_connections=20, max_channels=40)
 @json_option
 @on_management
-async def create(management: Management, /, *, name: str, customer_id: int, as_json: bool) -> None:
-    """Create a dialer's user and print its password, this once."""
+async def create(
+    management: Management, /, *, name: str, customer_id: int, max_connections: int, max_channels: int, as_json: bool
+) -> None:
+    """Create a dialer's user and print its password, this once. The customer must exist (ROTARY_POSTGRES_URL)."""
+    await _check_customer(customer_id)
     user = PREFIX + name
     if await management.has_user(user):
         raise Failure(f"there is a broker user {user} already: rotary-admin dialer list")
@@ -116,6 +148,7 @@ async def create(management: Management, /, *, name: str, customer_id: int, as_j
     try:
         await management.put_user(user, password)
         # In this order: a user without topic permissions may write every key, one without permissions nothing at all.
+        await management.limit(user, UserLimits(max_connections, max_channels))
         await management.permit_topics(user, EXCHANGE, writable(customer_id), _NOTHING)
         await management.permit(user, _WALLS)
     except BaseException:
@@ -129,11 +162,35 @@ async def create(management: Management, /, *, name: str, customer_id: int, as_j
 @on_management
 async def list_(management: Management, /, *, as_json: bool) -> None:
     """List the dialers, by what the broker permits them."""
+    limits = await management.limits()
     rows = [
-        Dialer(user.removeprefix(PREFIX), user, customer_id, await management.connections(user))
+        Dialer(
+            name=user.removeprefix(PREFIX),
+            user=user,
+            customer_id=customer_id,
+            connections=await management.connections(user),
+            **msgspec.structs.asdict(limits.get(user, UserLimits())),
+        )
         for user, customer_id in sorted((await _dialers(management)).items())
     ]
     print_rows(rows, Dialer, as_json=as_json, empty="no dialers: rotary-admin dialer create")
+
+
+@dialer.command()
+@_name_argument
+@_limit_options()
+@on_management
+async def limit(management: Management, /, *, name: str, max_connections: int | None, max_channels: int | None) -> None:
+    """Change a dialer's limits. What it has open stays open."""
+    if max_connections is None and max_channels is None:
+        raise click.UsageError("give --max-connections, --max-channels or both")
+    user, customer_id = await _find(management, name)
+    await management.limit(user, UserLimits(max_connections, max_channels))
+    now = (await management.limits()).get(user, UserLimits())
+    click.echo(
+        f"limited dialer {name} of customer {customer_id}:"
+        f" {now.max_connections or 'any'} connections, {now.max_channels or 'any'} channels"
+    )
 
 
 @dialer.command()
@@ -164,6 +221,15 @@ async def revoke(management: Management, /, *, name: str, yes: bool) -> None:
     await management.close_connections(user, "the user was revoked")
     await management.delete_user(user)
     click.echo(f"revoked dialer {name}: {user} of customer {customer_id}")
+
+
+async def _check_customer(customer_id: int) -> None:
+    connection = await connect(postgres_url())
+    try:
+        with answering(connection):
+            await require_customer(connection, customer_id)
+    finally:
+        await connection.close(timeout=5)
 
 
 async def _dialers(management: Management) -> dict[str, int]:

@@ -12,11 +12,13 @@ from rotary.definitions import Carrier, RotationStrategy, Status
 from rotary.events import Id, Timestamp
 from rotary.policy import Policy
 
-Name = Annotated[str, Meta(min_length=1, max_length=150)]
-Number = Annotated[str, Meta(min_length=1, max_length=64)]
+# Migration 0003 says the same of the columns.
+_PLAIN = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+Name = Annotated[str, Meta(min_length=1, max_length=150, pattern=_PLAIN)]
+Number = Annotated[str, Meta(pattern=r"\A[+]?[0-9]{3,20}\Z")]
 Description = Annotated[str, Meta(max_length=500)]
-DisplayName = Annotated[str, Meta(max_length=100)]
-TrunkName = Annotated[str, Meta(max_length=255)]
+DisplayName = Annotated[str, Meta(max_length=100, pattern=_PLAIN)]
+TrunkName = Annotated[str, Meta(max_length=255, pattern=_PLAIN)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
@@ -73,3 +75,9 @@ def given(entry: Struct, *leave: str) -> dict[str, object]:
     """The fields of an entry that are given, without those to leave out."""
     fields = {name: getattr(entry, name) for name in entry.__struct_fields__ if name not in leave}
     return {name: value for name, value in fields.items() if value is not UNSET}
+
+
+def members_of(group: GroupEntry) -> list[MemberEntry]:
+    """The members a group is given; none when it does not say."""
+    members = [] if group.members is UNSET else group.members
+    return [MemberEntry(number=member) if isinstance(member, str) else member for member in members]

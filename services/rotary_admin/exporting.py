@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import defaultdict
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -11,8 +12,8 @@ import yaml
 from rotary.policy import Policy
 from rotary.postgres.connection import Connection
 from rotary_admin.database import statement
-from rotary_admin.document import CallerIdEntry, CustomerEntry, Definitions, GroupEntry, MemberEntry, given
-from rotary_admin.reading import CsvRow, members_of
+from rotary_admin.document import CallerIdEntry, CustomerEntry, Definitions, GroupEntry, MemberEntry, given, members_of
+from rotary_admin.reading_csv import COLUMNS, formula_free
 
 
 async def read_definitions(connection: Connection, customer_id: int | None) -> Definitions:
@@ -46,11 +47,14 @@ def _group(row: asyncpg.Record, members: list[MemberEntry | str]) -> GroupEntry:
     return GroupEntry(**{name: row[name] for name in own}, members=members)
 
 
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # Any: PyYAML may have been built without libyaml
+
+
 class _Quoted(str):
     __slots__ = ()
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_SafeDumper):  # type: ignore[misc]
     """Quotes numbers, so that no reader of YAML takes one for an integer."""
 
 
@@ -73,12 +77,16 @@ def to_yaml(definitions: Definitions) -> str:
 
 
 def to_csv(definitions: Definitions) -> str:
-    """One line a membership, and one for each caller ID without any; what CSV has no column for is left out."""
+    """One line a membership, and one for each caller ID without any; what CSV has no column for is left out.
+
+    No cell is a formula to a spreadsheet: `import` takes back what is put before it.
+    """
     out = io.StringIO()
-    writer = csv.DictWriter(out, CsvRow.__struct_fields__, lineterminator="\n")
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for customer in definitions.customers:
-        writer.writerows(_csv_rows(customer))
+        for row in _csv_rows(customer):
+            writer.writerow({name: formula_free(name, cell) for name, cell in row.items()})
     return out.getvalue()
 
 

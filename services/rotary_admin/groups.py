@@ -7,12 +7,13 @@ from msgspec.structs import asdict
 from rotary.definitions import GroupDefinition, GroupSummary, MemberDefinition
 from rotary.postgres.connection import Connection
 from rotary.postgres.store import read_group_summaries, read_groups
-from rotary_admin.database import on_database, statement
+from rotary_admin.database import on_database
 from rotary_admin.document import GroupEntry
+from rotary_admin.existing import require_customer, require_group
 from rotary_admin.options import ROW_ID, STATUSES, STRATEGIES, Decorator, customer_option, options, values_of
 from rotary_admin.printing import print_fields, print_object, print_rows
 from rotary_admin.program import confirm, json_option, yes_option
-from rotary_admin.rows import delete, insert, missing, update
+from rotary_admin.rows import delete, insert, update
 
 _OWN_FIELDS = ("id", "name", "description", "rotation_strategy", "sticky_enabled", "status", "created_at", "timezone")
 
@@ -41,7 +42,7 @@ def _fields(*, required: bool) -> Decorator:
     return options(
         click.option("--name", required=required),
         click.option("--strategy", "rotation_strategy", type=STRATEGIES, required=required),
-        click.option("--description", help='"" empties it.'),
+        click.option("--description", help='Pass "" to clear.'),
         click.option("--sticky/--not-sticky", "sticky_enabled", default=None),
         click.option("--status", type=STATUSES),
     )
@@ -58,6 +59,7 @@ def group() -> None:
 @on_database
 async def list_groups(connection: Connection, /, *, customer_id: int, as_json: bool) -> None:
     """List a customer's groups. The count is of members whose own status is active."""
+    await require_customer(connection, customer_id)
     rows = [_summary(group) for group in await read_group_summaries(connection, customer_id)]
     print_rows(rows, _Summary, as_json=as_json, empty=f"customer {customer_id} has no groups")
 
@@ -86,6 +88,7 @@ async def show(connection: Connection, /, *, group_id: int, as_json: bool) -> No
 async def create(connection: Connection, /, *, customer_id: int, as_json: bool, **fields: object) -> None:
     """Create an empty group."""
     values = {"customer_id": customer_id} | values_of(GroupEntry, fields)
+    await require_customer(connection, customer_id)
     await _report(connection, await insert(connection, "caller_id_groups", values), "created", as_json=as_json)
 
 
@@ -114,11 +117,8 @@ async def remove(connection: Connection, /, *, group_id: int, yes: bool) -> None
 
 async def read_group(connection: Connection, group_id: int) -> GroupDefinition:
     """One group, whoever's it is. Raises Failure when there is none."""
-    customer_id = await connection.fetchval(statement("group_owner"), group_id)
-    found = await read_groups(connection, customer_id, [group_id]) if customer_id else []
-    if not found:
-        raise missing("caller_id_groups", group_id)
-    return found[0]
+    (found,) = await read_groups(connection, await require_group(connection, group_id), [group_id])
+    return found
 
 
 async def _report(connection: Connection, group_id: int, done: str, *, as_json: bool) -> None:

@@ -1,17 +1,17 @@
 """`rotary-admin member`: which caller IDs are in which group."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 from msgspec import Struct
 
 from rotary.postgres.connection import Connection
 from rotary_admin.database import on_database, statement
+from rotary_admin.existing import require_caller_ids, require_group
 from rotary_admin.options import ROW_ID
 from rotary_admin.printing import print_object
 from rotary_admin.program import confirm, json_option, yes_option
-from rotary_admin.rows import missing
 
 Weights = Mapping[int, int | None]
 """Caller IDs' ids to their weights; None keeps the weight a member has, and gives a new one 1."""
@@ -58,7 +58,8 @@ async def add(
     connection: Connection, /, *, group_id: int, wanted: Sequence[tuple[int, int | None]], as_json: bool
 ) -> None:
     """Add caller IDs to a group, or give its members other weights."""
-    changes = await member_changes(connection, await _owner(connection, group_id), group_id, dict(wanted), exact=False)
+    owner = await _owner(connection, group_id, dict(wanted))
+    changes = await member_changes(connection, owner, group_id, dict(wanted), exact=False)
     await apply_changes(connection, group_id, changes, dict(wanted))
     _report(group_id, changes, as_json=as_json)
 
@@ -70,7 +71,7 @@ async def add(
 @on_database
 async def remove(connection: Connection, /, *, group_id: int, caller_ids: Sequence[int], as_json: bool) -> None:
     """Remove caller IDs from a group; those that are no members are no error."""
-    present = await _weights(connection, await _owner(connection, group_id), group_id)
+    present = await _weights(connection, await _owner(connection, group_id, caller_ids), group_id)
     changes = MemberChanges([], [], sorted(present.keys() & set(caller_ids)))
     await apply_changes(connection, group_id, changes, {})
     _report(group_id, changes, as_json=as_json)
@@ -86,7 +87,8 @@ async def sync(
     connection: Connection, /, *, group_id: int, wanted: Sequence[tuple[int, int | None]], yes: bool, as_json: bool
 ) -> None:
     """Make a group's members exactly these. Asks when that removes any."""
-    changes = await member_changes(connection, await _owner(connection, group_id), group_id, dict(wanted), exact=True)
+    owner = await _owner(connection, group_id, dict(wanted))
+    changes = await member_changes(connection, owner, group_id, dict(wanted), exact=True)
     if changes.removed:
         confirm(f"Remove {len(changes.removed)} members from group {group_id}?", yes)
     await apply_changes(connection, group_id, changes, dict(wanted))
@@ -97,7 +99,11 @@ async def member_changes(
     connection: Connection, customer_id: int, group_id: int, wanted: Weights, *, exact: bool
 ) -> MemberChanges:
     """What to do so that the group has the wanted members, and with `exact` no others."""
-    present = await _weights(connection, customer_id, group_id)
+    return changes_of(await _weights(connection, customer_id, group_id), wanted, exact=exact)
+
+
+def changes_of(present: Mapping[int, int], wanted: Weights, *, exact: bool) -> MemberChanges:
+    """The same, beside the members that are present with their weights."""
     return MemberChanges(
         sorted(wanted.keys() - present.keys()),
         sorted(row for row, weight in wanted.items() if weight is not None and present.get(row, weight) != weight),
@@ -114,10 +120,10 @@ async def apply_changes(connection: Connection, group_id: int, changes: MemberCh
         await connection.execute(statement("remove_members"), group_id, changes.removed)
 
 
-async def _owner(connection: Connection, group_id: int) -> int:
-    customer_id: int | None = await connection.fetchval(statement("group_owner"), group_id)
-    if customer_id is None:
-        raise missing("caller_id_groups", group_id)
+async def _owner(connection: Connection, group_id: int, caller_ids: Iterable[int]) -> int:
+    """The group's customer. Raises Failure when there is no such group, or a caller ID is not its customer's."""
+    customer_id = await require_group(connection, group_id)
+    await require_caller_ids(connection, customer_id, list(caller_ids))
     return customer_id
 
 

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from rotary.definitions import Carrier, RotationStrategy, Status
+from rotary_admin.checking import mistakes
+from rotary_admin.document import Name
 
 Decorator: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -35,16 +37,23 @@ def values_of(kind: type[Struct], stated: Mapping[str, object]) -> dict[str, obj
     fields = {name: None if value == "" else value for name, value in stated.items() if value is not None}
     # A change may leave out what an entry must have, its number or name: something stands in while it is checked.
     absent = [field.name for field in msgspec.structs.fields(kind) if field.required and field.name not in fields]
-    try:
-        entry = msgspec.convert(fields | dict.fromkeys(absent, "-"), kind)
-    except msgspec.ValidationError as error:
-        raise click.UsageError(_by_option(str(error))) from None
+    whole = fields | dict.fromkeys(absent, "000")
+    if wrong := list(mistakes(kind, whole, "")):
+        raise click.UsageError("\n".join(_by_option(where, what) for where, what in wrong))
+    entry = msgspec.convert(whole, kind, strict=False)
     return {name: getattr(entry, name) for name in fields}
 
 
-def _by_option(message: str) -> str:
-    what, _, path = message.partition(" - at `$.")
-    return f"--{path.rstrip('`').replace('_', '-')}: {what}" if path else message
+def _by_option(where: str, what: str) -> str:
+    option = where.split(".")[1].replace("_", "-") if where else ""
+    return f"--{option}: {what}" if option else what
+
+
+def plain_name(name: str) -> str:
+    """A token's name, refused as the names in a file are."""
+    if wrong := list(mistakes(Name, name, "")):
+        raise click.UsageError(f"--name: {wrong[0][1]}")
+    return name
 
 
 def json_of(text: str | None, option: str) -> object:

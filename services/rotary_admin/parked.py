@@ -10,7 +10,7 @@ import msgspec
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from rotary.rabbitmq import topology
-from rotary.rabbitmq.intake import channel
+from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.parked import ParkedMessage, browse, describe, replay
 from rotary_admin.cooldowns import rabbitmq_url
 from rotary_admin.options import Decorator, options

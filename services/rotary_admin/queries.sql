@@ -4,6 +4,9 @@ SELECT setval(sequence, $2)
 FROM (SELECT pg_get_serial_sequence($1, 'id')::regclass AS sequence) AS identity
 WHERE $2 > coalesce(pg_sequence_last_value(sequence), 0);
 
+-- name: allot_ids
+SELECT nextval(pg_get_serial_sequence($1, 'id')) AS id FROM generate_series(1, $2);
+
 -- name: customers
 SELECT id, name, timezone, policy::text AS policy,
   (SELECT count(*) FROM caller_id_groups WHERE customer_id = customers.id) AS groups,
@@ -11,9 +14,6 @@ SELECT id, name, timezone, policy::text AS policy,
 FROM customers
 WHERE $1::bigint IS NULL OR id = $1
 ORDER BY id;
-
--- name: group_owner
-SELECT customer_id FROM caller_id_groups WHERE id = $1;
 
 -- name: caller_ids
 SELECT id, customer_id, number, display_name, carrier, status, trunk_name, daily_cap,
@@ -23,6 +23,18 @@ WHERE ($1::bigint IS NULL OR customer_id = $1)
   AND ($2::bigint IS NULL OR id IN (SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $2))
   AND ($3::bigint IS NULL OR id = $3)
 ORDER BY id;
+
+-- name: named_caller_ids
+-- Those that an import names: by number, or by id.
+SELECT id, number, display_name, carrier, status, trunk_name, daily_cap
+FROM caller_ids
+WHERE customer_id = $1 AND (number = ANY ($2::text[]) OR id = ANY ($3::bigint[]));
+
+-- name: taken_caller_ids
+SELECT id FROM caller_ids WHERE id = ANY ($1::bigint[]);
+
+-- name: taken_caller_id_groups
+SELECT id FROM caller_id_groups WHERE id = ANY ($1::bigint[]);
 
 -- name: groups
 SELECT id, customer_id, name, description, rotation_strategy, sticky_enabled, status, created_at
@@ -36,6 +48,37 @@ FROM caller_id_group_members AS member
 JOIN caller_ids AS caller ON caller.id = member.caller_id_id
 WHERE member.customer_id = $1 AND ($2::bigint IS NULL OR member.group_id = $2)
 ORDER BY member.group_id, member.caller_id_id;
+
+-- name: known_customers
+-- The one asked for if there is one, else the first of those that there are.
+SELECT id, name FROM customers ORDER BY id = $1 DESC, id LIMIT $2;
+
+-- name: known_groups
+SELECT id, customer_id, name FROM caller_id_groups ORDER BY id = $1 DESC, id LIMIT $2;
+
+-- name: known_caller_ids
+-- All that are asked for and are the customer's; after them the first of its others.
+(SELECT id, number FROM caller_ids WHERE customer_id = $1 AND id = ANY ($2::bigint[]))
+UNION ALL
+(SELECT id, number FROM caller_ids WHERE customer_id = $1 AND id <> ALL ($2::bigint[]) ORDER BY id LIMIT $3);
+
+-- name: members_of
+SELECT member.group_id, member.caller_id_id, member.weight, caller.number
+FROM caller_id_group_members AS member
+JOIN caller_ids AS caller ON caller.id = member.caller_id_id
+WHERE member.group_id = ANY ($1::bigint[])
+ORDER BY member.group_id, member.caller_id_id;
+
+-- name: write_memberships
+INSERT INTO caller_id_group_members (group_id, caller_id_id, weight)
+SELECT wanted.group_id, wanted.caller_id_id, coalesce(wanted.weight, 1)
+FROM unnest($1::bigint[], $2::bigint[], $3::integer[]) AS wanted (group_id, caller_id_id, weight)
+ON CONFLICT (group_id, caller_id_id) DO UPDATE SET weight = excluded.weight;
+
+-- name: remove_memberships
+DELETE FROM caller_id_group_members AS member
+USING unnest($1::bigint[], $2::bigint[]) AS unwanted (group_id, caller_id_id)
+WHERE member.group_id = unwanted.group_id AND member.caller_id_id = unwanted.caller_id_id;
 
 -- name: write_members
 -- In one statement, so that the change feed gets one row for the group.
@@ -55,6 +98,9 @@ ORDER BY id;
 
 -- name: revoke_token
 UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL;
+
+-- name: token_sha256
+SELECT encode(token_sha256, 'hex') FROM api_tokens WHERE id = $1;
 
 -- name: find_customers
 -- By id where one is given, else by name.

@@ -1,20 +1,22 @@
-"""`rotary-admin rebuild`: all facts anew from the logs."""
+"""`rotary-admin rebuild`: all facts anew from the logs, beside the ones that readers read."""
 
 import asyncio
 import os
 import time
-from contextlib import aclosing
-from secrets import token_hex
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import click
 from msgspec import Struct
+from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rotary.process.settings import CaFile, RedisUrl, load
-from rotary.redis import state
-from rotary.redis.connection import connect
-from rotary.redis.state import StateStore
+from rotary.redis import keys
+from rotary.redis.connection import connect, redis_answers
+from rotary.redis.pipeline import Pipeline
+from rotary.redis.positions import Positions
 from rotary_admin.printing import print_object
 from rotary_admin.program import Failure, confirm, json_option, yes_option
 
@@ -30,50 +32,79 @@ class RedisSettings(Struct, frozen=True):
 
 
 class Rebuilt(Struct, frozen=True):
-    """How it went: keys removed, messages replayed, events in them, seconds in all."""
+    """How it went: the number of the generation that is current now, messages read, seconds in all."""
 
-    keys_removed: int
+    generation: int
     messages: int
-    events: int
     seconds: float
+
+
+@asynccontextmanager
+async def redis_client() -> AsyncIterator[Redis]:
+    """A client for ROTARY_REDIS_URL. Raises ConfigurationError when it is missing or has the wrong form."""
+    async with aclosing(connect(load(RedisSettings, os.environ).redis_url)) as client:
+        yield client
+
+
+async def read_generation(client: Redis) -> int:
+    """The number of the generation that readers read. Raises UnavailableError."""
+    with redis_answers():
+        return int(await client.hget(keys.REBUILD, "current") or 0)
 
 
 @click.command()
 @yes_option
 @json_option
 def rebuild(yes: bool, as_json: bool) -> None:  # noqa: FBT001  they are the flags
-    """Remove all facts from Redis and have a consumer replay the logs. /monitor answers 503 until it is done."""
-    url = load(RedisSettings, os.environ).redis_url
-    confirm("Rebuild all facts? /monitor answers 503 until it is done.", yes)
-    done = asyncio.run(_rebuild(url))
+    """Build all facts anew from the logs. Readers read the present ones until the new ones are complete."""
+    confirm("Rebuild all facts? It takes twice the memory in Redis meanwhile.", yes)
+    done = asyncio.run(_rebuild())
     if as_json:
         print_object(done)
     else:
-        click.echo(f"rebuilt: {done.events} events from {done.messages} messages in {done.seconds:.1f} s")
+        click.echo(f"rebuilt: {done.messages} messages in {done.seconds:.1f} s")
 
 
-async def _rebuild(url: str) -> Rebuilt:
-    async with aclosing(connect(url)) as client:
-        store, owner, began = StateStore(client), f"rotary-admin-{token_hex(4)}", time.monotonic()
-        await store.prepare()
-        if not await store.acquire_rebuild(owner):
-            raise Failure("a rebuild is under way already")
-        removed = await store.wipe(owner)
-        await _follow(store)
-        last = await store.last_progress() or state.Progress(0, 0, 0, 0, 0)
-        return Rebuilt(removed, last.replayed, last.events, round(time.monotonic() - began, 3))
+async def _rebuild() -> Rebuilt:
+    began = time.monotonic()
+    async with redis_client() as client:
+        current = await read_generation(client)
+        with redis_answers():
+            if not await client.hsetnx(keys.REBUILD, "building", str(current + 1)):
+                raise Failure("a rebuild is under way already")
+        messages = await _follow(client, current)
+    return Rebuilt(current + 1, messages, round(time.monotonic() - began, 3))
 
 
-async def _follow(store: StateStore) -> None:
-    """Shows the consumer's progress until the facts are complete."""
-    last, silent_since = None, time.monotonic()
-    columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TextColumn("messages"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        while not (await store.read()).is_ready:
-            if (progress := await store.progress()) and progress != last:
-                last, silent_since = progress, time.monotonic()
-                bar.update(task, completed=progress.replayed, total=progress.total)
-            if time.monotonic() - silent_since > PATIENCE_SECONDS:
-                raise Failure("no consumer rebuilds: start one, it will begin by itself")
-            await asyncio.sleep(POLL_SECONDS)
+async def _follow(client: Redis, old: int) -> int:
+    """Shows the consumers' progress until the new generation is read; returns how many messages its logs held."""
+    pipeline = Pipeline(client)
+    try:
+        columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TextColumn("messages"))
+        with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+            task, last, moved_at = bar.add_task("", total=None), -1, time.monotonic()
+            while await _is_building(client, old):
+                done = await _read(Positions(pipeline, old + 1))
+                if done != last:
+                    last, moved_at = done, time.monotonic()
+                    bar.update(task, completed=done, total=max(done, await _read(Positions(pipeline, old))))
+                if time.monotonic() - moved_at > PATIENCE_SECONDS:
+                    raise Failure("no consumer rebuilds: start one, it begins by itself")
+                await asyncio.sleep(POLL_SECONDS)
+        return await _read(Positions(pipeline, old + 1))
+    finally:
+        await pipeline.close()
+
+
+async def _is_building(client: Redis, old: int) -> bool:
+    with redis_answers():
+        current, building = await client.hmget(keys.REBUILD, ["current", "building"])
+    if int(current or 0) < old + 1 and building is None:
+        raise Failure("Redis lost its data meanwhile: its facts are read anew from the logs anyway")
+    return building is not None
+
+
+async def _read(positions: Positions) -> int:
+    """Up to which offsets the logs are in the facts, summed up."""
+    names = await positions.logs()
+    return sum([min(one.next or 0 for one in await positions.read(name)) for name in names])

@@ -1,6 +1,7 @@
 """Rows in and out of the definitions' tables. What breaks a rule of theirs, asyncpg raises and `program` tells."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -20,6 +21,15 @@ NAMES: dict[Table, str] = {
     "caller_id_groups": "group",
     "api_tokens": "token",
 }
+
+_TYPES = {
+    "id": "bigint",
+    "customer_id": "bigint",
+    "daily_cap": "integer",
+    "sticky_enabled": "boolean",
+    "created_at": "timestamptz",
+}
+"""The columns of caller IDs and groups that are no text."""
 
 # The statements below are put together from table names and columns that stand in our code, never from input;
 # all values travel as parameters.
@@ -50,6 +60,43 @@ async def update(connection: Connection, table: Table, row_id: int, values: Valu
     )
     if done == "UPDATE 0":
         raise missing(table, row_id)
+
+
+async def insert_many(connection: Connection, table: Table, rows: Sequence[Values]) -> list[int]:
+    """Adds rows, a statement for all that name the same columns; returns their ids. Ids among the values are kept."""
+    if given := [int(str(row["id"])) for row in rows if "id" in row]:
+        await connection.execute(statement("advance_ids"), table, max(given))
+    allotted = await connection.fetch(statement("allot_ids"), table, len(rows) - len(given))
+    fresh = iter(row["id"] for row in allotted)
+    whole = [row if "id" in row else {"id": next(fresh), **row} for row in rows]
+    for columns, alike in _by_columns(whole):
+        await connection.execute(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({_arrays(columns)})",  # noqa: S608
+            *([row[column] for row in alike] for column in columns),
+        )
+    return [int(str(row["id"])) for row in whole]
+
+
+async def update_many(connection: Connection, table: Table, rows: Mapping[int, Values]) -> None:
+    """Changes rows by their ids, a statement for all that change the same columns."""
+    for columns, alike in _by_columns([{"id": row_id, **values} for row_id, values in rows.items()]):
+        changes = ", ".join(f"{column} = wanted.{column}" for column in columns if column != "id")
+        await connection.execute(
+            f"UPDATE {table} SET {changes}"  # noqa: S608
+            f" FROM unnest({_arrays(columns)}) AS wanted ({', '.join(columns)}) WHERE {table}.id = wanted.id",
+            *([row[column] for row in alike] for column in columns),
+        )
+
+
+def _by_columns(rows: Sequence[Values]) -> list[tuple[tuple[str, ...], list[Values]]]:
+    alike = defaultdict[tuple[str, ...], list[Values]](list)
+    for row in rows:
+        alike[tuple(row)].append(row)
+    return list(alike.items())
+
+
+def _arrays(columns: Sequence[str]) -> str:
+    return ", ".join(f"${place}::{_TYPES.get(column, 'text')}[]" for place, column in enumerate(columns, 1))
 
 
 async def delete(connection: Connection, table: Table, row_id: int) -> None:

@@ -1,7 +1,7 @@
 """`rotary-admin token`."""
 
-import secrets
-import string
+import asyncio
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -11,18 +11,20 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from rotary.bearer import new_token
+from rotary.definitions import SCOPES
+from rotary.errors import UnavailableError
 from rotary.events import Timestamp
-from rotary.postgres.connection import Connection
+from rotary.postgres import store
+from rotary.postgres.connection import Connection, answering, connect
+from rotary.process.settings import load
 from rotary_admin.database import on_database, statement
-from rotary_admin.options import ROW_ID, customer_option
+from rotary_admin.existing import require_customer
+from rotary_admin.options import ROW_ID, customer_option, plain_name
 from rotary_admin.printing import print_object, print_rows
-from rotary_admin.program import confirm, json_option, yes_option
+from rotary_admin.program import Failure, confirm, json_option, yes_option
+from rotary_admin.projection import ProjectionSettings, when_projected, write_token
 from rotary_admin.rows import insert, missing
-
-PREFIX = "rot_"
-"""By which a leaked token is recognised for what it is."""
-_LETTERS = string.ascii_letters + string.digits
-_LENGTH = 43  # 62^43 > 2^256
 
 
 class TokenRow(Struct, frozen=True):
@@ -49,11 +51,6 @@ class _Moment(click.ParamType[datetime]):
             self.fail(f"{value!r} is no time with an offset, such as 2027-01-01T00:00:00Z", param, ctx)
 
 
-def new_token() -> str:
-    """A fresh bearer string: the prefix and 256 random bits in letters and digits."""
-    return PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
-
-
 @click.group()
 def token() -> None:
     """Bearer tokens for the API."""
@@ -65,7 +62,13 @@ def token() -> None:
 @click.option("--rate-limit", type=click.IntRange(1, 2**31 - 1), metavar="N", help="Requests a minute.  [default: 600]")
 @click.option("--unlimited", is_flag=True, help="No limit.")
 @click.option("--expires", type=_Moment(), help="2027-01-01T00:00:00Z.  [default: never]")
-@click.option("--scope", "scopes", multiple=True, help="Repeat for several.  [default: telesales_api_access]")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What it may do; repeat for several.  [default: telesales_api_access]",
+)
 @json_option
 @on_database
 async def create(  # noqa: PLR0913  one parameter an option
@@ -83,10 +86,11 @@ async def create(  # noqa: PLR0913  one parameter an option
     """Create a token and print it, this once: only its SHA-256 is kept."""
     if unlimited and rate_limit is not None:
         raise click.UsageError("give --rate-limit or --unlimited, not both")
+    await require_customer(connection, customer_id)
     bearer = new_token()
     values: dict[str, object] = {
         "customer_id": customer_id,
-        "name": name,
+        "name": plain_name(name),
         "token_sha256": sha256(bearer.encode()).digest(),
         "expires_at": expires,
     }
@@ -98,7 +102,8 @@ async def create(  # noqa: PLR0913  one parameter an option
     if as_json:
         print_object(asdict(await _read_one(connection, row_id)) | {"token": bearer})
         return
-    click.echo(f"created token {row_id} for customer {customer_id}. It is shown only now:", err=True)
+    click.echo(f"created token {row_id} for customer {customer_id}. {await when_projected()}", err=True)
+    click.echo("It is shown only now:", err=True)
     click.echo(bearer)
 
 
@@ -108,6 +113,8 @@ async def create(  # noqa: PLR0913  one parameter an option
 @on_database
 async def list_tokens(connection: Connection, /, *, customer_id: int | None, as_json: bool) -> None:
     """List tokens, revoked and expired ones too."""
+    if customer_id is not None:
+        await require_customer(connection, customer_id)
     rows = [TokenRow(*row) for row in await connection.fetch(statement("tokens"), customer_id, None)]
     print_rows(rows, TokenRow, as_json=as_json, empty="no tokens: rotary-admin token create")
 
@@ -115,16 +122,49 @@ async def list_tokens(connection: Connection, /, *, customer_id: int | None, as_
 @token.command()
 @click.argument("token_id", metavar="ID", type=ROW_ID)
 @yes_option
-@on_database
-async def revoke(connection: Connection, /, *, token_id: int, yes: bool) -> None:
-    """Revoke a token, for good. The API refuses it within a second."""
+def revoke(token_id: int, yes: bool) -> None:  # noqa: FBT001  # it is the flag
+    """Revoke a token, for good. Returns when the API refuses it; for a revoked token, makes sure of it."""
+    asyncio.run(_revoke(load(ProjectionSettings, os.environ), token_id, yes=yes))
+
+
+async def _revoke(settings: ProjectionSettings, token_id: int, *, yes: bool) -> None:
+    connection = await connect(settings.postgres_url)
+    try:
+        with answering(connection):
+            async with connection.transaction():
+                done = await _mark_revoked(connection, token_id, yes=yes)
+        # In a snapshot after the commit: this version has the revocation, and so has every later one.
+        async with store.snapshot(connection):
+            version = await store.read_version(connection)
+            sha256_hex = str(await connection.fetchval(statement("token_sha256"), token_id))
+    finally:
+        await connection.close(timeout=5)
+    await _refuse_in_redis(settings.redis_url, version, sha256_hex, token_id)
+    click.echo(done)
+
+
+async def _mark_revoked(connection: Connection, token_id: int, *, yes: bool) -> str:
     row = await _read_one(connection, token_id)
     if row.revoked_at is not None:
-        click.echo(f"token {token_id} is revoked already")
-        return
+        return f"token {token_id} is revoked already"
     confirm(f'Revoke token {token_id} "{row.name}" of customer {row.customer_id}?', yes)
     await connection.execute(statement("revoke_token"), token_id)
-    click.echo(f"revoked token {token_id}: {row.name}")
+    return f"revoked token {token_id}: {row.name}"
+
+
+async def _refuse_in_redis(redis_url: str, version: str, sha256_hex: str, token_id: int) -> None:
+    try:
+        left = await write_token(redis_url, version, sha256_hex)
+    except UnavailableError as error:
+        raise Failure(
+            f"token {token_id} is revoked in PostgreSQL, but the API still accepts it: {error.what}. "
+            "Run this command again, or start a consumer, once Redis answers."
+        ) from error
+    if left is not None:
+        raise Failure(
+            f"token {token_id} is revoked in PostgreSQL, but the API still accepts it: Redis holds newer definitions. "
+            "If PostgreSQL was restored, run rotary-admin definitions resync with a consumer running."
+        )
 
 
 async def _read_one(connection: Connection, row_id: int) -> TokenRow:

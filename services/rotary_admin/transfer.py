@@ -1,24 +1,29 @@
 """`rotary-admin import` and `rotary-admin export`."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import click
 import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from rotary.postgres.connection import Connection
 from rotary_admin.database import on_database
+from rotary_admin.existing import require_customer
 from rotary_admin.exporting import read_definitions, to_csv, to_yaml
 from rotary_admin.importing import Edit, import_source
 from rotary_admin.options import ROW_ID
 from rotary_admin.printing import print_object
 from rotary_admin.program import confirm, json_option, yes_option
 from rotary_admin.reading import Source, read_source
-from rotary_admin.rows import missing
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_SHOWN = 50
 _PAST = {"create": "created", "update": "updated", "add": "added", "reweight": "reweighted", "remove": "removed"}
 
 
@@ -33,14 +38,17 @@ async def import_file(connection: Connection, /, *, path: Path, dry_run: bool, y
 
     All of it or nothing. Rows are known by id where FILE gives one, else by name or number; those it does not name
     stay. A group's members in YAML are all its members, and it is asked before any is removed; CSV only adds.
+    All mistakes of FILE are told at once. The first 50 changes are listed, with --json all of them.
     """
-    source = read_source(path)
-    edits = await _attempt(connection, source, lambda edits: not dry_run and (yes or not _removed(edits)))
+    with _progress("reading") as reading:
+        source = read_source(path)
+        edits = await _attempt(connection, source, reading, lambda edits: not dry_run and (yes or not _removed(edits)))
     if _removed(edits) and not dry_run and not yes:
         # Asked while nothing is locked: the attempt was rolled back.
-        _print_edits(edits, err=True)
+        _print_edits([edit for edit in edits if edit.action == "remove"], err=True)
         confirm(f"Remove {_removed(edits)} members?", yes)
-        edits = await _attempt(connection, source, lambda _: True)
+        with _progress("writing") as writing:
+            edits = await _attempt(connection, source, writing, lambda _: True)
     if as_json:
         print_object({"dry_run": dry_run, "changes": edits})
     else:
@@ -60,9 +68,9 @@ async def import_file(connection: Connection, /, *, path: Path, dry_run: bool, y
 @on_database
 async def export(connection: Connection, /, *, customer_id: int | None, form: str, output: TextIO | None) -> None:
     """Write all definitions but tokens, in the form that import reads."""
+    if customer_id is not None:
+        await require_customer(connection, customer_id)
     definitions = await read_definitions(connection, customer_id)
-    if customer_id is not None and not definitions.customers:
-        raise missing("customers", customer_id)
     match form:
         case "yaml":
             text = to_yaml(definitions)
@@ -73,13 +81,27 @@ async def export(connection: Connection, /, *, customer_id: int | None, form: st
     click.echo(text, file=output, nl=False)
 
 
-async def _attempt(connection: Connection, source: Source, keep: Callable[[list[Edit]], bool]) -> list[Edit]:
+async def _attempt(
+    connection: Connection, source: Source, progress: Progress, keep: Callable[[list[Edit]], bool]
+) -> list[Edit]:
     """Imports, and takes it back unless `keep` agrees with what changed."""
+    (task,) = progress.task_ids
+    progress.update(task, description="writing", total=source.rows, completed=0)
     transaction = connection.transaction()
     await transaction.start()
-    edits = await import_source(connection, source)
+    edits = await import_source(connection, source, partial(progress.advance, task))
     await (transaction.commit() if keep(edits) else transaction.rollback())
     return edits
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Progress]:
+    """A bar on standard error while a person looks at it, else nothing."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(what, total=None)
+        yield progress
 
 
 def _removed(edits: Sequence[Edit]) -> int:
@@ -87,9 +109,11 @@ def _removed(edits: Sequence[Edit]) -> int:
 
 
 def _print_edits(edits: Sequence[Edit], *, err: bool = False) -> None:
-    for edit in edits:
+    for edit in edits[:_SHOWN]:
         fields = f": {', '.join(edit.fields)}" if edit.fields else ""
         click.echo(f"{edit.action} {edit.what} {edit.name}{fields}", err=err)
+    if len(edits) > _SHOWN:
+        click.echo(f"… and {len(edits) - _SHOWN:,} more", err=err)
 
 
 def _total(edits: Sequence[Edit]) -> str:

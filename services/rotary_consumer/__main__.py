@@ -1,8 +1,8 @@
-"""`rotary-consumer`: composes the fold loop, the recovery and the projector, and stops them in order."""
+"""`rotary-consumer`: composes the logs' readers and the projector, and stops them in order."""
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, aclosing
 from secrets import token_hex
 
@@ -11,61 +11,72 @@ from prometheus_client import REGISTRY
 from rotary.clock import system_clock
 from rotary.process.ops import ops_site
 from rotary.process.program import end, on_stop_signal, run_program
-from rotary.rabbitmq.topology import FOLD
+from rotary.rabbitmq.markers import user_of
 from rotary.redis.connection import connect
-from rotary.redis.documents import DocumentWriter
-from rotary.redis.fold import Folder
-from rotary.redis.state import StateStore
-from rotary_consumer.folding import FoldLoop
+from rotary.redis.definition_writer import DefinitionWriter
+from rotary.redis.pipeline import Pipeline
+from rotary_consumer.leases import Leases
+from rotary_consumer.log_reader import LogReader, Tools
+from rotary_consumer.logs import Logs
 from rotary_consumer.projector import Projector
-from rotary_consumer.recovery import Recovery
+from rotary_consumer.publishing import Publishing
+from rotary_consumer.readiness import Readiness
+from rotary_consumer.rebuild import Generations
 from rotary_consumer.settings import Settings
-from rotary_consumer.sorting import Sorter
-from rotary_consumer.watermark import Watermark
-
-DRAIN_SECONDS = 8
 
 
 async def serve(settings: Settings) -> None:
-    """Runs until SIGTERM; then folds and acknowledges what was delivered, and ends within 10 seconds."""
+    """Runs until SIGTERM. Stopping is just stopping: what was not committed is read again by whoever goes on."""
     name = f"{socket.gethostname()}-{token_hex(4)}"
-    clock = system_clock(settings.clock_offset)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(aclosing(connect(settings.redis_url)))
-        folder, replaying = Folder(redis, name), Folder(redis, f"{name}-replay")
-        sorter = Sorter(FOLD)
-        watermark = Watermark(sorter, clock)
-        recovery = Recovery(name, StateStore(redis), folder, replaying, settings.rabbitmq_url, watermark, clock)
-        folding = FoldLoop(settings, folder, recovery, sorter, watermark, clock)
-        projector = Projector(settings.postgres_url, DocumentWriter(redis))
+        pipeline = Pipeline(redis)
+        stack.push_async_callback(pipeline.close)
+        publishing = Publishing(settings.rabbitmq_url)
+        logs = Logs(settings.postgres_url, settings.rabbitmq_url, pipeline, publishing)
+        generations = Generations(redis, pipeline)
+        tools = Tools(
+            client=redis,
+            pipeline=pipeline,
+            url=settings.rabbitmq_url,
+            user=user_of(settings.rabbitmq_url),
+            publishing=publishing,
+            logs=logs,
+            clock=system_clock(settings.clock_offset),
+            clock_offset_ms=int(settings.clock_offset * 1000),
+            prefetch=settings.prefetch,
+        )
+        leases = Leases(name, redis, logs, generations, publishing, lambda log, number: LogReader(log, number, tools))
+        projector = Projector(settings.postgres_url, DefinitionWriter(redis))
+        readiness = Readiness(publishing, leases, logs, pipeline)
+        await stack.enter_async_context(ops_site(settings.ops_bind, readiness.missing, REGISTRY))
+        parts = (publishing.run(), logs.run(), generations.run(), leases.run(), projector.run(), projector.watch.run())
+        await _until_stopped(*parts)
 
-        async def missing() -> Sequence[str]:
-            return [*([] if folding.connected else ["RabbitMQ: not consuming"]), *recovery.missing()]
 
-        await stack.enter_async_context(ops_site(settings.ops_bind, missing, REGISTRY))
-        on_stop_signal(folding.stop)
-        await _until_stopped(folding, recovery, projector)
-
-
-async def _until_stopped(folding: FoldLoop, recovery: Recovery, projector: Projector) -> None:
-    stopping = asyncio.create_task(folding.stopping())
-    drain = asyncio.create_task(folding.run())
-    tasks = (stopping, drain, asyncio.create_task(recovery.run()), asyncio.create_task(projector.run()))
+async def _until_stopped(*programs: Coroutine[None, None, None]) -> None:
+    stopping = asyncio.Event()
+    on_stop_signal(stopping.set)
+    stopped = asyncio.create_task(_wait(stopping))
+    tasks = [asyncio.create_task(program) for program in programs]
     try:
-        # Whichever ends before it was told to has failed.
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if stopping.done():
-            # What is not folded in time was not acknowledged: the broker delivers it to the next consumer.
-            await asyncio.wait([drain], timeout=DRAIN_SECONDS)
+        # None of them ends by itself: whichever does has failed.
+        await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await end(*tasks)
-    if errors := [error for task in tasks if not task.cancelled() and (error := task.exception())]:
-        raise BaseExceptionGroup("the consumer failed", errors)
+        ended = [task for task in tasks if task.done()]
+        await end(*tasks, stopped)
+    errors = [error for task in tasks if not task.cancelled() and (error := task.exception())]
+    if errors or ended:
+        raise BaseExceptionGroup("the consumer failed", errors or [RuntimeError("a part of it ended by itself")])
+
+
+async def _wait(stopping: asyncio.Event) -> None:
+    await stopping.wait()
 
 
 def main() -> None:
     """The program."""
-    run_program("rotary-consumer", Settings, serve)
+    run_program("rotary-consumer", "Folds events into Redis and projects definitions there.", Settings, serve)
 
 
 if __name__ == "__main__":

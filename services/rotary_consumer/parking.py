@@ -1,37 +1,76 @@
-"""Parking: what cannot be folded is kept on a queue of its own, with the reason, for a person to look at."""
+"""Parking: what can't be folded is kept on a queue of its own, with the reason, for a person to look at.
 
+Folding does not wait for it. What is still on its way holds back only `parked_to`, from where a restarted consumer
+looks for refusals again; a broker that takes nothing for long stops a log's reader once so much waits that memory
+matters.
+"""
+
+import asyncio
 import logging
-from collections.abc import Sequence
-
-from aio_pika.abc import AbstractChannel
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from rotary.clock import Clock
 from rotary.errors import UnavailableError
+from rotary.process.backoff import Backoff
+from rotary.process.program import end
+from rotary.rabbitmq.connection import translate_errors
 from rotary.rabbitmq.messages import Refused
 from rotary.rabbitmq.parked import park
 from rotary_consumer import metrics
+from rotary_consumer.publishing import Publishing
 
 logger = logging.getLogger(__name__)
 
+MAX_MESSAGES = 1_000
+MAX_BYTES = 16_777_216
+
 
 class Parking:
-    """Publishes refused messages to the parked queue through a channel with confirms."""
+    """Parks what one log's reader refuses."""
 
-    def __init__(self, channel: AbstractChannel, clock: Clock) -> None:
-        self._channel = channel
+    def __init__(self, publishing: Publishing, log: str, clock: Clock) -> None:
+        self._publishing = publishing
+        self._log = log
         self._clock = clock
+        self._tasks: dict[tuple[int, bytes], asyncio.Task[None]] = {}
+        self._bytes = 0
+        self._room = asyncio.Event()
 
-    async def park(self, refused: Sequence[Refused]) -> None:
-        """Returns once the broker has all of them; parked twice if we die before the acknowledgement, lost never."""
-        for one in refused:
-            await self._publish(one)
-            kind = one.reason.partition(":")[0]
-            metrics.PARKED.labels(kind).inc()
-            logger.warning("parked a message of %s: %s", one.routing_key, kind)
+    def parked_to(self, end: int) -> int:
+        """All that was refused before this offset is on the parked queue; `end` is how far the log was looked at."""
+        return min((offset for offset, _ in self._tasks), default=end)
 
-    async def _publish(self, refused: Refused) -> None:
+    async def submit(self, offset: int, refused: Refused) -> None:
+        """Begins to park, unless it is on its way already; returns when there is room for more."""
+        key = (offset, refused.body)
+        if key in self._tasks:
+            return
+        logger.warning("parking a message of %s at %s:%d: %s", refused.routing_key, self._log, offset, refused.reason)
+        metrics.PARKED.labels(refused.reason.partition(":")[0]).inc()
+        self._bytes += len(refused.body)
+        self._tasks[key] = asyncio.create_task(self._park(offset, refused))
+        while len(self._tasks) >= MAX_MESSAGES or self._bytes >= MAX_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
+    async def close(self) -> None:
+        """Gives up what is still on its way: it is in the log."""
+        await end(*self._tasks.values())
+
+    async def _park(self, offset: int, refused: Refused) -> None:
+        backoff = Backoff()
         try:
-            await park(self._channel, refused, self._clock())
-        except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
-            raise UnavailableError(f"RabbitMQ does not take what is to be parked: {error!r}") from error
+            while not await self._published(offset, refused, backoff):
+                pass
+        finally:
+            self._bytes -= len(refused.body)
+            del self._tasks[offset, refused.body]
+            self._room.set()
+
+    async def _published(self, offset: int, refused: Refused, backoff: Backoff) -> bool:
+        try:
+            with translate_errors():
+                await park(await self._publishing.channel(), refused, self._log, offset, self._clock())
+        except UnavailableError as error:
+            await backoff.wait(f"{error.what}; what is to be parked waits")
+            return False
+        return True

@@ -1,37 +1,97 @@
-"""The projector: copies definitions from Postgres to Redis, as they change and whole when Redis has none.
+"""The projector: copies definitions from Postgres to Redis as they change, and anew where Redis lost them.
 
-One projects at a time, by an advisory lock that falls with its connection. The feed is read until it is empty at every
-wake-up, so neither a lost NOTIFY nor a lost Redis leaves anything behind for longer than a poll.
+One projects at a time, by an advisory lock that falls with its connection. Nothing rests on that: a write carries the
+version of the snapshot it was read in, and Redis refuses one that is older than what it would replace. The feed is
+read until it is empty at every wake-up, so a lost NOTIFY leaves nothing behind for longer than a poll.
+
+Postgres remembers which version each part of Redis was brought to. A part that shows another, or is not complete, is
+written anew; all others only need the changes, also when a consumer starts.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
-from rotary.definitions import GroupDefinition, GroupSummary, summary
+from msgspec import Struct, field
+
 from rotary.errors import UnavailableError
 from rotary.postgres import store
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.store import Change
 from rotary.process.backoff import Backoff
-from rotary.redis.documents import DocumentWriter
+from rotary.redis import keys
+from rotary.redis.definition_writer import DefinitionWriter, Round
+from rotary.redis.documents import PARTS, part_of
 from rotary_consumer import metrics
+from rotary_consumer.definitions_watch import DefinitionsWatch
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-GROUPS_AT_ONCE = 500
+_ALL = frozenset(PARTS)
+
+
+class DatabaseWentBackError(UnavailableError):
+    """What Redis holds was read from a later state of the database than there is now."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "PostgreSQL is older than the definitions in Redis; if it was restored, run rotary-admin definitions resync"
+        )
+
+
+class CustomerChange(Struct):
+    """What of a customer has to be written again."""
+
+    is_whole: bool = False
+    """All its groups, whatever `groups` says."""
+    groups: set[int] = field(default_factory=set)
+    caller_ids: set[int] = field(default_factory=set)
+
+
+class Plan(Struct):
+    """What a list of changes asks for."""
+
+    customers: dict[int, CustomerChange] = field(default_factory=dict)
+    tokens: set[str] = field(default_factory=set)
+
+    @property
+    def parts(self) -> set[str]:
+        """The parts that have to be written to."""
+        tokens = {keys.TOKEN_DEFINITIONS} if self.tokens else set[str]()
+        return {part_of(customer) for customer in self.customers} | tokens
+
+
+def plan(changes: Sequence[Change]) -> Plan:
+    """Merges changes, so that each document is written once. "everything" is for the caller."""
+    merged = Plan()
+    for change in changes:
+        match change:
+            case Change(entity="token", key=str(sha256)):
+                merged.tokens.add(sha256)
+            case Change(entity="customer", customer_id=int(customer)):
+                merged.customers.setdefault(customer, CustomerChange()).is_whole = True
+            case Change(entity="group", customer_id=int(customer), key=int(group)):
+                merged.customers.setdefault(customer, CustomerChange()).groups.add(group)
+            case Change(entity="caller_ids", customer_id=int(customer), key=tuple(callers)):
+                merged.customers.setdefault(customer, CustomerChange()).caller_ids.update(callers)
+    return merged
 
 
 class Projector:
-    """Runs in every consumer; one of them projects."""
+    """Runs in every consumer; one of them projects, all watch that Redis does not go back (`watch`)."""
 
-    def __init__(self, url: str, writer: DocumentWriter) -> None:
+    def __init__(self, url: str, writer: DefinitionWriter) -> None:
         self._url = url
         self._writer = writer
+        self.watch = DefinitionsWatch(writer)
+        """Runs beside us, in a task of its own."""
         self._changed = asyncio.Event()
+        self._versions: dict[str, str] = {}
+        self._lost: set[str] = set()
+        self._touch_at = 0.0
 
     async def run(self) -> None:
         """Projects whenever the lock is ours, for as long as the process lives."""
@@ -50,77 +110,123 @@ class Projector:
     async def _lead(self, connection: Connection) -> None:
         while not await store.try_lead(connection):  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)  # the lock falls with its holder's connection, and nothing tells us
-        # Listen first, then resync: a change between the two wakes us once too often, never once too seldom.
+        # Listen first, then read: a change between the two wakes us once too often, never once too seldom.
         await store.listen(connection, self._changed.set)
+        self._versions = await store.read_projected(connection)
+        self._lost, self._touch_at = set(), 0.0
         logger.info("projecting definitions")
-        resynced = False
+        backoff = Backoff(most=POLL_SECONDS)
         while True:
             self._changed.clear()
             try:
-                if not resynced or not await self._writer.is_complete():
-                    await self._resync(connection)
-                    resynced = True
-                await self._apply_changes(connection)
+                await self.step(connection)
             except UnavailableError as error:
                 if connection.is_closed():
                     raise
-                logger.warning("%s; definitions wait", error.what)
+                await backoff.wait(f"{error.what}; definitions wait")
+                continue
+            backoff.reset()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
 
-    async def _resync(self, connection: Connection) -> None:
-        """Writes every document and removes those whose rows are gone."""
-        server = await self._writer.server()
-        gone_groups, gone_tokens = await self._writer.stored()
-        async with store.snapshot(connection):
-            async for customer, groups in store.stream_customers(connection):
-                gone = gone_groups.pop(customer, set()) - {group.id for group in groups}
-                await self._write(customer, groups, gone, [summary(group) for group in groups])
-            tokens = await store.read_tokens(connection)
-        for customer, gone in gone_groups.items():
-            await self._write(customer, [], gone, [])
-        await self._writer.put_tokens(tokens, gone_tokens - tokens.keys())
-        await self._writer.complete(server)
-        logger.info("all definitions written anew")
-
-    async def _apply_changes(self, connection: Connection) -> None:
-        while changes := await store.read_changes(connection):
-            if any(change.entity == "everything" for change in changes):
-                await self._resync(connection)
+    async def step(self, connection: Connection) -> None:
+        """Writes anew what was lost, then what changed, until nothing is left."""
+        if (now := asyncio.get_running_loop().time()) >= self._touch_at:
+            self._lost |= await self._writer.touch({part: self._versions.get(part, "") for part in PARTS})
+            self._touch_at = now + POLL_SECONDS
+        while True:
+            if self._lost:
+                await self._resync(connection, frozenset(self._lost))
+            elif changes := await store.read_changes(connection):
+                await self._apply(connection, changes)
             else:
-                await self._rewrite(connection, changes)
-            await store.delete_changes(connection, [change.id for change in changes])
+                return
 
-    async def _rewrite(self, connection: Connection, changes: Sequence[Change]) -> None:
-        groups: defaultdict[int, set[int] | None] = defaultdict(set)
-        tokens: set[str] = set()
-        for change in changes:
-            match change:
-                case Change(entity="token", key=str(sha256)):
-                    tokens.add(sha256)
-                case Change(entity="group", customer_id=int(customer), key=int(group)):
-                    if (wanted := groups[customer]) is not None:
-                        wanted.add(group)
-                case Change(entity="customer", customer_id=int(customer)):
-                    groups[customer] = None
-        for customer, wanted in groups.items():
-            await self._rewrite_customer(connection, customer, wanted)
-        if tokens:
-            found = await store.read_tokens(connection, list(tokens))
-            await self._writer.put_tokens(found, tokens - found.keys())
-
-    async def _rewrite_customer(self, connection: Connection, customer: int, wanted: set[int] | None) -> None:
+    async def _apply(self, connection: Connection, changes: Sequence[Change]) -> None:
+        """Writes what these changes name. The feed keeps them until Redis has it all."""
+        ids = [change.id for change in changes]
+        if any(change.entity == "everything" for change in changes):
+            lost = _ALL
+            while lost:
+                lost = await self._resync(connection, lost)
+            await store.record_projected(connection, {}, ids)
+            return
+        wanted = plan(changes)
         async with store.snapshot(connection):
-            groups = await store.read_groups(connection, customer, None if wanted is None else list(wanted))
-            summaries = await store.read_group_summaries(connection, customer)
-        known = await self._writer.stored_groups(customer) if wanted is None else wanted
-        await self._write(customer, groups, known - {group.id for group in groups}, summaries)
+            writing = self._writer.round(await store.read_version(connection))
+            await writing.begin(wanted.parts)
+            for customer, change in wanted.customers.items():
+                await _write_change(connection, writing, customer, change)
+            if wanted.tokens:
+                found = await store.read_tokens(connection, list(wanted.tokens))
+                await writing.put_tokens(found, wanted.tokens - found.keys())
+        finished = await writing.finish_changes(self._versions)
+        await self._record(connection, writing, finished, ids if finished == wanted.parts else ())
 
-    async def _write(
-        self, customer: int, groups: Sequence[GroupDefinition], gone: set[int], summaries: Sequence[GroupSummary]
+    async def _resync(self, connection: Connection, parts: frozenset[str]) -> frozenset[str]:
+        """Writes these parts anew and removes what is not in Postgres; returns the parts that have to be done again."""
+        newest = max([*(await self._writer.doubt(self.watch.seen)).values(), *self.watch.seen.values()])
+        async with store.snapshot(connection):
+            version = await store.read_version(connection)
+            # What Redis had before our snapshot cannot be newer than it, unless the database went back.
+            if version < newest:
+                raise DatabaseWentBackError
+            writing = self._writer.round(version)
+            await writing.begin(parts)
+            await writing.flush()
+            sizes = await self._write_customers(connection, writing, parts)
+            if keys.TOKEN_DEFINITIONS in parts:
+                sizes[keys.TOKEN_DEFINITIONS] = await self._write_tokens(connection, writing)
+        finished = await writing.finish_resync(sizes)
+        await self._record(connection, writing, finished)
+        logger.info("definitions written anew: %d of %d parts", len(finished), len(parts))
+        return parts - finished
+
+    async def _write_customers(self, connection: Connection, writing: Round, parts: frozenset[str]) -> Counter[str]:
+        """Returns how many customers there are in each part."""
+        stored = await self._writer.customers(parts)
+        wanted = [customer for customer in await store.customer_ids(connection) if part_of(customer) in parts]
+        async with contextlib.aclosing(store.stream_customers(connection, wanted)) as customers:
+            async for customer in customers:
+                await writing.put_customer(customer)
+                metrics.DOCUMENTS.inc(len(customer.groups))
+                if writing.refused >= parts:
+                    break  # Redis lost the whole round
+        for gone in stored.difference(wanted):
+            await writing.remove_customer(gone)
+        return Counter(part_of(customer) for customer in wanted)
+
+    async def _write_tokens(self, connection: Connection, writing: Round) -> int:
+        stored = await self._writer.tokens()
+        tokens = await store.read_tokens(connection)
+        await writing.put_tokens(tokens, stored - tokens.keys())
+        return len(tokens)
+
+    async def _record(
+        self, connection: Connection, writing: Round, finished: set[str], ids: Sequence[int] = ()
     ) -> None:
-        """In slices, so that no transaction is so large that Redis cannot answer a reader meanwhile."""
-        for start in range(0, max(len(groups), 1), GROUPS_AT_ONCE):
-            some = groups[start : start + GROUPS_AT_ONCE]
-            await self._writer.put_groups(customer, some, gone if start == 0 else (), summaries)
-            metrics.DOCUMENTS.inc(len(some))
+        """A part that was not finished lost something, or is newer than what we read: it is written anew."""
+        versions = dict.fromkeys(finished, writing.version)
+        for part in finished:
+            self.watch.saw(part, writing.version)
+        self._lost = (self._lost | writing.parts) - finished
+        await store.record_projected(connection, versions, ids)
+        self._versions |= versions
+
+
+async def _write_change(connection: Connection, writing: Round, customer: int, change: CustomerChange) -> None:
+    policy = await store.read_policy(connection, customer)
+    if policy is None:
+        await writing.remove_customer(customer)
+        return
+    groups, summaries = [], None
+    if change.is_whole or change.groups:
+        groups = await store.read_groups(connection, customer, None if change.is_whole else list(change.groups))
+        summaries = await store.read_group_summaries(connection, customer)
+        metrics.DOCUMENTS.inc(len(groups))
+    there: set[int] = set()
+    if change.caller_ids:
+        there = set(await store.read_caller_ids(connection, customer, list(change.caller_ids)))
+    gone = change.caller_ids - there
+    allowance = policy.unknown_caller_ids_per_day
+    await writing.change_customer(customer, allowance, summaries, groups, sorted(there), sorted(gone))

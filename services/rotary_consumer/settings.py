@@ -8,8 +8,8 @@ from rotary.process.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl,
 class Settings(Struct, frozen=True, kw_only=True):
     """Each field is the environment variable ROTARY_<FIELD>.
 
-    `prefetch` bounds the messages held unacknowledged, hence memory: at most a MiB for each. `clock_offset` shifts
-    the clock by seconds, for rehearsals.
+    `prefetch` bounds the messages held of each log, hence memory: at most a MiB for each. `clock_offset` shifts the
+    clock by seconds, for rehearsals.
     """
 
     postgres_url: PostgresUrl
@@ -17,5 +17,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     rabbitmq_url: RabbitUrl
     ca_file: CaFile = ""
     ops_bind: Bind = "0.0.0.0:9080"  # inside a container; which port is published is the operator's
-    prefetch: Count = 2000
+    prefetch: Count = 1000
     clock_offset: Seconds = 0.0

@@ -1,5 +1,6 @@
 """What every command shares: how failures are told, and how to reach the broker."""
 
+import errno
 import socket
 from collections.abc import Callable
 from functools import wraps
@@ -20,13 +21,18 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """One line on standard error."""
-        click.echo(f"rotary-dialer: {self.message}", file=file, err=file is None)
+        click.echo(f"rotary-dialer: {printable(self.message)}", file=file, err=file is None)
 
 
 class Misconfigured(Failure):
     """A setting is missing or has the wrong form."""
 
     exit_code = 2
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what would move the cursor or colour the terminal escaped: it may come from a file."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class Program(click.Group):
@@ -42,6 +48,10 @@ class Program(click.Group):
             raise Failure(error.what) from error
         except RotaryError as error:
             raise Failure(getattr(error, "reason", str(error))) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever reads our output has gone: click ends without a word
+                raise
+            raise Failure(str(error)) from error
 
 
 def broker_options(command: F) -> Callable[..., None]:

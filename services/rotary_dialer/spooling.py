@@ -4,24 +4,27 @@ A file is removed only after the broker has confirmed its events, and an event t
 its file: so neither we nor the machine may stop at a moment that loses a call or counts it twice.
 """
 
+import io
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import click
 
 from rotary.errors import EventRefusedError
 from rotary.events import Event
-from rotary.publisher import BlockingPublisher, EventSource, Limits, PublishError
-from rotary.publisher.source import encode_checked
-from rotary_dialer.lines import Defaults, read
-from rotary_dialer.program import broker_options, deadline_option
+from rotary.publisher import BlockingPublisher, Limits, PublishError
+from rotary_dialer.lines import Defaults, Lines, NotUnderstoodError, Numbered
+from rotary_dialer.program import broker_options, deadline_option, printable
+from rotary_dialer.rejected import REASONS, RejectedFile, unused
 
 _MOST_AT_ONCE = 5_000
 _REFUSED = ".refused"
@@ -49,11 +52,13 @@ def spool(
 
     A file holds what `rotary-dialer publish` reads, mostly one line of JSON. Write it under a name that begins with a
     dot and rename it when it is complete. An event without a time happened when its file was written; one without an id
-    is named after its file, so a file that is read twice counts once.
+    is named after its file and its place there, so a file that is read twice counts once.
 
-    A file that cannot be understood is moved to DIRECTORY/.refused, with the reason beside it. One that the broker does
-    not confirm stays, and is tried again. Runs until SIGTERM or Ctrl-C; with --once the exit status is 1 when a file
-    was refused or is left.
+    A file that cannot be understood, an empty one too, is moved to DIRECTORY/.refused, with the reason in NAME.reason.
+    Of a file that can be understood in part, the events are published and the other lines kept as
+    .refused/NAME.rejected, with their reasons. A file that the broker does not confirm stays, and is tried again.
+
+    Runs until SIGTERM or Ctrl-C; with --once the exit status is 1 when anything was refused or is left.
     """
     limits = Limits(deadline_seconds=deadline)
     with _stop_signal() as stop, BlockingPublisher(url, customer_id=customer_id, source=source, limits=limits) as out:
@@ -69,17 +74,27 @@ def spool(
         raise SystemExit(1)
 
 
+class _UnderWay(NamedTuple):
+    """A file whose events are on their way: what it was when it was read, and what is to be kept of it."""
+
+    version: tuple[int, ...]
+    futures: list[Future[None]]
+    rejected: list[Numbered]
+    header: bytes
+
+
 class Spooler:
     """Files on their way to the broker."""
 
     def __init__(self, directory: Path, publisher: BlockingPublisher) -> None:
         self.refused = 0
-        """Files that could not be understood."""
+        """Files that were not understood, as a whole or in part."""
         self.left = 0
-        """Times that the broker did not take a file's events."""
+        """Times that a file stayed: the broker did not take its events, or it cannot be read or moved."""
         self._directory = directory
         self._publisher = publisher
-        self._under_way: dict[Path, list[Future[None]]] = {}
+        self._under_way: dict[Path, _UnderWay] = {}
+        self._stuck = set[Path]()
         self._not_before = 0.0
 
     def is_idle(self) -> bool:
@@ -97,28 +112,60 @@ class Spooler:
 
     def settle(self) -> None:
         """Removes the files whose events are confirmed, and forgets those to be tried again."""
-        done = [path for path, futures in self._under_way.items() if all(future.done() for future in futures)]
-        failures = {path: failure for path in done if (failure := _failure(self._under_way.pop(path)))}
-        for path in done:
-            if path not in failures:
-                path.unlink(missing_ok=True)
+        ended = [path for path, file in self._under_way.items() if all(future.done() for future in file.futures)]
+        failures: dict[Path, BaseException] = {}
+        for path in ended:
+            file = self._under_way.pop(path)
+            if (failure := _failure(file.futures)) is not None:
+                failures[path] = failure
+            else:
+                self._finish(path, file)
         if failures:
             self._keep(failures)
 
     def wait(self) -> None:
         """Returns when nothing is under way any more."""
-        for futures in list(self._under_way.values()):
-            for future in futures:
+        for file in list(self._under_way.values()):
+            for future in file.futures:
                 future.exception()
         self.settle()
 
     def _submit(self, path: Path) -> None:
         try:
-            events = events_of(path, self._publisher.events)
-        except EventRefusedError as error:
-            self._refuse(path, error.reason)
+            with path.open("rb") as file:
+                status, content = os.fstat(file.fileno()), file.read()
+        except OSError as error:
+            self._stay(path, error)
+            return
+        defaults = Defaults(path.name, datetime.fromtimestamp(status.st_mtime, UTC))
+        lines = Lines(io.BytesIO(content), self._publisher.events, defaults)
+        try:
+            rejected, futures = self._submit_lines(lines)
+        except NotUnderstoodError as error:
+            self._refuse(path, [error.reason])
+            return
+        if futures:
+            self._under_way[path] = _UnderWay(_version(status), futures, rejected, lines.header)
         else:
-            self._under_way[path] = [self._submit_event(event) for event in events]
+            self._refuse(path, [f"line {line.number}: {line.reason}" for line in rejected])
+
+    def _submit_lines(self, lines: Lines) -> tuple[list[Numbered], list[Future[None]]]:
+        """Submits the events among the lines; returns the other lines, and when the events are confirmed."""
+        rejected, futures = list[Numbered](), list[Future[None]]()
+        known: dict[tuple[str, str], tuple[int, Event]] = {}
+        for line in lines:
+            if line.event is None:
+                rejected.append(line)
+                continue
+            number, same = known.setdefault((line.event.source, line.event.id), (line.number, line.event))
+            if same != line.event:
+                rejected.append(line._replace(reason=f"line {number} is another event of the same source and id"))
+                continue
+            try:
+                futures.append(self._submit_event(line.event))
+            except EventRefusedError as error:
+                rejected.append(line._replace(reason=error.reason))
+        return rejected, futures
 
     def _submit_event(self, event: Event) -> Future[None]:
         try:
@@ -128,40 +175,73 @@ class Spooler:
             failed.set_exception(error)
             return failed
 
+    def _finish(self, path: Path, file: _UnderWay) -> None:
+        """All of its events are confirmed: keeps the other lines, then removes the file."""
+        try:
+            if _version(path.stat()) != file.version:
+                return  # something was added since it was read: it is read again, and its events count once
+            if file.rejected:
+                self._reject(path, file)
+            path.unlink()
+        except OSError as error:
+            self._stay(path, error)
+
+    def _reject(self, path: Path, file: _UnderWay) -> None:
+        self.refused += 1
+        with RejectedFile(self._refused_folder() / f"{path.name}.rejected") as kept:
+            for line in file.rejected:
+                kept.keep(line, file.header)
+        first = file.rejected[0]
+        self._say(f"{path.name}: kept {kept.count} lines in {kept.path}: line {first.number}: {first.reason}")
+
+    def _refuse(self, path: Path, reasons: Sequence[str]) -> None:
+        """Moves a file that holds no event."""
+        try:
+            kept = unused(self._refused_folder() / path.name)
+            path.rename(kept)
+        except OSError as error:
+            self._stay(path, error)
+            return
+        self.refused += 1
+        more = f" (and {len(reasons) - 1:,} other lines)" if len(reasons) > 1 else ""
+        self._say(f"{path.name} refused: {reasons[0]}{more}; it is kept as {kept}")
+        try:
+            kept.with_name(kept.name + REASONS).write_text("".join(f"{reason}\n" for reason in reasons), "utf-8")
+        except OSError as error:
+            self._say(f"its reasons cannot be written: {error.strerror}")
+
+    def _refused_folder(self) -> Path:
+        folder = self._directory / _REFUSED
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def _keep(self, failures: dict[Path, BaseException]) -> None:
         self.left += len(failures)
         self._not_before = time.monotonic() + _RETRY_SECONDS
         path, failure = next(iter(failures.items()))
         others = f" (and {len(failures) - 1:,} other files)" if len(failures) > 1 else ""
-        click.echo(f"rotary-dialer: {path.name} stays, to be tried again{others}: {failure}", err=True)
+        self._say(f"{path.name} stays, to be tried again{others}: {failure}")
 
-    def _refuse(self, path: Path, reason: str) -> None:
-        self.refused += 1
-        folder = self._directory / _REFUSED
-        folder.mkdir(exist_ok=True)
-        path.rename(folder / path.name)
-        (folder / f"{path.name}.reason").write_text(f"{reason}\n", encoding="utf-8")
-        click.echo(f"rotary-dialer: {path.name} refused: {reason}", err=True)
+    def _stay(self, path: Path, error: OSError) -> None:
+        """It cannot be read, moved or removed: said once, and tried again at every look."""
+        if isinstance(error, FileNotFoundError) and not path.exists():
+            return  # somebody else has taken it
+        self.left += 1
+        self._not_before = time.monotonic() + _RETRY_SECONDS
+        if path not in self._stuck:
+            self._stuck.add(path)
+            self._say(f"{path.name} stays, to be tried again: {error.strerror}: {error.filename}")
+
+    def _say(self, text: str) -> None:
+        click.echo(f"rotary-dialer: {printable(text)}", err=True)
 
 
 def _failure(futures: list[Future[None]]) -> BaseException | None:
     return next((error for future in futures if (error := future.exception()) is not None), None)
 
 
-def events_of(path: Path, source: EventSource) -> list[Event]:
-    """The events of one file. Raises EventRefusedError for the first that breaks its type's contract: all or none."""
-    written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    defaults = Defaults(path.name, written)
-    events = []
-    for number, event, reason in read(lines, source, defaults):
-        if event is None:
-            raise EventRefusedError(f"line {number}: {reason}")
-        encode_checked(event)
-        events.append(event)
-    if len({(event.source, event.id) for event in events}) < len(events):
-        raise EventRefusedError("two of its events have the same identity: give each an id, or a file of its own")
-    return events
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager

@@ -7,6 +7,7 @@ that differ from request to request in one piece.
 
 import asyncio
 from email.utils import formatdate
+from functools import lru_cache
 from hashlib import blake2b
 from http import HTTPStatus
 
@@ -18,6 +19,8 @@ from rotary_query.bodies import encode_error
 
 JSON = "application/json; charset=utf-8"
 REVALIDATE = "private, max-age=0, must-revalidate"
+NO_FACTS = -1
+"""The age of an answer in which there are no facts."""
 DRAIN_SECONDS = 10.0
 """How long a client may take to read an answer that its socket's buffer does not hold."""
 
@@ -82,6 +85,16 @@ def failure(status: int, message: str, headers: dict[str, str] | None = None) ->
     """A failure with its `message`."""
     sort = Sort(status, {"Content-Type": JSON, "Cache-Control": "no-store"} | (headers or {}))
     return Answer(sort, encode_error(message))
+
+
+Reading = tuple[Answer, int]
+"""An answer, and the age of its facts in milliseconds; NO_FACTS where it has none."""
+
+
+@lru_cache(maxsize=1024)
+def lag_line(seconds: int) -> bytes:
+    """The header line that says how old the facts in an answer are."""
+    return b"X-Projection-Lag: %d\r\n" % seconds
 
 
 class DateLine:

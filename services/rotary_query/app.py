@@ -13,8 +13,9 @@ import structlog
 from aiohttp import hdrs, web
 
 from rotary.clock import Clock
-from rotary_query.answers import Answer, DateLine, Reply
-from rotary_query.auth import Grant
+from rotary_query.answers import NO_FACTS, Answer, DateLine, Reply, failure, lag_line
+from rotary_query.auth import Grant, has_checksum
+from rotary_query.client_address import TrustedProxies
 from rotary_query.cors import Cors
 from rotary_query.errors import (
     BODY_TOO_LARGE,
@@ -29,20 +30,23 @@ from rotary_query.errors import (
     answer_to,
     too_many_requests,
 )
-from rotary_query.protocol import RequestIds, bearer_hash
+from rotary_query.negotiation import has_current, wants_stream
+from rotary_query.protocol import RequestIds, bearer_hash, stream_begins
 from rotary_query.routes import Kind, Route, Routes
 from rotary_query.source import Source
-from rotary_query.stream import StreamReply, is_wanted
+from rotary_query.stream import StreamReply, behind
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _MAX_BODY_BYTES = 65_536
+_ASK_REDIS = failure(503, "Redis was not asked.")
+"""Never sent: only Redis can tell whether the token is over its limit."""
 _log = structlog.get_logger("rotary_query")
 
 
 class Exchange:
     """One request on its way to an answer: when it came, what it asks for, whose it is, and the lines of its own."""
 
-    __slots__ = ("grant", "lines", "now_ms", "request", "request_id", "route")
+    __slots__ = ("age_ms", "grant", "lines", "now_ms", "request", "request_id", "route")
 
     def __init__(self, request: web.BaseRequest, route: Route, now_ms: int, request_id: bytes) -> None:
         self.request = request
@@ -51,17 +55,24 @@ class Exchange:
         self.request_id = request_id
         self.lines = [b"X-Request-Id: ", request_id, b"\r\n"]
         self.grant: Grant | None = None
+        self.age_ms = NO_FACTS
 
     def admit(self, grant: Grant) -> Answer | None:
-        """Counts the request against its token's limit; the answer that refuses it, if it is refused."""
+        """Counts the request against its token's limit; the answer that refuses it, if it is refused.
+
+        _ASK_REDIS where the window is dry: nothing was counted.
+        """
         if grant.expires_ms <= self.now_ms:
             return UNAUTHENTICATED
-        self.grant = grant
         if (window := grant.window) is not None:
             allowed = window.hit(self.now_ms)
+            if not allowed and window.is_dry(self.now_ms):
+                return _ASK_REDIS
+            self.grant = grant
             self.lines.append(window.lines(self.now_ms))
             if not allowed:
                 return too_many_requests(window.retry_after(self.now_ms))
+        self.grant = grant
         if not grant.in_scope:
             return UNAUTHORIZED
         return None if self.route.group_id or self.route.kind == "groups" else GROUP_NOT_FOUND
@@ -71,8 +82,16 @@ class Api:
     """Handles every request of the public port. `pages` are the answers that need no token."""
 
     def __init__(
-        self, source: Source, pages: Mapping[Kind, Answer], cors: Cors, clock: Clock, *, access_log: bool = False
+        self,
+        source: Source,
+        pages: Mapping[Kind, Answer],
+        cors: Cors,
+        proxies: TrustedProxies,
+        clock: Clock,
+        *,
+        access_log: bool = False,
     ) -> None:
+        self._proxies = proxies
         self._source = source
         self._pages = pages
         self._cors = cors
@@ -98,7 +117,7 @@ class Api:
             reply = self._reply(exchange, self._failure(exchange, error))
         self.answered[route.kind, reply.status] += 1
         if self._access_log:
-            _log_access(exchange, reply, perf_counter() - began)
+            _log_access(exchange, reply, self._proxies.client(request), perf_counter() - began)
         return reply
 
     def _known(self, exchange: Exchange) -> Answer | None:
@@ -113,7 +132,13 @@ class Api:
         grant = self._source.tokens.known(sha256_hex)
         if grant is None:
             return None
-        return exchange.admit(grant) or self._source.mirrored(route, grant.customer_id, exchange.now_ms)
+        if (refusal := exchange.admit(grant)) is not None:
+            return None if refusal is _ASK_REDIS else refusal
+        reading = self._source.mirrored(route, grant.customer_id, exchange.now_ms)
+        if reading is None:
+            return None
+        answer, exchange.age_ms = reading
+        return answer
 
     async def _read(self, exchange: Exchange) -> Answer:
         """The answer, with what Redis must be asked for it. Raises UnavailableError and Refusal."""
@@ -121,23 +146,45 @@ class Api:
         if grant is None:
             sha256_hex = bearer_hash(exchange.request)
             assert sha256_hex is not None
-            grant = await self._source.tokens.find_for(sha256_hex, exchange.request.remote or "")
+            grant = await self._grant(exchange, sha256_hex)
             refusal = UNAUTHENTICATED if grant is None else exchange.admit(grant)
             if grant is None or refusal is not None:
                 return refusal or UNAUTHENTICATED
-        return await self._source.answer(exchange.route, grant.customer_id, exchange.now_ms)
+        answer, exchange.age_ms = await self._source.answer(exchange.route, grant.customer_id, exchange.now_ms)
+        return answer
+
+    async def _grant(self, exchange: Exchange, sha256_hex: str) -> Grant | None:
+        """What the token grants, with its window filled so that the request can be counted."""
+        request = exchange.request
+        is_checked = has_checksum(request.headers[hdrs.AUTHORIZATION])
+        grant = await self._source.tokens.find_for(sha256_hex, self._proxies.client(request), is_checked=is_checked)
+        exchange.now_ms = self._clock()
+        if grant is not None and grant.window is not None and exchange.now_ms < grant.expires_ms:
+            while grant.window.is_dry(exchange.now_ms):
+                await self._source.rate_limits.fill(grant.window)
+                exchange.now_ms = self._clock()
+        return grant
 
     def _reply(self, exchange: Exchange, answer: Answer) -> web.StreamResponse:
         request, lines = exchange.request, exchange.lines
         lines.append(self._date.at(exchange.now_ms))
         lines.append(self._cors.lines(request))
-        if exchange.route.kind == "monitor" and answer.status == 200:
-            lines.append(self._source.watcher.lag_line(exchange.now_ms))
-            if exchange.grant is not None and is_wanted(request):
-                if self._source.streams.is_full:
-                    return Reply(TOO_MANY_STREAMS, request, lines)
-                return StreamReply(self._source.streams, exchange.grant, exchange.route.group_id, answer, lines)
-        return Reply(answer, request, lines, unmodified=_is_known(request, answer), close=answer is BODY_TOO_LARGE)
+        if exchange.age_ms != NO_FACTS:
+            lines.append(lag_line(exchange.age_ms // 1000))
+            if exchange.grant is not None and wants_stream(request):
+                return self._stream(exchange, exchange.grant, answer)
+        return Reply(
+            answer, request, lines, unmodified=has_current(request, answer.etag), close=answer is BODY_TOO_LARGE
+        )
+
+    def _stream(self, exchange: Exchange, grant: Grant, first: Answer) -> web.StreamResponse:
+        streams = self._source.streams
+        refusal = TOO_MANY_STREAMS if streams.is_full else streams.limits.refusal(grant)
+        if refusal is not None:
+            return Reply(refusal, exchange.request, exchange.lines)
+        stream_begins(exchange.request)
+        staleness = behind(exchange.age_ms, self._source.redis_now_ms())
+        return StreamReply(streams, grant, exchange.route.group_id, first, staleness, exchange.lines)
 
     def _failure(self, exchange: Exchange, error: Exception) -> Answer:
         answer = answer_to(error)
@@ -162,19 +209,7 @@ def _unasked(exchange: Exchange) -> Answer | None:
     return None
 
 
-def _is_known(request: web.BaseRequest, answer: Answer) -> bool:
-    """Whether the client already has these bytes (RFC 9110, 13.1.2)."""
-    known = request.headers.get(hdrs.IF_NONE_MATCH)
-    if known is None or not answer.etag:
-        return False
-    return known == answer.etag or known.strip() == "*" or answer.etag in _tags(known)
-
-
-def _tags(known: str) -> list[str]:
-    return [tag.strip().removeprefix("W/") for tag in known.split(",")]
-
-
-def _log_access(exchange: Exchange, reply: web.StreamResponse, seconds: float) -> None:
+def _log_access(exchange: Exchange, reply: web.StreamResponse, client: str, seconds: float) -> None:
     request = exchange.request
     _log.info(
         "request",
@@ -184,6 +219,6 @@ def _log_access(exchange: Exchange, reply: web.StreamResponse, seconds: float) -
         customer_id=exchange.grant.customer_id if exchange.grant else None,
         status=reply.status,
         milliseconds=round(seconds * 1000, 3),
-        remote=request.remote,
+        remote=client,
         request_id=exchange.request_id.decode(),
     )

@@ -5,39 +5,49 @@ from hmac import compare_digest
 
 from msgspec import Struct
 
+from rotary.bearer import form
 from rotary.definitions import SCOPE, TokenDefinition
-from rotary_query.limits import SlidingWindow
+from rotary_query.rate_limits import TokenWindow
 
 NEVER_MS = 2**63
 
 
 class Grant(Struct, eq=False):
-    """A token that exists: whose it is, what it may, until when (UTC milliseconds), and what it has used."""
+    """A token that exists: whose it is, what it may, until when (UTC milliseconds), and its rate limit."""
 
     sha256_hex: str
     customer_id: int
     in_scope: bool
     expires_ms: int
-    window: SlidingWindow | None
+    window: TokenWindow | None
 
 
-def grant(sha256_hex: str, token: TokenDefinition, window: SlidingWindow | None) -> Grant:
+def grant(sha256_hex: str, token: TokenDefinition, window: TokenWindow | None) -> Grant:
     """What a token's document grants."""
     expires_ms = NEVER_MS if token.expires_at is None else int(token.expires_at.timestamp() * 1000)
     return Grant(sha256_hex, token.customer_id, SCOPE in token.scopes, expires_ms, window)
 
 
 def hash_bearer(authorization: str) -> str | None:
-    """The SHA-256, in hex, of the token in an Authorization header; None if it holds no bearer token.
+    """The SHA-256, in hex, of the token in an Authorization header; None if it holds no token that could exist.
 
-    From here on hashes of 256 bits are looked up and compared, never tokens: how long that takes tells nothing about a
-    token that would fit.
+    Hashes of 256 bits are looked up and compared, never tokens: the time that takes reveals nothing about a valid
+    token. A token with a wrong checksum exists nowhere.
     """
-    scheme, _, token = authorization.partition(" ")
-    token = token.strip()
-    if not token or scheme.lower() != "bearer":
+    token = _bearer(authorization)
+    if not token or form(token) == "damaged":
         return None
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def has_checksum(authorization: str) -> bool:
+    """Whether the token in an Authorization header passes the check of its own characters."""
+    return form(_bearer(authorization)) == "checked"
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def same_hash(a: str, b: str) -> bool:

@@ -1,21 +1,51 @@
 """What the change channel says: the messages that the Redis functions and the projector publish."""
 
+from collections.abc import Iterator
+
 import msgspec
 from msgspec import Raw, Struct
 
 from rotary.domain.facts import Flag
 from rotary.redis.facts import decode_flags
+from rotary.redis.positions import Standing, decode_standing
 
 Flags = tuple[tuple[Flag, ...], int | None]
 """Flags, ascending, and the last clear in UTC milliseconds."""
 
 
-class FactsChanged(Struct, frozen=True, array_like=True, tag="facts"):
-    """After one fold: of each caller ID and UTC day, [quarter, its new count, ...]; of each caller ID its new flags."""
+class CustomerFacts(Struct, frozen=True, array_like=True):
+    """What a fold changed of a customer: by caller ID and UTC day [quarter, its count, ...]; flags by caller ID."""
 
     customer: str
     calls: list[tuple[str, int, list[int]]]
     flags: list[tuple[str, Raw]]
+
+
+class FactsChanged(Struct, frozen=True, array_like=True, tag="facts"):
+    """After one fold: what it changed, by customer."""
+
+    customers: list[CustomerFacts]
+
+
+class PositionsMoved(Struct, frozen=True, array_like=True, tag="positions"):
+    """What buckets say of themselves now, as [the field `read`, [bucket, ...]], at a time of Redis' own clock."""
+
+    now_ms: int
+    reads: list[tuple[str, list[int]]]
+
+    def standings(self) -> Iterator[tuple[int, Standing]]:
+        """Each bucket with its standing."""
+        for read, buckets in self.reads:
+            standing = decode_standing(read.encode())
+            for bucket in buckets:
+                yield bucket, standing
+
+
+class GenerationSwitched(Struct, frozen=True, array_like=True, tag="generation"):
+    """Readers of a bucket read another generation of its facts from here on."""
+
+    bucket: int
+    generation: int
 
 
 class GroupsChanged(Struct, frozen=True, array_like=True, tag="groups"):
@@ -31,24 +61,7 @@ class TokensChanged(Struct, frozen=True, array_like=True, tag="tokens"):
     hashes: list[str]
 
 
-class Beaten(Struct, frozen=True, array_like=True, tag="beat"):
-    """A consumer's heartbeat, `<folded until>:<said at>`, both UTC milliseconds."""
-
-    beat: str
-
-    @property
-    def folded_until_ms(self) -> int:
-        """All that reached the broker before this and was delivered to that consumer has been folded."""
-        return int(self.beat.partition(":")[0])
-
-
-class BecameReady(Struct, frozen=True, array_like=True, tag="ready"):
-    """A rebuild is complete, under this marker."""
-
-    marker: str
-
-
-Change = FactsChanged | GroupsChanged | TokensChanged | Beaten | BecameReady
+Change = FactsChanged | PositionsMoved | GenerationSwitched | GroupsChanged | TokensChanged
 
 decode_change = msgspec.msgpack.Decoder(Change).decode
 

@@ -12,9 +12,11 @@ GROUP_NOT_FOUND = failure(404, "Pool not found.")
 RESOURCE_NOT_FOUND = failure(404, "Resource not found")
 METHOD_NOT_ALLOWED = failure(405, "Method not allowed.", {"Allow": ALLOWED})
 BODY_TOO_LARGE = failure(413, "Request body too large.")
+HEAD_TOO_SLOW = failure(408, "The request took too long to arrive.")
 BAD_REQUEST = failure(400, "Bad request.")
 HEAD_TOO_LARGE = failure(431, "Request line or headers too large.")
 SERVER_ERROR = failure(500, "Server error.")
+TOO_MANY_CONNECTIONS = failure(503, "Too many connections are open.", {"Retry-After": "10"})
 TOO_MANY_STREAMS = failure(503, "Too many streams are open.", {"Retry-After": "30"})
 
 
@@ -32,6 +34,16 @@ def too_many_requests(retry_after_seconds: int) -> Answer:
     return failure(429, message, {"Retry-After": str(retry_after_seconds)})
 
 
+def public_reason(error: UnavailableError) -> str:
+    """What a client is told of an outage. What follows the colon is for the operator: an address, an error number."""
+    return error.what.partition(":")[0]
+
+
+def too_many_streams(whose: str) -> Answer:
+    """429 for a token or a customer with as many streams open as it may have."""
+    return failure(429, f"Too many streams are open for this {whose}. Retry after 30 seconds.", {"Retry-After": "30"})
+
+
 def answer_to(error: Exception) -> Answer:
     """The answer that an error of the table deserves; anything else is a defect of ours."""
     match error:
@@ -40,7 +52,6 @@ def answer_to(error: Exception) -> Answer:
         case GroupNotFoundError():
             return GROUP_NOT_FOUND
         case UnavailableError():
-            # What follows the colon is for the operator: an address, an error number.
-            return failure(503, f"{error.what.partition(':')[0]}. Try again soon.", {"Retry-After": "1"})
+            return failure(503, f"{public_reason(error)}. Try again soon.", {"Retry-After": "1"})
         case _:
             return SERVER_ERROR

@@ -1,4 +1,4 @@
-"""Limits: requests per token and unknown tokens per address, each over the last 60 seconds, in this process alone."""
+"""A sliding window in this process alone: how many unknown tokens an address tried in the last 60 seconds."""
 
 from collections import deque
 
@@ -49,21 +49,3 @@ class SlidingWindow:
     def retry_after(self, now_ms: int) -> int:
         """Whole seconds, at least 1, after which a hit is allowed again."""
         return max(1, -((now_ms - self.frees_at_ms(now_ms)) // 1000))
-
-    def lines(self, now_ms: int) -> bytes:
-        """The header lines that tell a client where it stands. Reset is the epoch second at which hits free up."""
-        return b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % (
-            self.limit,
-            max(0, self.limit - self.used),
-            -(-self.frees_at_ms(now_ms) // 1000),
-        )
-
-
-class Attempts:
-    """What one address tried in vain: unknown tokens, and those of them that had to be looked up."""
-
-    __slots__ = ("failures", "guesses")
-
-    def __init__(self, limit: int) -> None:
-        self.failures = SlidingWindow(limit)
-        self.guesses = SlidingWindow(limit)

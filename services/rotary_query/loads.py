@@ -1,10 +1,12 @@
 """Cold reads: first the definitions asked for, in one round trip, then the facts of the members that they name.
 
-Requests for the same thing share one load as long as the mirror hears what that load may have missed.
+Each round trip holds one transaction for each bucket, so that documents come with the word on whether they are
+complete, and facts with the position that says how old they are: nothing can happen to Redis in between. Requests for
+the same thing share one load as long as the mirror hears what that load may have missed.
 """
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -13,17 +15,20 @@ from rotary.definitions import GroupDefinition
 from rotary.domain.facts import DAY_MS, Tally
 from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
-from rotary.redis import keys
+from rotary.redis import keys, positions
 from rotary.redis.documents import decode_group, decode_groups
 from rotary.redis.facts import decode_facts
-from rotary.redis.state import is_ready
-from rotary_query import batches
-from rotary_query.answers import Answer
+from rotary.redis.positions import decode_standing
+from rotary_query import batches, versions
+from rotary_query.answers import NO_FACTS, Answer
 from rotary_query.batches import Batches
 from rotary_query.errors import GROUP_NOT_FOUND
 from rotary_query.mirror import Document, Entry, Key, Load, Mirror
-from rotary_query.roundtrip import RUN_ID, RoundTrips, pack, pack_fact_keys, run_id
+from rotary_query.redis_clock import RedisClock
+from rotary_query.roundtrip import TIME, RoundTrips, pack, pack_fact_keys, redis_ms
 from rotary_query.routes import Kind
+from rotary_query.standings import Standings
+from rotary_query.versions import Versions
 from rotary_query.views import detail_answer, list_answer
 
 MAX_BATCH = 16
@@ -31,31 +36,51 @@ MAX_BATCH = 16
 MAX_CALLERS = 2_000
 """Members whose facts are asked for in one round trip: more would make other clients of Redis wait."""
 
-_DEFINITIONS_MISSING = "The definitions are being rebuilt"
-_FACTS_MISSING = "The projections are being rebuilt"
-
-_IS_COMPLETE = pack("EXISTS", [keys.DEFINITIONS])
-_READY = pack("GET", [keys.READY])
 _AHEAD_MS = 3_600_000
+_ATTEMPTS = 3
+_REBUILDING = "The projections are being rebuilt"
 
 Values = list[bytes | None]
-Waiting = batches.Waiting[Load, Entry]
+Loaded = tuple[Entry, int]
+"""An entry, and the age of its facts in milliseconds when they were read, or NO_FACTS."""
+Waiting = batches.Waiting[Load, Loaded]
 Found = tuple[Waiting, GroupDefinition]
+Callers = dict[int, list[int]]
+"""Caller IDs by customer."""
+
+
+class FactsRead(NamedTuple):
+    """The facts of one bucket, by customer and caller ID, with their age, or why they must not be shown."""
+
+    facts: dict[int, dict[int, Tally]]
+    age_ms: int
+    refusal: str | None
 
 
 class Loader:
     """Reads what the mirror lacks and installs it there when it may."""
 
-    def __init__(self, client: Redis, mirror: Mirror, clock: Clock) -> None:
+    def __init__(  # wired once, by Source
+        self,
+        client: Redis,
+        mirror: Mirror,
+        standings: Standings,
+        known: Versions,
+        redis_clock: RedisClock,
+        clock: Clock,
+    ) -> None:
         self._redis = RoundTrips(client)
         self._mirror = mirror
+        self._standings = standings
+        self._versions = known
+        self._redis_clock = redis_clock
         self._clock = clock
         self._batches = Batches(self._read, MAX_BATCH, in_flight=3)
         self._shared: dict[Key, Waiting] = {}
         self.entries_read = 0
         self.batches_read = 0
 
-    async def load(self, key: Key) -> Entry:
+    async def load(self, key: Key) -> Loaded:
         """Reads one entry. Raises UnavailableError."""
         waiting = self._shared.get(key)
         if waiting is None or not self._mirror.holds(waiting.asked):
@@ -73,7 +98,7 @@ class Loader:
         try:
             found = self._give_documents(await self._documents(batch))
             for some in _chunks(found):
-                await self._give_monitors(some)
+                self._give_monitors(some, await self._facts(some))
         finally:
             for waiting in batch:
                 self._mirror.end(waiting.asked)
@@ -91,49 +116,117 @@ class Loader:
                 else:
                     entry = Document(_answer(load.key[0], document))
                     self._mirror.install_document(load, entry)
-                    waiting.give(entry)
+                    waiting.give((entry, NO_FACTS))
             except Exception as error:  # noqa: BLE001  # a document that is broken fails nobody else's read
                 waiting.fail(error)
         return found
 
-    async def _give_monitors(self, found: list[Found]) -> None:
-        facts = await self._facts(found)
+    def _give_monitors(self, found: list[Found], read: dict[int, FactsRead]) -> None:
         for waiting, group in found:
             load = waiting.asked
-            waiting.give(self._mirror.install_monitor(load, group, facts[load.key[1]]))
+            facts, age_ms, refusal = read[load.bucket]
+            # What is refused is mirrored, too: its bucket refuses it, until it does not.
+            entry = self._mirror.install_monitor(load, group, facts[load.key[1]])
+            if refusal is None:
+                waiting.give((entry, age_ms))
+            else:
+                waiting.fail(UnavailableError(refusal))
 
     async def _documents(self, batch: list[Waiting]) -> list[tuple[Waiting, bytes | None]]:
-        customers: dict[int, list[Waiting]] = {}
+        """The documents asked for; whose bucket lacks some is refused."""
+        buckets: dict[int, list[Waiting]] = {}
         for waiting in batch:
-            customers.setdefault(waiting.asked.key[1], []).append(waiting)
-        names = [[_name(waiting.asked.key) for waiting in some] for some in customers.values()]
-        complete, *documents = await self._redis.ask([_IS_COMPLETE, *(pack("MGET", some) for some in names)])
-        if not complete:
-            raise UnavailableError(_DEFINITIONS_MISSING)
-        read = zip(customers.values(), cast("list[Values]", documents), strict=True)
-        return [pair for some, values in read for pair in zip(some, values, strict=True)]
+            buckets.setdefault(waiting.asked.bucket, []).append(waiting)
+        marks = [self._versions.mark(bucket) for bucket in buckets]
+        replies = await self._redis.transact(
+            [
+                (_VERSION[bucket], pack("MGET", [_name(waiting.asked.key) for waiting in some]))
+                for bucket, some in buckets.items()
+            ]
+        )
+        read: list[tuple[Waiting, bytes | None]] = []
+        for (bucket, some), mark, (fields, documents) in zip(buckets.items(), marks, replies, strict=True):
+            try:
+                self._versions.check(bucket, cast("Values", fields), mark)
+            except UnavailableError as error:
+                for waiting in some:
+                    waiting.fail(error)
+            else:
+                read += zip(some, cast("Values", documents), strict=True)
+        return read
 
-    async def _facts(self, found: list[Found]) -> dict[int, dict[int, Tally]]:
-        """The facts about all members of these groups, by customer and caller ID."""
-        customers: dict[int, dict[int, None]] = {}
+    async def _facts(self, found: list[Found]) -> dict[int, FactsRead]:
+        """The facts about all members of these groups, by bucket."""
+        asked: dict[int, dict[int, dict[int, None]]] = {}
         for waiting, group in found:
-            callers = dict.fromkeys(member.id for member in group.members)
-            customers.setdefault(waiting.asked.key[1], {}).update(callers)
+            callers = dict.fromkeys([member.id for member in group.members])
+            asked.setdefault(waiting.asked.bucket, {}).setdefault(waiting.asked.key[1], {}).update(callers)
+        buckets = {
+            bucket: {customer: [*callers] for customer, callers in customers.items()}
+            for bucket, customers in asked.items()
+        }
         days = days_asked(self._clock())
-        asked = {customer: [*callers] for customer, callers in customers.items() if callers}
-        commands = [pack_fact_keys(customer, members, days) for customer, members in asked.items()]
-        server, ready, *read = await self._redis.ask([RUN_ID, _READY, *commands])
-        if not is_ready(cast("bytes | None", ready), run_id(server)):
-            raise UnavailableError(_FACTS_MISSING)
-        facts: dict[int, dict[int, Tally]] = {customer: {} for customer in customers}
-        for (customer, members), values in zip(asked.items(), cast("list[Values]", read), strict=True):
-            facts[customer] = decode_facts(members, days, values)
-        return facts
+        read: dict[int, FactsRead] = {}
+        for _ in range(_ATTEMPTS):
+            left = {bucket: customers for bucket, customers in buckets.items() if bucket not in read}
+            if not left:
+                return read
+            read |= await self._facts_of(left, days)
+        # The generation changes once a rebuild, hence this is a defect or somebody's joke.
+        raise UnavailableError(_REBUILDING)
+
+    async def _facts_of(self, buckets: dict[int, Callers], days: tuple[int, ...]) -> dict[int, FactsRead]:
+        """Likewise, except of buckets whose generation was not the one that they were asked by."""
+        marks = [self._standings.mark(bucket) for bucket in buckets]
+        asked_ms = self._redis_clock.local_ms()
+        replies = await self._redis.transact(
+            [
+                [*_position(bucket, mark.generation), *_members(customers, days, mark.generation)]
+                for (bucket, customers), mark in zip(buckets.items(), marks, strict=True)
+            ]
+        )
+        read: dict[int, FactsRead] = {}
+        for (bucket, customers), mark, reply in zip(buckets.items(), marks, replies, strict=True):
+            said, generation, time, *values = reply
+            now_ms = redis_ms(time)
+            self._redis_clock.answered(now_ms, asked_ms)
+            standing = decode_standing(cast("bytes | None", said))
+            if self._standings.read(bucket, int(cast("bytes | None", generation) or 0), standing, mark):
+                facts = _decoded(customers, days, cast("list[Values]", values))
+                read[bucket] = FactsRead(facts, standing.age_ms(now_ms), standing.refusal(now_ms))
+        return read
 
 
 def days_asked(now_ms: int) -> tuple[int, ...]:
     """The UTC days whose counts must be read: tomorrow's only when it may have begun for a clock that is ahead."""
     return tuple(day for day in days_read(now_ms) if day * DAY_MS <= now_ms + _AHEAD_MS)
+
+
+_VERSION = [pack("HMGET", [versions.key(bucket), *versions.FIELDS]) for bucket in range(keys.BUCKETS)]
+
+
+def _position(bucket: int, generation: int) -> tuple[bytes, bytes, bytes]:
+    """What of a bucket is read with its facts."""
+    return (
+        pack("HGET", [keys.position(bucket, generation), positions.FIELD]),
+        pack("GET", [keys.generation(bucket)]),
+        TIME,
+    )
+
+
+def _members(customers: Callers, days: tuple[int, ...], generation: int) -> Iterator[bytes]:
+    for customer, callers in customers.items():
+        if callers:
+            yield pack_fact_keys(customer, callers, days, generation)
+
+
+def _decoded(customers: Callers, days: Sequence[int], values: list[Values]) -> dict[int, dict[int, Tally]]:
+    """What `_members` asked for."""
+    replies = iter(values)
+    return {
+        customer: decode_facts(callers, days, next(replies)) if callers else {}
+        for customer, callers in customers.items()
+    }
 
 
 def _chunks(found: list[Found]) -> Iterator[list[Found]]:

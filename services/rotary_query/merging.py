@@ -7,12 +7,17 @@ from array import array
 from collections.abc import Sequence
 
 from rotary.domain.facts import NO_FACTS, QUARTERS_A_DAY, Tally, merge_flags
-from rotary_query.changes import FactsChanged, read_flags
+from rotary.redis.facts import COUNTER
+from rotary_query.changes import CustomerFacts, read_flags
 
 _DAYS_KEPT = 4  # more than any reader looks at: yesterday, today, tomorrow
 
 
-def merge_change(facts: dict[int, Tally], change: FactsChanged) -> bool:
+class _Counts(array):  # type: ignore[type-arg]  # of int
+    """A day's counters that were copied from what was read, to be changed in place."""
+
+
+def merge_change(facts: dict[int, Tally], change: CustomerFacts) -> bool:
     """Merges a change into the facts of those callers that have an entry; whether there were any."""
     touched = False
     for name, day, counts in change.calls:
@@ -34,8 +39,8 @@ def counted(known: Tally, day: int, counts: Sequence[int]) -> Tally:
     What was read is left as it is; a day that changed before is changed in place.
     """
     quarters = known.calls.get(day, ())
-    if not isinstance(quarters, array):
-        quarters = array("H", [*quarters, *[0] * (QUARTERS_A_DAY - len(quarters))])
+    if not isinstance(quarters, _Counts):
+        quarters = _Counts(COUNTER, [*quarters, *[0] * (QUARTERS_A_DAY - len(quarters))])
         days = {**known.calls, day: quarters}
         kept = sorted(days)[-_DAYS_KEPT:]
         known = Tally({day: days[day] for day in kept}, known.flags, known.cleared_at_ms)

@@ -7,27 +7,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from rotary.clock import Clock
 from rotary_query.app import Api
 from rotary_query.source import Source
 
 
-def registry(api: Api, source: Source, clock: Clock) -> CollectorRegistry:
+def registry(api: Api, source: Source) -> CollectorRegistry:
     """A registry of this service and its process."""
     made = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=made)
-    made.register(QueryCollector(api, source, clock))
+    made.register(QueryCollector(api, source))
     return made
 
 
 class QueryCollector(Collector):
     """Reads the counts where they are kept."""
 
-    def __init__(self, api: Api, source: Source, clock: Clock) -> None:
+    def __init__(self, api: Api, source: Source) -> None:
         self._api = api
         self._source = source
-        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client for each scrape."""
@@ -41,13 +39,20 @@ class QueryCollector(Collector):
         yield _counter("rotary_query_cold_reads", "Entries that had to be read from Redis.", loader.entries_read)
         yield _counter("rotary_query_cold_batches", "Batches in which they were read.", loader.batches_read)
         yield _counter("rotary_query_changes", "Change messages heard.", watcher.changes_heard)
+        yield _counter("rotary_query_watch_losses", "Times the subscription to changes was lost.", watcher.losses)
         yield _gauge("rotary_query_mirror_bytes", "What the mirror holds, about.", mirror.bytes_held)
         yield _gauge("rotary_query_mirror_entries", "Groups and lists mirrored.", len(mirror))
         yield _gauge("rotary_query_streams", "Streams open.", self._source.streams.count)
         yield _gauge("rotary_query_watching", "1 while the subscription to changes works.", int(watcher.is_watching))
-        if watcher.folded_until_ms:
-            lag = max(0.0, (self._clock() - watcher.folded_until_ms) / 1000)
-            yield _gauge("rotary_query_projection_lag_seconds", "How far the fold is behind the broker.", lag)
+        yield _gauge(
+            "rotary_query_stale_streams",
+            "Streams whose readers were told of old facts.",
+            self._source.streams.stale_count,
+        )
+        if (age_ms := self._source.standings.oldest_ms()) is not None:
+            yield _gauge(
+                "rotary_query_projection_lag_seconds", "The greatest age of any bucket's facts.", age_ms / 1000
+            )
 
 
 def _counter(name: str, documentation: str, value: float) -> Metric:

@@ -1,19 +1,19 @@
 """The mirror: what was read from Redis, kept true by the change channel, bounded by bytes.
 
-It holds nothing that it could not prove. It is open only while the subscription is known to work; closing it, or
-finding that Redis is not the same any more, empties it. What it holds was read after the subscription began, and
-everything the channel said since has been merged in. That includes the time between asking Redis and hearing the
-answer: a `Load` collects the changes of that time, and a definition that changed meanwhile, or a mirror that was
-emptied, makes it void.
+It is open only while the subscription works; closing it empties it. What it holds was read after the subscription
+began, and everything the channel said since has been merged in. That includes the time between asking Redis and
+hearing the answer: a `Load` collects the changes of that time, and a definition that changed meanwhile, or a bucket
+that was dropped because Redis lost some of it, makes it void.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import NO_FACTS, Tally
+from rotary.redis.keys import bucket_of
 from rotary_query.answers import Answer
-from rotary_query.changes import FactsChanged, GroupsChanged
+from rotary_query.changes import CustomerFacts, GroupsChanged
 from rotary_query.merging import bytes_held, merge_change
 from rotary_query.routes import Kind
 from rotary_query.views import monitor_answer
@@ -47,9 +47,10 @@ class Document:
 class GroupMonitor:
     """A group's definition, the facts about each of its members, and the answer last made of them."""
 
-    __slots__ = ("_answer", "_rendered_ms", "facts", "group")
+    __slots__ = ("_answer", "_rendered_ms", "bucket", "facts", "group")
 
-    def __init__(self, group: GroupDefinition, facts: dict[int, Tally]) -> None:
+    def __init__(self, bucket: int, group: GroupDefinition, facts: dict[int, Tally]) -> None:
+        self.bucket = bucket
         self.group = group
         self.facts = facts
         self._answer: Answer | None = None
@@ -78,16 +79,54 @@ class GroupMonitor:
 Entry = Document | GroupMonitor
 
 
+class CallerIndex:
+    """A customer's monitors by caller ID.
+
+    A monitor is entered when the index is next asked: most of what is read only to be pushed out again never is.
+    """
+
+    __slots__ = ("_entered", "_new")
+
+    def __init__(self) -> None:
+        self._entered: dict[int, tuple[GroupMonitor, ...]] = {}
+        self._new: set[GroupMonitor] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._new or self._entered)
+
+    def add(self, monitor: GroupMonitor) -> None:
+        """Takes a monitor in."""
+        self._new.add(monitor)
+
+    def remove(self, monitor: GroupMonitor) -> None:
+        """Takes it out again."""
+        if monitor in self._new:
+            self._new.discard(monitor)
+            return
+        entered = self._entered
+        for caller in monitor.facts:
+            if len(others := entered.pop(caller)) > 1:
+                entered[caller] = tuple(other for other in others if other is not monitor)
+
+    def of(self, callers: Iterable[int]) -> set[GroupMonitor]:
+        """The monitors that show any of these caller IDs."""
+        for monitor in self._new:
+            for caller in monitor.facts:
+                self._entered[caller] = (*self._entered.get(caller, ()), monitor)
+        self._new.clear()
+        return {monitor for caller in callers for monitor in self._entered.get(caller, ())}
+
+
 class Load:
     """A read on its way from Redis: the changes it may have missed, and whether it became void."""
 
-    __slots__ = ("changes", "generation", "is_void", "key")
+    __slots__ = ("bucket", "changes", "is_void", "key")
 
-    def __init__(self, key: Key, generation: int) -> None:
+    def __init__(self, key: Key, *, is_void: bool) -> None:
         self.key = key
-        self.generation = generation
-        self.changes: list[FactsChanged] = []
-        self.is_void = False
+        self.bucket = bucket_of(key[1])
+        self.changes: list[CustomerFacts] = []
+        self.is_void = is_void
 
 
 class Mirror:
@@ -97,9 +136,9 @@ class Mirror:
         self._limit = limit
         self._listener = listener
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
-        self._monitors: dict[int, dict[int, tuple[GroupMonitor, ...]]] = {}  # by customer and caller ID
+        self._monitors: dict[int, CallerIndex] = {}
         self._loads: dict[int, set[Load]] = {}
-        self._generation = 0
+        self._buckets: dict[int, set[Key]] = {}
         self.is_open = False
         self.bytes_held = 0
 
@@ -117,11 +156,24 @@ class Mirror:
         self.is_open = False
 
     def empty(self) -> None:
-        """Forgets everything, reads under way included: Redis is not what it was."""
-        self._generation += 1
+        """Forgets everything, reads under way included."""
+        for loads in self._loads.values():
+            for load in loads:
+                load.is_void = True
         self._entries.clear()
         self._monitors.clear()
+        self._buckets.clear()
         self.bytes_held = 0
+
+    def drop(self, bucket: int) -> None:
+        """Forgets a bucket, reads under way included: Redis' data in it are not what they were."""
+        for loads in self._loads.values():
+            for load in loads:
+                load.is_void = load.is_void or load.bucket == bucket
+        for key in [*self._buckets.get(bucket, ())]:
+            self._drop(key)
+            if key[0] == "monitor":
+                self._listener(key[1], key[2])
 
     def get(self, key: Key) -> Entry | None:
         """What is mirrored under a key."""
@@ -133,7 +185,7 @@ class Mirror:
 
     def begin(self, key: Key) -> Load:
         """To be called before Redis is asked; every load must be ended."""
-        load = Load(key, self._generation if self.is_open else -1)
+        load = Load(key, is_void=not self.is_open)
         self._loads.setdefault(key[1], set()).add(load)
         return load
 
@@ -146,7 +198,7 @@ class Mirror:
 
     def holds(self, load: Load) -> bool:
         """Whether what is being read, with the changes collected, is what Redis holds."""
-        return self.is_open and load.generation == self._generation and not load.is_void
+        return self.is_open and not load.is_void
 
     def install_document(self, load: Load, document: Document) -> None:
         """Keeps what was read, unless the load is void."""
@@ -155,22 +207,24 @@ class Mirror:
 
     def install_monitor(self, load: Load, group: GroupDefinition, facts: Mapping[int, Tally]) -> GroupMonitor:
         """A group's monitor from what was read and what changed meanwhile; kept unless the load is void."""
-        entry = GroupMonitor(group, {member.id: facts.get(member.id, NO_FACTS) for member in group.members})
+        entry = GroupMonitor(
+            load.bucket, group, {member.id: facts.get(member.id, NO_FACTS) for member in group.members}
+        )
         if self.holds(load):
             for change in load.changes:
                 merge_change(entry.facts, change)
             self._put(load.key, entry)
         return entry
 
-    def apply_facts(self, change: FactsChanged) -> None:
-        """Merges what a fold changed into every group it touches."""
+    def apply_facts(self, change: CustomerFacts) -> None:
+        """Merges what a fold changed of one customer's facts into every group it touches."""
         customer = int(change.customer)
         for load in self._loads.get(customer, ()):
             load.changes.append(change)
-        if (callers := self._monitors.get(customer)) is None:
+        if (monitors := self._monitors.get(customer)) is None:
             return
         named = {int(entry[0]) for entry in change.calls} | {int(entry[0]) for entry in change.flags}
-        for touched in {monitor for id_ in named for monitor in callers.get(id_, ())}:
+        for touched in monitors.of(named):
             merge_change(touched.facts, change)
             touched.expire()
             self._listener(customer, touched.group.id)
@@ -193,21 +247,26 @@ class Mirror:
         size = entry.bytes_held()
         self._entries[key] = (entry, size)
         self.bytes_held += size
+        self._buckets.setdefault(bucket_of(key[1]), set()).add(key)
         if isinstance(entry, GroupMonitor):
-            callers = self._monitors.setdefault(key[1], {})
-            shared = callers.keys() & entry.facts.keys()
-            alone = dict.fromkeys(entry.facts, (entry,))
-            callers.update(alone | {id_: (*callers[id_], entry) for id_ in shared} if shared else alone)
+            monitors = self._monitors.get(key[1])
+            if monitors is None:
+                monitors = self._monitors[key[1]] = CallerIndex()
+            monitors.add(entry)
         while self.bytes_held > self._limit and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, key: Key) -> None:
         entry, size = self._entries.pop(key, (None, 0))
+        if entry is None:
+            return
         self.bytes_held -= size
+        keys = self._buckets[bucket_of(key[1])]
+        keys.discard(key)
+        if not keys:
+            del self._buckets[bucket_of(key[1])]
         if isinstance(entry, GroupMonitor):
-            callers = self._monitors[key[1]]
-            for id_ in entry.facts:
-                if len(monitors := callers.pop(id_)) > 1:
-                    callers[id_] = tuple(monitor for monitor in monitors if monitor is not entry)
-            if not callers:
+            monitors = self._monitors[key[1]]
+            monitors.remove(entry)
+            if not monitors:
                 del self._monitors[key[1]]

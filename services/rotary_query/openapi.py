@@ -8,6 +8,7 @@ import msgspec
 
 from rotary.domain.monitor import Monitor, MonitorMember
 from rotary.events import Id
+from rotary.policy import DEFAULT_POLICY
 from rotary_query.bodies import CallerIdItem, Envelope, ErrorBody, GroupDetail, GroupItem
 from rotary_query.errors import ALLOWED
 from rotary_query.routes import PREFIX
@@ -37,16 +38,72 @@ _MONITOR = Monitor(
 )
 _LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE = Envelope[list[GroupItem]], Envelope[GroupDetail], Envelope[Monitor]
 
+_HOURS, _DAYS = 3600, 86400
+_STRATEGIES = (
+    "How a dialer chooses among the eligible members. `round_robin`: each in turn. `least_used`: the one with the "
+    "fewest calls today. `cap_based`: the one with the largest share of its daily cap left. `weighted`: in proportion "
+    "to `weight`. `sticky_lead`: a lead keeps the number it was first called from; a new lead gets the least used. "
+    "`random`: any, with equal chances. This API reports the strategy; the dialer applies it."
+)
+_COOLDOWN = (
+    "When the cooldown ends; null unless `status` is `cooldown`. Only carriers' signs cause one: by default "
+    f"{DEFAULT_POLICY.cooldown_user_report_seconds // _HOURS} hour after a `user_report`, "
+    f"{DEFAULT_POLICY.cooldown_spam_label_seconds // _HOURS} hours after a `spam_label`, "
+    f"{DEFAULT_POLICY.cooldown_blocked_seconds // _HOURS} hours after a `blocked`; twice as long for each further sign "
+    f"within {DEFAULT_POLICY.cooldown_window_seconds // _DAYS} days, at most "
+    f"{DEFAULT_POLICY.cooldown_cap_seconds // _DAYS} days. A `rejected` causes none."
+)
+_HEALTH = (
+    "100 without a sign against the number. Each fresh `spam_label` or `user_report` halves it, a `blocked` quarters "
+    f"it, a `rejected` takes about a sixth; the effect of a sign fades by half every "
+    f"{DEFAULT_POLICY.health_half_life_seconds // _HOURS} hours. More than {DEFAULT_POLICY.volume_calls} calls in 24 "
+    "hours lower it too. It does not decide `status`: a number with low health may dial."
+)
+_STATUS = (
+    "Whether it may dial now; the first of these that holds. `disabled`: switched off by its owner. `cooldown`: it "
+    "rests after a carrier's sign, until `cooldown_until`. `quota_exceeded`: `calls_today` has reached `daily_cap`. "
+    "Else `eligible`."
+)
+_TODAY = (
+    "Calls placed since midnight in the time zone of the customer that owns the number (Asia/Ho_Chi_Minh unless it "
+    "chose another): not in UTC, and not in the reader's zone. Never cut off at `daily_cap`."
+)
+_MEANINGS = {
+    "GroupItem": {
+        "rotation_strategy": _STRATEGIES,
+        "sticky_enabled": "A lead keeps the number it was first called from, whatever the strategy.",
+        "status": "A `disabled` group is not to be dialed with. Its members keep their own statuses.",
+        "caller_ids_count": "Members whose own status is `active`.",
+    },
+    "CallerIdItem": {
+        "number": "As stored: E.164 or domestic.",
+        "status": "The owner's switch. Whether it may dial right now is in the monitor.",
+        "weight": "Its share of the calls when the strategy is `weighted`.",
+    },
+    "Monitor": {
+        "total_members": "Eligible, in cooldown, disabled and over quota together; the last has no field of its own.",
+    },
+    "MonitorMember": {
+        "status": _STATUS,
+        "health_score": _HEALTH,
+        "calls_today": _TODAY,
+        "daily_cap": "Calls allowed a day.",
+        "cooldown_until": _COOLDOWN,
+    },
+}
+"""What a field means, where its name does not say it all."""
+_MEANINGS["GroupDetail"] = _MEANINGS["GroupItem"]
+
 _RATE = {
     "X-RateLimit-Limit": ("integer", "Requests that this token may make in any 60 seconds. Absent if it has no limit."),
-    "X-RateLimit-Remaining": ("integer", "Requests left now."),
+    "X-RateLimit-Remaining": ("integer", "Requests left now, as far as the replica that answers knows."),
     "X-RateLimit-Reset": ("integer", "Epoch second at which the oldest counted requests stop counting."),
 }
 _CACHE = {
     "ETag": ("string", "Strong validator of the body's bytes: send it back in If-None-Match."),
     "Cache-Control": ("string", "private, max-age=0, must-revalidate"),
 }
-_LAG = {"X-Projection-Lag": ("integer", "Seconds by which the counts are behind the event broker.")}
+_LAG = {"X-Projection-Lag": ("integer", "Age, in whole seconds, of the facts in this answer.")}
 _ID = {"X-Request-Id": ("string", "Yours, if you sent one, else ours. Name it when you report a problem.")}
 _RETRY = {"Retry-After": ("integer", "Seconds after which to try again.")}
 
@@ -58,7 +115,7 @@ _ERRORS: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {
     "BodyTooLarge": ("A request to this API needs no body.", "Request body too large.", {}),
     "HeadTooLarge": ("Request line or headers too large.", "Request line or headers too large.", {}),
     "TooManyRequests": (
-        "Over the token's limit, or too many unknown tokens from your address.",
+        "Over the token's limit, too many streams, or too many unknown tokens from your address.",
         "Too many requests. Retry after 7 seconds.",
         _RATE | _RETRY,
     ),
@@ -92,7 +149,10 @@ def openapi() -> Json:
             "title": "Rotary",
             "version": version("rotary"),
             "summary": "Which of a group's caller IDs may dial right now.",
-            "description": 'Success is `{"data": …}`, failure `{"message": …}`. Times are UTC, to the second.',
+            "description": (
+                'Success is `{"data": …}`, failure `{"message": …}`. Times are UTC, to the second. '
+                "A day begins at midnight in the customer's own time zone."
+            ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -117,13 +177,17 @@ def _paths(bodies: list[Json]) -> Json:
         "monitorCallerIdGroup",
         "Which members may dial right now",
         "With `Accept: text/event-stream` the same snapshot arrives as server-sent events named `snapshot`: one at "
-        "once, then one whenever the body changes, at most ten a second. The id of an event is the body's ETag.",
+        "once, then one whenever the body changes, at most ten a second. The id of an event is the body's ETag. "
+        "An event named `stale` says that what you see is not current. Its data is an object: `since`, up to when the "
+        "facts are complete, `reason` and, when it is known, `lag_seconds`. It comes once for each reason, and "
+        "again right after each snapshot of such facts. The last event counts: a `snapshot` that no `stale` follows is "
+        "current; it comes even if nothing changed.",
         _success(snapshot, Envelope(_MONITOR), _LAG),
         one_group=True,
     )
     monitor_path["parameters"].append({"$ref": "#/components/parameters/LastEventId"})
     monitor_path["responses"]["200"]["content"]["text/event-stream"] = {
-        "schema": {"type": "string", "description": "Events named snapshot; each one's data is the JSON body."},
+        "schema": {"type": "string", "description": "Events named snapshot, whose data is the JSON body, and stale."},
         "example": 'event: snapshot\nid: "9c1f…"\ndata: {"data":{"group_id":3,…}}\n\n',
     }
     return {
@@ -220,5 +284,8 @@ def _schemas() -> tuple[list[Json], Json]:
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for schema in schemas.values():
         schema["additionalProperties"] = False
+    for name, meanings in _MEANINGS.items():
+        for field, meaning in meanings.items():
+            schemas[name]["properties"][field]["description"] = meaning
     bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[:3]]
     return [{**body, "title": "Body"} for body in bodies], schemas

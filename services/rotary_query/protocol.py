@@ -4,18 +4,25 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
 from secrets import token_hex
+from typing import cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
-from rotary_query.answers import Reply
+from rotary_query.answers import Answer, Reply
 from rotary_query.auth import hash_bearer
-from rotary_query.errors import BAD_REQUEST, HEAD_TOO_LARGE, SERVER_ERROR
+from rotary_query.connections import Connections
+from rotary_query.errors import BAD_REQUEST, HEAD_TOO_LARGE, HEAD_TOO_SLOW, SERVER_ERROR, TOO_MANY_CONNECTIONS
+from rotary_query.request_heads import BoundedParser
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 KEEP_ALIVE_SECONDS = 75.0
-"""How long a connection may be idle, and a request's head on its way: longer than proxies keep theirs open."""
+"""How long a connection may be idle: longer than proxies keep theirs open."""
+HEAD_SECONDS = 10.0
+"""How long a request's head may take from its first byte to its last."""
+REFUSED_SECONDS = 1.0
+"""How long a refused client has to read its answer."""
 MAX_TARGET_BYTES = 4096
 MAX_FIELD_BYTES = 8190
 MAX_FIELDS = 64
@@ -36,14 +43,107 @@ class RequestIds:
 class QueryProtocol(web.RequestHandler):
     """One connection. Only what aiohttp itself cannot parse ends in `handle_error`; the API answers all the rest."""
 
-    __slots__ = ("_authorization", "_sha256_hex")
+    __slots__ = (
+        "_address",
+        "_authorization",
+        "_connections",
+        "_head_timer",
+        "_is_half_closed",
+        "_is_streaming",
+        "_sha256_hex",
+    )
+
+    def __init__(self, server: "QueryServer", connections: Connections) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            access_log=None,  # type: ignore[arg-type]  # None turns it off; the API writes its own
+            max_line_size=MAX_TARGET_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_FIELDS,
+            lingering_time=2.0,
+            auto_decompress=False,
+        )
+        self._parser = BoundedParser(self._parser, self)  # type: ignore[assignment, arg-type]  # all of it that is used
+        self._connections = connections
+        self._address: str | None = None  # under which it is counted, once it is admitted
+        self._authorization: str | None = None
+        self._sha256_hex: str | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._is_half_closed = False
+        self._is_streaming = False
 
     def bearer_hash(self, authorization: str) -> str | None:
         """The hash of a request's token. A client that sends the same header again has it hashed only once."""
-        if authorization != getattr(self, "_authorization", None):
+        if authorization != self._authorization:
             self._authorization = authorization
             self._sha256_hex = hash_bearer(authorization)
         return self._sha256_hex
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop. Where too many are connected, the connection is answered and closed."""
+        self._address = self._connections.admit(_peer(transport))
+        if self._address is not None:
+            super().connection_made(transport)
+            return
+        self._close = True  # what arrives is not read
+        refused = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
+        refused.write(_last_words(TOO_MANY_CONNECTIONS))
+        # Closing at once would make the client's system discard the answer, if the request has arrived already.
+        refused.write_eof()
+        self._loop.call_later(REFUSED_SECONDS, refused.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called by the event loop."""
+        self.head_ended()
+        if self._address is not None:
+            self._connections.leave(self._address)
+            self._address = None
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp always closes, asyncio lets a protocol choose
+        """Called by the event loop when the client sends no more: requests that it has sent are still answered.
+
+        It may as well be gone, and a stream could not tell for long: that ends here.
+        """
+        self._is_half_closed = True
+        return self._is_answering() and not self._is_streaming
+
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002  # aiohttp's signature
+        """Called by aiohttp after each answer; the last one to a client that sends no more closes the connection."""
+        if self._is_half_closed and not self._messages:
+            self.close()
+
+    def stream_begins(self) -> None:
+        """The answer to this request is a stream. One to a client that sends no more ends after its first snapshot."""
+        self._is_streaming = True
+        if self._is_half_closed and self.transport is not None:
+            self._loop.call_soon(self.transport.close)
+
+    def head_began(self) -> None:
+        """Part of a request's head has arrived: the rest has HEAD_SECONDS to follow."""
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_is_late)
+
+    def head_ended(self) -> None:
+        """The head is complete, or the connection is gone."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _is_answering(self) -> bool:
+        """Whether there are requests without an answer: aiohttp then waits for no other one."""
+        return bool(self._messages or (self._request_count and self._waiter is None))
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self.transport is None or self._close or self._force_close:
+            return
+        self._connections.tell("request head too slow", _peer(self.transport))
+        if not self._is_answering():  # else the answer to another request is on its way
+            self.transport.write(_last_words(HEAD_TOO_SLOW))
+        self.force_close()
 
     def handle_error(
         self,
@@ -58,34 +158,45 @@ class QueryProtocol(web.RequestHandler):
         else:
             answer = SERVER_ERROR
             self.log_exception("request failed", exc_info=exc)
-        return Reply(answer, request, [b"X-Request-Id: %b\r\n" % token_hex(8).encode()], close=True)
+        return Reply(answer, request, [_id_line()], close=True)
 
 
 class QueryServer(web.Server):
     """Makes a `QueryProtocol` for each connection. A client that goes away cancels the handling of its request."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, connections: Connections) -> None:
         super().__init__(handler, handler_cancellation=True)
+        self._admission = connections
 
     def __call__(self) -> web.RequestHandler:
         """Called by the event loop for a new connection."""
-        return QueryProtocol(
-            self,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            access_log=None,  # type: ignore[arg-type]  # None turns it off; the API writes its own
-            max_line_size=MAX_TARGET_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            max_headers=MAX_FIELDS,
-            lingering_time=2.0,
-            auto_decompress=False,
-        )
+        return QueryProtocol(self, self._admission)
 
 
 def bearer_hash(request: web.BaseRequest) -> str | None:
-    """The SHA-256, in hex, of the request's bearer token, if it has one."""
+    """The SHA-256, in hex, of the request's bearer token, if it has one that could exist."""
     authorization = request.headers.get(hdrs.AUTHORIZATION)
     if authorization is None:
         return None
     protocol = request.protocol
     return protocol.bearer_hash(authorization) if isinstance(protocol, QueryProtocol) else hash_bearer(authorization)
+
+
+def stream_begins(request: web.BaseRequest) -> None:
+    """The answer to this request is a stream."""
+    if isinstance(request.protocol, QueryProtocol):
+        request.protocol.stream_begins()
+
+
+def _peer(transport: asyncio.BaseTransport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
+def _id_line() -> bytes:
+    return b"X-Request-Id: %b\r\n" % token_hex(8).encode()
+
+
+def _last_words(answer: Answer) -> bytes:
+    """An answer to what was never a request."""
+    return b"".join((answer.head, _id_line(), b"Connection: close\r\n\r\n", answer.body))

@@ -12,9 +12,12 @@ from rotary.process.ops import ops_site
 from rotary.process.settings import bind_address
 from rotary.redis.connection import connect
 from rotary_query.app import Api
+from rotary_query.client_address import TrustedProxies
+from rotary_query.connections import ConnectionCollector, Connections
 from rotary_query.cors import Cors
 from rotary_query.documentation import pages
 from rotary_query.metrics import registry
+from rotary_query.open_files import max_connections
 from rotary_query.protocol import QueryServer
 from rotary_query.settings import QuerySettings
 from rotary_query.source import Source
@@ -41,11 +44,14 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
     async with AsyncExitStack() as stack:
         client = connect(settings.redis_url, REDIS_TIMEOUT_SECONDS)
         stack.push_async_callback(client.aclose)
+        proxies = TrustedProxies.parse(settings.trusted_proxies)
+        connections = Connections(proxies, max_connections(), settings.max_connections_per_address)
         source = Source(client, settings, clock)
-        api = Api(source, pages(), Cors(settings.origins()), clock, access_log=settings.access_log)
-        measured = registry(api, source, clock)
+        api = Api(source, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
+        measured = registry(api, source)
+        measured.register(ConnectionCollector(connections))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, source.missing, measured))
-        host, port = await stack.enter_async_context(_site(settings.query_bind, QueryServer(api.handle)))
+        host, port = await stack.enter_async_context(_site(settings.query_bind, QueryServer(api.handle, connections)))
         await stack.enter_async_context(source.running())
         yield Service(host, port, ops, source, api)
 

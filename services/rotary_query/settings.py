@@ -15,6 +15,15 @@ Origins = Annotated[
 ]
 
 
+Proxies = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Fa-f.:/,\s]*$",
+        description="addresses or networks such as 10.0.0.0/8, separated by commas",
+    ),
+]
+
+
 class QuerySettings(Struct, frozen=True):
     """One field a variable: `redis_url` is read from `ROTARY_REDIS_URL`."""
 
@@ -30,8 +39,14 @@ class QuerySettings(Struct, frozen=True):
     cors_origins: Origins = ""
     access_log: bool = False
     failed_attempts_per_minute: Count = 60
-    """How many unknown tokens one address may try before further unknown ones are not even looked up."""
+    """How many unknown tokens without a checksum one address may try; further ones are answered with 429."""
+    trusted_proxies: Proxies = ""
+    """Whose X-Forwarded-For names the client."""
+    max_connections_per_address: Count = 512
+    """For each IPv4 address or IPv6 /64, trusted proxies excepted."""
     max_streams: Count = 10_000
+    max_streams_per_token: Count = 100
+    max_streams_per_customer: Count = 500
 
     def origins(self) -> frozenset[str]:
         """The origins that browsers may read the API from; none unless configured."""

@@ -1,24 +1,28 @@
-"""Where answers come from: the mirror when it has them, Redis when it has not or may not be believed."""
+"""Where answers come from: the mirror when it has them, else Redis."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
 from rotary.clock import Clock
-from rotary.errors import GroupNotFoundError, UnavailableError
-from rotary.process.program import end
-from rotary.redis.reader import Reader
-from rotary_query.answers import Answer
+from rotary.errors import GroupNotFoundError
+from rotary.process.supervision import Supervisor
+from rotary.redis import keys
+from rotary_query.answers import NO_FACTS, Reading
 from rotary_query.auth import Grant
 from rotary_query.errors import GROUP_NOT_FOUND
 from rotary_query.loads import Loader
-from rotary_query.mirror import Mirror
+from rotary_query.mirror import GroupMonitor, Mirror
+from rotary_query.rate_limits import RateLimits
+from rotary_query.redis_clock import RedisClock
 from rotary_query.routes import Route
 from rotary_query.settings import QuerySettings
+from rotary_query.standings import Standings
 from rotary_query.stream import Streams
+from rotary_query.stream_limits import StreamLimits
 from rotary_query.tokens import Tokens
+from rotary_query.versions import TOKENS, Versions
 from rotary_query.watch import Watcher
 
 
@@ -27,44 +31,65 @@ class Source:
 
     def __init__(self, client: Redis, settings: QuerySettings, clock: Clock) -> None:
         self._clock = clock
-        self._reader = Reader(client)
-        self.streams = Streams(self, settings.max_streams)
+        self.redis_clock = RedisClock()
+        limits = StreamLimits(settings.max_streams_per_token, settings.max_streams_per_customer)
+        self.streams = Streams(self, settings.max_streams, limits)
         self.mirror = Mirror(settings.mirror_megabytes * 2**20, self.streams.changed)
-        self.tokens = Tokens(client, clock, settings.failed_attempts_per_minute)
-        self.loader = Loader(client, self.mirror, clock)
-        self.watcher = Watcher(client, self.mirror, self.tokens)
+        self.standings = Standings(self.redis_clock, self.mirror.drop, self._lose)
+        self.versions = Versions(self._refuse)
+        self.rate_limits = RateLimits(client, clock)
+        self.tokens = Tokens(client, clock, self.rate_limits, settings.failed_attempts_per_minute, self.versions)
+        self.loader = Loader(client, self.mirror, self.standings, self.versions, self.redis_clock, clock)
+        self.watcher = Watcher(
+            client, self.mirror, self.tokens, self.standings, self.versions, self.redis_clock, self.streams
+        )
+        self.supervisor = Supervisor()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Watches Redis while the context is open; at its end streams and reads under way are ended."""
-        watching = asyncio.create_task(self.watcher.run())
+        self.supervisor.start("watching redis", self.watcher.run())
         try:
             yield
         finally:
             await self.streams.close()
-            await end(watching)
+            await self.supervisor.close()
+            await self.watcher.close()
             await self.loader.close()
             await self.tokens.stop()
+            await self.rate_limits.close()
 
-    def mirrored(self, route: Route, customer: int, now_ms: int) -> Answer | None:
-        """The answer of an API route, if it can be given from memory."""
+    def mirrored(self, route: Route, customer: int, now_ms: int) -> Reading | None:
+        """The answer of an API route, if it can be given from memory.
+
+        Raises UnavailableError for facts that must not be shown, as Redis would have us do.
+        """
         entry = self.mirror.get((route.kind, customer, route.group_id))
-        return None if entry is None else entry.answer(now_ms)
+        if entry is None:
+            return None
+        if type(entry) is not GroupMonitor:
+            return entry.answer(now_ms), NO_FACTS
+        age_ms = self.standings.age_ms(entry.bucket)
+        return None if age_ms is None else (entry.answer(now_ms), age_ms)
 
-    async def answer(self, route: Route, customer: int, now_ms: int) -> Answer:
+    async def answer(self, route: Route, customer: int, now_ms: int) -> Reading:
         """The answer of an API route. Raises UnavailableError."""
         known = self.mirrored(route, customer, now_ms)
         if known is not None:
             return known
-        entry = await self.loader.load((route.kind, customer, route.group_id))
-        return entry.answer(self._clock())
+        entry, age_ms = await self.loader.load((route.kind, customer, route.group_id))
+        return entry.answer(self._clock()), age_ms
 
-    async def monitor(self, customer: int, group_id: int) -> Answer:
+    async def monitor(self, customer: int, group_id: int) -> Reading:
         """A group's monitor now. Raises GroupNotFoundError, UnavailableError."""
-        answer = await self.answer(Route("monitor", group_id), customer, self._clock())
-        if answer is GROUP_NOT_FOUND:
+        reading = await self.answer(Route("monitor", group_id), customer, self._clock())
+        if reading[0] is GROUP_NOT_FOUND:
             raise GroupNotFoundError
-        return answer
+        return reading
+
+    def redis_now_ms(self) -> int:
+        """Redis' clock; 0 while it is not known."""
+        return self.redis_clock.now_ms()
 
     async def is_granted(self, grant: Grant) -> bool:
         """Whether a token that was accepted still would be. Raises UnavailableError."""
@@ -72,9 +97,24 @@ class Source:
         return found is not None and found.in_scope and self._clock() < found.expires_ms
 
     async def missing(self) -> list[str]:
-        """What this process lacks to answer everything."""
-        try:
-            await self._reader.ping()
-        except UnavailableError as error:
-            return [error.what]
-        return []
+        """What this process lacks to answer everything, as last polled."""
+        if not self.watcher.is_watching:
+            return [self.watcher.loss]
+        refused = self.versions.refused
+        lacking = ["The tokens are being rebuilt"] if TOKENS in refused else []
+        if buckets := len(refused - {TOKENS}):
+            lacking.append(f"The definitions are being rebuilt: {buckets} of {keys.BUCKETS} buckets")
+        closed = self.standings.refusals()
+        return lacking + [f"{reason}: {count} of {keys.BUCKETS} buckets" for reason, count in closed.items()]
+
+    def _lose(self, bucket: int) -> None:
+        """A bucket went back: Redis lost data, perhaps not there alone."""
+        self.mirror.drop(bucket)
+        self.tokens.empty()
+
+    def _refuse(self, part: int) -> None:
+        """What a part of the definitions held is not what it holds now."""
+        if part == TOKENS:
+            self.tokens.empty()
+        else:
+            self.mirror.drop(part)

@@ -1,22 +1,22 @@
 """Tokens at memory speed: verified ones are mirrored, unknown ones remembered, revoked ones forgotten at once."""
 
-from ipaddress import IPv6Address, ip_address
-
 from msgspec import MsgspecError
 from redis.asyncio import Redis
 
 from rotary.clock import Clock
 from rotary.definitions import TokenDefinition
-from rotary.errors import UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import redis_answers
 from rotary.redis.documents import decode_token
-from rotary_query import batches
+from rotary_query import batches, versions
 from rotary_query.auth import Grant, grant, same_hash
 from rotary_query.batches import Batches
+from rotary_query.client_address import network
 from rotary_query.errors import Refusal, too_many_requests
-from rotary_query.limits import Attempts, SlidingWindow
+from rotary_query.limits import SlidingWindow
+from rotary_query.rate_limits import RateLimits, TokenWindow
 from rotary_query.recent import Recent
+from rotary_query.versions import TOKENS, Versions
 
 MAX_KNOWN = 100_000
 MAX_UNKNOWN = 4_096
@@ -31,15 +31,21 @@ Waiting = batches.Waiting[str, Grant | None]
 class Tokens:
     """What each token grants. While closed, nothing is mirrored and every request asks Redis."""
 
-    def __init__(self, client: Redis, clock: Clock, failures_per_minute: int) -> None:
+    def __init__(
+        self, client: Redis, clock: Clock, rate_limits: RateLimits, failures_per_minute: int, known: Versions
+    ) -> None:
         self._client = client
+        self._versions = known
+        self._rate_limits = rate_limits
         self._clock = clock
         self._failures_per_minute = failures_per_minute
         self._known: Recent[Grant] = Recent(MAX_KNOWN)
         self._unknown: Recent[bool] = Recent(MAX_UNKNOWN)
-        self._windows: Recent[SlidingWindow] = Recent(MAX_KNOWN)
-        self._attempts: Recent[Attempts] = Recent(MAX_ADDRESSES)
-        self._batches = Batches(self._read, MAX_BATCH)
+        self._good_once: Recent[bool] = Recent(MAX_KNOWN)
+        self._windows: Recent[TokenWindow] = Recent(MAX_KNOWN)
+        self._failures: Recent[SlidingWindow] = Recent(MAX_ADDRESSES)
+        self._sure = Batches(self._read, MAX_BATCH)
+        self._doubtful = Batches(self._read, MAX_BATCH, in_flight=1)
         self._loads: dict[str, Waiting] = {}
         self._is_open = False
 
@@ -48,7 +54,7 @@ class Tokens:
         found = self._known.get(sha256_hex)
         return found if found is not None and same_hash(found.sha256_hex, sha256_hex) else None
 
-    async def find(self, sha256_hex: str) -> Grant | None:
+    async def find(self, sha256_hex: str, *, is_checked: bool = True) -> Grant | None:
         """The grant under this hash, from Redis if it is not mirrored. Raises UnavailableError."""
         if (found := self.known(sha256_hex)) is not None:
             return found
@@ -56,30 +62,30 @@ class Tokens:
             return None
         load = self._loads.get(sha256_hex)
         if load is None:
-            load = self._loads[sha256_hex] = self._batches.ask(sha256_hex)
+            lane = self._sure if is_checked or self._good_once.get(sha256_hex) else self._doubtful
+            load = self._loads[sha256_hex] = lane.ask(sha256_hex)
         return await load.answer()
 
-    async def find_for(self, sha256_hex: str, address: str) -> Grant | None:
-        """Likewise for a client. Raises Refusal (429) for one that tried too many unknown tokens.
+    async def find_for(self, sha256_hex: str, address: str, *, is_checked: bool) -> Grant | None:
+        """Likewise for a client. Raises Refusal (429) for a bad token from an address that tried too many.
 
-        Trying the same one again is answered from memory; only those who guess are kept from asking Redis, because
-        behind one address there may be others whose tokens are good.
+        A good token is never refused for what others tried: every token is looked up. What guesses cost is bounded
+        otherwise: those with a checksum must have it right, and those without are read 64 at a time, one read after
+        another, apart from all others.
         """
-        if (found := self.known(sha256_hex)) is not None:
-            return found
-        attempts = self._attempts.get(network(address)) or Attempts(self._failures_per_minute)
-        now_ms = self._clock()
-        is_guess = not self._unknown.get(sha256_hex)
-        if is_guess and attempts.guesses.is_full(now_ms):
-            raise Refusal(too_many_requests(attempts.guesses.retry_after(now_ms)))
-        found = await self.find(sha256_hex) if is_guess else None
-        if found is None:
-            self._attempts.put(network(address), attempts)
-            if is_guess:
-                attempts.guesses.hit(now_ms)
-            if not attempts.failures.hit(now_ms):
-                raise Refusal(too_many_requests(attempts.failures.retry_after(now_ms)))
+        found = await self.find(sha256_hex, is_checked=is_checked)
+        if found is None and not is_checked:
+            self._count_failure(network(address))
         return found
+
+    def _count_failure(self, client: str) -> None:
+        now_ms = self._clock()
+        failures = self._failures.get(client)
+        if failures is None:
+            failures = SlidingWindow(self._failures_per_minute)
+            self._failures.put(client, failures)
+        if not failures.hit(now_ms):
+            raise Refusal(too_many_requests(failures.retry_after(now_ms)))
 
     def open(self) -> None:
         """From here on every change is told."""
@@ -106,18 +112,19 @@ class Tokens:
 
     async def stop(self) -> None:
         """Ends the reads under way."""
-        await self._batches.close()
+        await self._sure.close()
+        await self._doubtful.close()
 
     async def _read(self, batch: list[Waiting]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.exists(keys.DEFINITIONS)
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.hmget(versions.key(TOKENS), versions.FIELDS)
         for waiting in batch:
             pipeline.get(keys.token(waiting.asked))
+        mark = self._versions.mark(TOKENS)
         try:
             with redis_answers():
-                complete, *documents = await pipeline.execute()
-            if not complete:
-                raise UnavailableError("The definitions are being rebuilt")
+                fields, *documents = await pipeline.execute()
+            self._versions.check(TOKENS, fields, mark)
             for waiting, document in zip(batch, documents, strict=True):
                 try:
                     waiting.give(self._found(waiting, document))
@@ -132,6 +139,8 @@ class Tokens:
         sha256_hex = waiting.asked
         token = decode_token(document) if document else None
         found = None if token is None else grant(sha256_hex, token, self._window(sha256_hex, token))
+        if found is not None:
+            self._good_once.put(sha256_hex, value=True)
         # Forgetting a token also drops its load: what was read before is then not kept.
         if self._is_open and self._loads.get(sha256_hex) is waiting:
             self._keep(sha256_hex, found)
@@ -143,20 +152,11 @@ class Tokens:
         else:
             self._known.put(sha256_hex, found)
 
-    def _window(self, sha256_hex: str, token: TokenDefinition) -> SlidingWindow | None:
+    def _window(self, sha256_hex: str, token: TokenDefinition) -> TokenWindow | None:
         limit = token.rate_limit_per_minute
         if limit is None:
             return None
-        window = self._windows.get(sha256_hex) or SlidingWindow(limit)
-        window.limit = limit
+        window = self._windows.get(sha256_hex) or self._rate_limits.window(sha256_hex, limit)
+        window.resize(limit)
         self._windows.put(sha256_hex, window)
         return window
-
-
-def network(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 that one IPv6 subscriber owns."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return address if not isinstance(parsed, IPv6Address) else parsed.exploded[:19]

@@ -7,6 +7,7 @@ import sys
 import click
 import msgspec
 
+from rotary import __version__
 from rotary.errors import RotaryError
 from rotary_stack.orders import Order, give
 from rotary_stack.status import Status
@@ -31,7 +32,8 @@ class Commands(click.Group):
         return command
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rotary-stack")
 def cli() -> None:
     """Real PostgreSQL, Redis and RabbitMQ, private and disposable, for development and tests.
 

@@ -1,13 +1,17 @@
 """The stack's end of the control socket."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import msgspec
 
 from rotary_stack.failures import StackError
 from rotary_stack.orders import Order, Reply
+from rotary_stack.private import UMASK
 from rotary_stack.stack import Stack
 
 
@@ -21,7 +25,7 @@ async def controlled(stack: Stack) -> AsyncIterator[None]:
         underway.add(order)
         order.add_done_callback(underway.discard)
 
-    async with await asyncio.start_unix_server(take, stack.socket):
+    async with await asyncio.start_unix_server(take, sock=_listening(stack.socket)):
         try:
             yield
         finally:
@@ -29,6 +33,17 @@ async def controlled(stack: Stack) -> AsyncIterator[None]:
             for order in underway:
                 order.cancel()
             await asyncio.gather(*underway, return_exceptions=True)
+
+
+def _listening(path: Path) -> socket.socket:
+    """A socket there, which its owner alone may connect to."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(UMASK)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(before)
+    return listening
 
 
 async def _serve(stack: Stack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from rotary_stack.failures import StackError, StartFailedError
 from rotary_stack.family import descendants, gone
+from rotary_stack.private import UMASK, open_log
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def leashed(argv: tuple[str, ...], leash: Signals = SIGKILL) -> tuple[str, ...]:
 
 async def spawn(launch: Launch, log: Path) -> asyncio.subprocess.Process:
     """Starts it in a session of its own, so that Ctrl-C in a terminal reaches us and not it. Output goes to `log`."""
-    with log.open("ab") as output:
+    with os.fdopen(open_log(log), "ab") as output:
         return await asyncio.create_subprocess_exec(
             *leashed(launch.argv, launch.leash),
             stdin=asyncio.subprocess.DEVNULL,
@@ -54,6 +55,7 @@ async def spawn(launch: Launch, log: Path) -> asyncio.subprocess.Process:
             user=launch.user,
             group=launch.user,
             extra_groups=[] if launch.user else None,
+            umask=UMASK,
         )
 
 

@@ -1,21 +1,40 @@
-"""A private RabbitMQ node with an epmd of its own. User and password are both `rotary`; it administers the node."""
+"""A private RabbitMQ node with an epmd of its own.
+
+It has two users and no guest. `rotary` administers the node: the URL for a command inside the stack. `rotary-consumer`
+may do what Rotary's programs do and nothing else: the URL for the services.
+"""
 
 import asyncio
+import base64
+import json
+import os
 import re
 import shlex
 import ssl
+from hashlib import sha256
 from pathlib import Path
 from signal import SIGTERM, Signals
 
 import aiormq
 from aiormq.exceptions import AMQPError
 
+from rotary.events import MAX_MESSAGE_BYTES
 from rotary_stack.certificates import certificates_in, make_certificates
 from rotary_stack.failures import NotReadyError
 from rotary_stack.installed import Binaries
 from rotary_stack.launch import Launch, server_environ
+from rotary_stack.private import new_password, write_private
 
+# Spreads customers over the streams of a log.
+_PLUGINS = ("rabbitmq_consistent_hash_exchange",)
 _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
+
+OWNER = "rotary"
+PROGRAM = "rotary-consumer"
+EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
+# Declares and binds what is Rotary's, reads it, and publishes straight into a queue or stream by the default exchange.
+PROGRAM_PERMISSIONS = {"configure": r"^rotary\.", "write": r"^(rotary\..*|amq\.default)$", "read": r"^rotary\."}
+"""infra/server/rabbitmq-definitions.json grants the same; a test compares them."""
 
 
 class Epmd:
@@ -61,7 +80,7 @@ class RabbitMQ:
         With `tls` it speaks AMQP over TLS and not without. With `management_port` it answers its HTTP API there.
         """
         self.port, self._dist_port, self._epmd_port = ports
-        self.url = f"{'amqps' if tls else 'amqp'}://rotary:rotary@127.0.0.1:{self.port}/"
+        self._passwords = {user: new_password() for user in (OWNER, PROGRAM)}
         self.data = directory / "rabbitmq"
         self._tls = tls
         self._management_port = management_port
@@ -70,6 +89,16 @@ class RabbitMQ:
         self._lean = self._settings / "home"
         self._binaries = binaries
         self._node = f"rotary{self.port}@localhost"
+
+    @property
+    def url(self) -> str:
+        """For a command inside the stack: everything is permitted."""
+        return self._url(OWNER)
+
+    @property
+    def program_url(self) -> str:
+        """For Rotary's programs."""
+        return self._url(PROGRAM)
 
     @property
     def control_script(self) -> Path:
@@ -82,7 +111,7 @@ class RabbitMQ:
         if self._tls:
             told["ROTARY_CA_FILE"] = str(self._certificates.authority)
         if self._management_port:
-            told["ROTARY_MANAGEMENT_URL"] = f"http://rotary:rotary@127.0.0.1:{self._management_port}"
+            told["ROTARY_MANAGEMENT_URL"] = f"http://{self._login(OWNER)}@127.0.0.1:{self._management_port}"
         return told
 
     async def prepare(self) -> None:
@@ -90,20 +119,19 @@ class RabbitMQ:
         if self._settings.exists():
             return
         self._settings.mkdir(mode=0o700)
-        (self._settings / "rabbitmq.conf").write_text(self._configuration(), encoding="utf-8")
-        (self._settings / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n", encoding="utf-8")
+        write_private(self._settings / "rabbitmq.conf", self._configuration())
+        write_private(self._settings / "enabled_plugins", f"[{','.join(self._plugins)}].\n")
+        write_private(self._settings / "definitions.json", self._definitions())
         if self._tls:
             await make_certificates(self._settings / "tls")
-        cookie = self._settings / ".erlang.cookie"
-        cookie.write_text(self._node.upper(), encoding="utf-8")
-        cookie.chmod(0o400)
+        # Who knows the cookie can run anything as us.
+        write_private(self._settings / ".erlang.cookie", new_password(), mode=0o400)
         self._lean_home()
-        self.control_script.write_text(self._script(), encoding="utf-8")
-        self.control_script.chmod(0o700)
+        write_private(self.control_script, self._script(), mode=0o700)
 
     @property
     def _plugins(self) -> list[str]:
-        return ["rabbitmq_management"] if self._management_port else []
+        return [*_PLUGINS, "rabbitmq_management"] if self._management_port else [*_PLUGINS]
 
     def launch(self) -> Launch:
         argv = (self._binaries.rabbitmq_server,)
@@ -132,9 +160,8 @@ class RabbitMQ:
         return self._certificates.client_context() if self._tls else None
 
     def _configuration(self) -> str:
-        return f"""{self._listener()}{self._management()}default_user = rotary
-default_pass = rotary
-default_user_tags.administrator = true
+        return f"""{self._listener()}{self._management()}load_definitions = {self._settings}/definitions.json
+max_message_size = {MAX_MESSAGE_BYTES}
 log.console = true
 log.file = false
 """
@@ -156,6 +183,29 @@ ssl_options.versions.2 = tlsv1.2
             return ""
         return f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self._management_port}\n"
 
+    def _definitions(self) -> str:
+        users = [(OWNER, "administrator", EVERYTHING), (PROGRAM, "", PROGRAM_PERMISSIONS)]
+        definitions = {
+            "vhosts": [{"name": "/"}],
+            "users": [
+                {
+                    "name": user,
+                    "password_hash": password_hash(self._passwords[user]),
+                    "hashing_algorithm": "rabbit_password_hashing_sha256",
+                    "tags": tags,
+                }
+                for user, tags, _ in users
+            ],
+            "permissions": [{"user": user, "vhost": "/", **permissions} for user, _, permissions in users],
+        }
+        return json.dumps(definitions)
+
+    def _url(self, user: str) -> str:
+        return f"{'amqps' if self._tls else 'amqp'}://{self._login(user)}@127.0.0.1:{self.port}/"
+
+    def _login(self, user: str) -> str:
+        return f"{user}:{self._passwords[user]}"
+
     def _lean_home(self) -> None:
         """RabbitMQ's own home, by links, without the plugins that nothing here uses.
 
@@ -165,7 +215,8 @@ ssl_options.versions.2 = tlsv1.2
         scripts = Path(self._binaries.rabbitmq_server).resolve().parent
         if not (scripts / "rabbitmq-env").exists() or not (scripts.parent / "plugins").is_dir():
             return  # packaged in a way we do not know: as it is, then
-        (self._lean / "plugins").mkdir(parents=True)
+        self._lean.mkdir(mode=0o700)
+        (self._lean / "plugins").mkdir(mode=0o700)
         for part in ("sbin", "escript"):
             (self._lean / part).symlink_to(scripts.parent / part)
         for application in _needed(scripts.parent / "plugins", "rabbit", *self._plugins):
@@ -205,6 +256,12 @@ ssl_options.versions.2 = tlsv1.2
             f"export {name}={shlex.quote(value)}" for name, value in (self._environ() | loopback).items()
         )
         return f'#!/bin/sh\n{exports}\nexec {shlex.quote(self._binaries.rabbitmqctl)} -n {self._node} "$@"\n'
+
+
+def password_hash(password: str) -> str:
+    """As RabbitMQ stores it: a salt of four bytes and the SHA-256 of salt and password, in base64."""
+    salt = os.urandom(4)
+    return base64.b64encode(salt + sha256(salt + password.encode()).digest()).decode()
 
 
 def _needed(plugins: Path, *roots: str) -> list[Path]:

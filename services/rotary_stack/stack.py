@@ -9,12 +9,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rotary_stack.directory import state_directory
+from rotary_stack.directory import admit, state_directory
 from rotary_stack.failures import StackError
 from rotary_stack.installed import locate_or_install
 from rotary_stack.launch import search_path, uninterrupted
 from rotary_stack.ports import Ports
-from rotary_stack.postgres import Postgres
+from rotary_stack.postgres import Postgres, server_user
 from rotary_stack.rabbitmq import Epmd, RabbitMQ
 from rotary_stack.redis import Redis
 from rotary_stack.services import Service, migrate
@@ -69,6 +69,7 @@ class Stack:
         self._servers: dict[str, Unit] = {}
         self._services: dict[str, Unit] = {}
         self._variables: dict[str, str] = {}
+        self._program_urls: dict[str, str] = {}
         self._migrated = False
 
     @classmethod
@@ -93,6 +94,10 @@ class Stack:
     def variables(self) -> dict[str, str]:
         """The ROTARY_* variables that a command inside the stack is given, those of the services only if they run."""
         return dict(self._variables)
+
+    def program_variables(self) -> dict[str, str]:
+        """The same as the services are given them: with users who may do what production permits, and no more."""
+        return self._variables | self._program_urls
 
     def environ(self) -> dict[str, str]:
         """The whole environment for a command inside: ours, without what a stack around us gave, with `variables`.
@@ -134,9 +139,13 @@ class Stack:
         wanted = self._options.servers
         self._variables = {"ROTARY_STACK_SOCKET": str(self.socket)}
         if "postgres" in wanted:
+            if user := server_user():
+                admit(self.directory, user)
             self._add_server(Postgres(binaries, self.directory, ports.reserve()))
         if "redis" in wanted:
-            self._add_server(Redis(binaries, self.directory, ports.reserve()))
+            redis = Redis(binaries, self.directory, ports.reserve())
+            self._add_server(redis)
+            self._program_urls["ROTARY_REDIS_URL"] = redis.program_url
         if "rabbitmq" in wanted:
             epmd = Epmd(binaries, self.directory, ports.reserve())
             rabbitmq = RabbitMQ(
@@ -149,6 +158,7 @@ class Stack:
             self._servers |= self._units(epmd)
             self._add_server(rabbitmq)
             self._variables |= rabbitmq.variables()
+            self._program_urls["ROTARY_RABBITMQ_URL"] = rabbitmq.program_url
         if self._options.services:
             self._compose_services(ports)
 
@@ -157,7 +167,7 @@ class Stack:
         self._variables[f"ROTARY_{server.name.upper()}_URL"] = server.url
 
     def _compose_services(self, ports: Ports) -> None:
-        environ = {**self._options.settings, **self._variables}
+        environ = {**self._options.settings, **self.program_variables()}
         api = f"127.0.0.1:{ports.reserve()}"
         query = Service("query", "rotary_query", {**environ, "ROTARY_QUERY_BIND": api}, ports.reserve())
         consumers = [

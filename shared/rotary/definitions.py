@@ -9,6 +9,8 @@ from rotary.policy import Policy
 
 SCOPE = "telesales_api_access"
 """The scope a token needs to read the API."""
+SCOPES = (SCOPE,)
+"""The scopes that a service of this version checks: a token with another would open nothing."""
 
 RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]
 Status = Literal["active", "disabled"]
@@ -71,8 +73,17 @@ class GroupSummary(Struct, frozen=True, array_like=True):
     created_at: Timestamp
 
 
+class CustomerDefinition(Struct, frozen=True):
+    """All definitions of one customer: its groups, and the ids of all its caller IDs; both ascend by id."""
+
+    id: Id
+    policy: Policy
+    groups: list[GroupDefinition]
+    caller_ids: list[int]
+
+
 class TokenDefinition(Struct, frozen=True, array_like=True):
-    """A bearer token's document, found under the SHA-256 of the whole string. Revoked tokens have no document.
+    """A bearer token's document, found under the SHA-256 of the whole string. A revoked token's document is null.
 
     `rate_limit_per_minute` is null for unlimited; `expires_at` null for never.
     """

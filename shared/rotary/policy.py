@@ -13,7 +13,8 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """The rules of rest and health; `customers.policy` overrides any subset of the fields by name.
 
     Durations are seconds, at most the 30 days for which flags are accepted. Severities and `volume_weight` are
-    halvings of health. Source of the formulas: DESIGN section 2.
+    halvings of health. Source of the formulas: DESIGN section 2. `unknown_caller_ids_per_day` is how many caller IDs
+    without a definition get facts on one UTC day; events of further ones are parked.
     """
 
     cooldown_user_report_seconds: _Duration = 3_600
@@ -29,6 +30,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     volume_weight: _Factor = 0.5
     volume_calls: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     volume_excess_limit: _Factor = 2.0
+    unknown_caller_ids_per_day: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_000
 
 
 DEFAULT_POLICY = Policy()

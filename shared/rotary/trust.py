@@ -1,6 +1,7 @@
 """TLS: whose certificates our clients believe, and what to say of a server whose certificate they do not."""
 
 import ssl
+from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
 
 from rotary.errors import ConfigurationError
@@ -37,16 +38,30 @@ def client_context(ca_file: str) -> ssl.SSLContext:
 def distrust(error: BaseException | None) -> str | None:
     """Why a connection is not believed, if that is what broke it: trying again would break it in the same way.
 
-    Looks behind the errors of clients, which wrap the one of TLS.
+    Looks behind the errors of clients, which wrap the one of TLS, and may link theirs in a circle.
     """
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            # OpenSSL's words in the clear; str(error) adds where in C it was raised.
-            return (
-                f"its certificate is not believed ({error.verify_message}): "
-                "name the file of its authority (ROTARY_CA_FILE; the publisher's ssl_context)"
-            )
-        if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error):
-            return "it does not speak TLS on this port: give its TLS port, or a URL without the s in its scheme"
-        error = error.__cause__ or error.__context__
+    return next((why for one in _behind(error) if (why := _reason(one))), None)
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and all that led to it, each once."""
+    known: set[int] = set()
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in known:
+            known.add(id(one))
+            yield one
+            pending += (one.__context__, one.__cause__)
+
+
+def _reason(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        # OpenSSL's words in the clear; str(error) adds where in C it was raised.
+        return (
+            f"its certificate is not believed ({error.verify_message}): "
+            "name the file of its authority (ROTARY_CA_FILE; the publisher's ssl_context)"
+        )
+    if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error):
+        return "it does not speak TLS on this port: give its TLS port, or a URL without the s in its scheme"
     return None

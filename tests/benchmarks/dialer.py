@@ -12,19 +12,22 @@ from msgspec import Struct
 from benchmarks.baselines import confirmed_publishes as bare
 from benchmarks.rounds import in_turn
 from rotary.publisher import BacklogFullError, Publisher
-from rotary.rabbitmq import topology
 
 CUSTOMER = 7
+WORK_QUEUE = "rotary.fold"
 LATENCY_RATE = 100.0
 TURN = 200
 """Events a dialer submits before it lets others have a turn."""
 
 
 class Measured(Struct, frozen=True):
-    """Rounds of each: events a second, and latencies in milliseconds."""
+    """Rounds of each: events a second, and latencies in milliseconds. `former` is with a work queue and a log for each
+    event, as version 0.1 had them."""
 
     sdk_rates: list[float]
     bare_rates: list[float]
+    former_sdk_rates: list[float]
+    former_bare_rates: list[float]
     sdk_ms: list[list[float]]
     bare_ms: list[list[float]]
 
@@ -73,35 +76,42 @@ async def latencies(publish: Callable[[], Awaitable[object]], seconds: float) ->
     return taken
 
 
-async def measure(url: str, rounds: int, seconds: float) -> Measured:
+async def measure(url: str, former: str, rounds: int, seconds: float) -> Measured:
     """Everything, in turn."""
-    async with bare.confirmed_channel(url) as channel:
+    async with bare.confirmed_channel(former) as channel:
 
-        async def rate(measured: Callable[[str, float], Awaitable[float]]) -> float:
+        async def rate(measured: Callable[[str, float], Awaitable[float]], url: str) -> float:
             found = await measured(url, seconds)
-            await channel.queue_purge(topology.FOLD)
+            await channel.queue_purge(WORK_QUEUE)
             return found
 
         def bare_rate(url: str, seconds: float) -> Awaitable[float]:
             return bare.rate(url, CUSTOMER, seconds)
 
-        for warming in (sdk_rate, bare_rate):
-            await warming(url, 0.5)
-        rates = await in_turn(rounds, {"sdk": partial(rate, sdk_rate), "bare": partial(rate, bare_rate)})
+        rated = {
+            "sdk": partial(rate, sdk_rate, url),
+            "bare": partial(rate, bare_rate, url),
+            "former sdk": partial(rate, sdk_rate, former),
+            "former bare": partial(rate, bare_rate, former),
+        }
+        for warming in rated.values():
+            await warming()
+        rates = await in_turn(rounds, rated)
         found = await in_turn(
             rounds, {"sdk": lambda: sdk_latencies(url, seconds), "bare": lambda: bare_latencies(url, seconds)}
         )
-    return Measured(rates["sdk"], rates["bare"], found["sdk"], found["bare"])
+    return Measured(rates["sdk"], rates["bare"], rates["former sdk"], rates["former bare"], found["sdk"], found["bare"])
 
 
 def main() -> None:
     """Measures once."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
+    parser.add_argument("--former", required=True)
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     given = parser.parse_args()
-    print(msgspec.json.encode(asyncio.run(measure(given.url, given.rounds, given.seconds))).decode())
+    print(msgspec.json.encode(asyncio.run(measure(given.url, given.former, given.rounds, given.seconds))).decode())
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from statistics import median
 import aio_pika
 import msgspec
 
-from benchmarks.dialer import LATENCY_RATE, Measured
+from benchmarks.dialer import LATENCY_RATE, WORK_QUEUE, Measured
 from benchmarks.processes import module, process
 from benchmarks.rounds import percentile, ratio
 from benchmarks.run import Run
 from benchmarks.table import Row, at_least, at_most
 from integration.private_vhost import private_vhost
+from rotary.events import EXCHANGE
 from rotary.rabbitmq import topology
 
 
@@ -25,21 +26,48 @@ async def measure(run: Run) -> None:
 
 async def _publishing(run: Run) -> Sequence[Row]:
     measured = await _measured(run)
-    return [_throughput(measured), _latency(measured)]
+    return [
+        _throughput(measured),
+        _against_former("SDK, batching", measured.sdk_rates, measured.former_sdk_rates),
+        _against_former("single confirmed publishes", measured.bare_rates, measured.former_bare_rates),
+        _latency(measured),
+    ]
 
 
 async def _measured(run: Run) -> Measured:
     scale = run.scale
-    with private_vhost(run.servers.rabbitmq) as url:
+    with private_vhost(run.servers.rabbitmq) as url, private_vhost(run.servers.rabbitmq) as former:
         async with await aio_pika.connect(url) as connection:
             await topology.declare(await connection.channel())
-        argv = module("benchmarks.dialer", "--url", url, "--rounds", str(scale.rounds))
+        await _declare_former(former)
+        argv = module("benchmarks.dialer", "--url", url, "--former", former, "--rounds", str(scale.rounds))
         seconds = ("--seconds", str(scale.publish_seconds))
         pipe = asyncio.subprocess.PIPE
         async with process(run.cores.measured, *argv, *seconds, stdout=pipe) as dialer:
             output, _ = await dialer.communicate()
             assert dialer.returncode == 0
     return msgspec.json.decode(output, type=Measured)
+
+
+async def _declare_former(url: str) -> None:
+    """A work queue and a log, both bound, so that each event is written twice."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+        for name, kind, key in ((WORK_QUEUE, "quorum", "#"), ("rotary.log.calls", "stream", "call-placed.*")):
+            queue = await channel.declare_queue(name, durable=True, arguments={"x-queue-type": kind})
+            await queue.bind(exchange, key)
+
+
+def _against_former(case: str, now: Sequence[float], before: Sequence[float]) -> Row:
+    return Row(
+        case=f"{case}: one log for each event, against a work queue and a log",
+        figure=ratio(now, before),
+        unit="× former",
+        goal=at_least(1.2),
+        detail=f"{median(now):,.0f} events/s against {median(before):,.0f}",
+        samples={"one log, events/s": now, "queue and log, events/s": before},
+    )
 
 
 def _throughput(measured: Measured) -> Row:

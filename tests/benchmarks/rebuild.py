@@ -1,4 +1,4 @@
-"""How fast an emptied Redis is rebuilt from the logs, against how fast the same messages drained from the queue."""
+"""How fast an emptied Redis is rebuilt from the logs, against how fast the same messages drained when they came."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from time import monotonic
 from msgspec import Struct
 
 from benchmarks.calls import CUSTOMERS, Calls, calls, publish
-from benchmarks.folding import Ours
+from benchmarks.folding import Ours, own_database
 from benchmarks.processes import service
 from benchmarks.rounds import ratio
 from benchmarks.run import Run
@@ -49,8 +49,8 @@ async def rebuild(run: Run) -> Sequence[Row]:
             case="an empty Redis rebuilt from the logs, one event a message",
             figure=ratio(rebuilt, drained),
             unit="× drain",
-            goal=at_least(0.9),
-            detail=f"{median(rebuilt):,.0f} events/s against {median(drained):,.0f} from the work queue",
+            goal=at_least(1.0),
+            detail=f"{median(rebuilt):,.0f} events/s against {median(drained):,.0f} as they came",
             samples={"rebuilt, events/s": rebuilt, "drained, events/s": drained},
         )
     ]
@@ -62,7 +62,7 @@ async def _round(run: Run) -> _Rates:
         url = stack.enter_context(private_vhost(run.servers.rabbitmq))
         redis = await stack.enter_async_context(connect(run.servers.database(DATABASE)))
         await redis.flushdb()
-        settings = run.servers.settings(DATABASE, url)
+        settings = run.servers.settings(DATABASE, url, await stack.enter_async_context(own_database(run)))
         started, _ = await stack.enter_async_context(service(run.cores.measured, "rotary_consumer", settings))
         ours = Ours(url, [started], redis)
         ours.let(SIGSTOP)

@@ -64,10 +64,10 @@ class Servers(Struct, frozen=True):
     redis: str
     rabbitmq: str
 
-    def settings(self, redis_database: int = 0, rabbitmq: str = "") -> dict[str, str]:
+    def settings(self, redis_database: int = 0, rabbitmq: str = "", postgres: str = "") -> dict[str, str]:
         """What a program of ours is told."""
         return {
-            "ROTARY_POSTGRES_URL": self.postgres,
+            "ROTARY_POSTGRES_URL": postgres or self.postgres,
             "ROTARY_REDIS_URL": self.database(redis_database),
             "ROTARY_RABBITMQ_URL": rabbitmq or self.rabbitmq,
         }

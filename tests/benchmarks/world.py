@@ -13,6 +13,7 @@ import asyncpg
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from benchmarks.facts import Facts
 from benchmarks.processes import free_port, module, process, service, until
 from benchmarks.run import Run
 from benchmarks.stored import calls_stored
@@ -21,9 +22,7 @@ from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY
 from rotary.publisher import EventSource
 from rotary.redis.connection import connect
-from rotary.redis.documents import DocumentWriter
-from rotary.redis.fold import Folder, batch_of
-from rotary.redis.state import StateStore
+from written import Documents
 
 MEMBERS = 12
 _CARRIERS: tuple[Carrier, ...] = ("viettel", "mobifone", "vinaphone", "vietnamobile", "landline", "other")
@@ -67,7 +66,7 @@ class World:
         self.redis = redis
         self.base = base
         self.ops = ops
-        self._folder = Folder(redis, f"benchmark-{token_hex(4)}")
+        self._facts = Facts(redis)
         self._source = EventSource("/benchmark")
         self._number = 0
 
@@ -123,7 +122,7 @@ class World:
         ]
         definitions = [_definition(group) for group in groups]
         summaries = [summary(definition) for definition in definitions]
-        await DocumentWriter(self.redis).put_groups(customer.id, definitions, [], summaries)
+        await Documents(self.redis).put_groups(customer.id, definitions, summaries)
         for at in range(0, count, 100):
             await self.place(customer, [caller for group in groups[at : at + 100] for caller in group.callers], 3)
         return groups
@@ -140,12 +139,8 @@ class World:
 
     async def fold(self, customer: Customer, events: Sequence[Event]) -> None:
         """Straight into Redis."""
-        if not self._folder.epoch:
-            epoch = (await StateStore(self.redis).read()).epoch
-            assert epoch is not None
-            self._folder.begin(epoch)
         for at in range(0, len(events), 2_000):
-            await self._folder.fold({customer.id: batch_of(events[at : at + 2_000])})
+            await self._facts.fold(customer.id, events[at : at + 2_000])
 
     async def body(self, customer: Customer, path: str) -> bytes:
         """What the API answers."""

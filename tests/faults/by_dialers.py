@@ -15,6 +15,7 @@ from faults.world import World, until
 from given import DAY, MINUTE, flagged, placed
 from rotary.events import BATCH_CONTENT_TYPE, EXCHANGE, encode_event
 from rotary.rabbitmq import topology
+from rotary.rabbitmq.parked import REASON
 
 BATCHES = 40
 
@@ -25,25 +26,30 @@ async def more(strike: Strike) -> None:
 
 
 async def poisoned(strike: Strike) -> None:
-    """In every batch one event cannot be folded: it is parked with the reason, and the rest is folded."""
+    """In every batch one event can't be folded: the batch is parked with its index and the reason, the rest folded."""
     world, random = strike.world, Random("poison")
     parked = await world.waiting(topology.PARKED)
     now_ms = world.clock()
     reasons = []
     for number in range(BATCHES):
-        customer = random.choice(world.customers)
+        customer = random.choice(world.dialing)
         events = [
             placed(f"beside-poison-{number}-{at}", now_ms, random.choice(customer.callers), SOURCE) for at in range(9)
         ]
         shipment = Shipment(customer.id, tuple(events))
         reason, poison = _poison(number, now_ms)
         bodies = [encode_event(event) for event in events]
-        bodies.insert(random.randrange(10), poison)
-        reasons.append(reason)
+        bodies.insert(at := random.randrange(10), poison)
+        reasons.append(f"{reason}: 1 of the batch, at {at}. At {at}")
         world.ledger.sending(shipment.sent())
-        await _publish(strike, b"[" + b",".join(bodies) + b"]", f"call-placed.{customer.id}")
+        await publish(strike, b"[" + b",".join(bodies) + b"]", f"call-placed.{customer.id}")
         world.ledger.confirm(shipment.sent())
-    assert await _parked_reasons(world, parked, BATCHES) == sorted(reasons)
+    assert sorted(_heads(await parked_reasons(world, parked, BATCHES))) == sorted(reasons)
+
+
+def _heads(reasons: list[str]) -> list[str]:
+    """The first word, how many, and which."""
+    return [":".join(reason.split(":")[:2]) for reason in reasons]
 
 
 def _poison(number: int, now_ms: int) -> tuple[str, bytes]:
@@ -65,26 +71,25 @@ async def cut_in_the_middle(strike: Strike) -> None:
     world = strike.world
     parked = await world.waiting(topology.PARKED)
     for number in range(10):
-        customer = world.customers[number % len(world.customers)]
+        customer = world.dialing[number % len(world.dialing)]
         events = [placed(f"cut-{number}-{at}", world.clock(), customer.callers[at], SOURCE) for at in range(10)]
         shipment = Shipment(customer.id, tuple(events))
         body = shipment.message().body
-        await _publish(strike, body[: len(body) * (number + 1) // 11], f"call-placed.{customer.id}")
+        await publish(strike, body[: len(body) * (number + 1) // 11], f"call-placed.{customer.id}")
         if number % 2:
             await strike.load.send(shipment)
-    assert await _parked_reasons(world, parked, 10) == ["not_decodable"] * 10
+    assert {reason.partition(":")[0] for reason in await parked_reasons(world, parked, 10)} == {"not_decodable"}
 
 
-async def _publish(strike: Strike, body: bytes, key: str) -> None:
+async def publish(strike: Strike, body: bytes, key: str, content_type: str = BATCH_CONTENT_TYPE) -> None:
+    """Publishes whatever it is, confirmed."""
     exchange = await strike.load.line.exchange()
-    message = aio_pika.Message(
-        body, content_type=BATCH_CONTENT_TYPE, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
-    )  # fmt: skip
+    message = aio_pika.Message(body, content_type=content_type, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
     await exchange.publish(message, key, mandatory=True, timeout=10)
 
 
-async def _parked_reasons(world: World, before: int, count: int) -> list[str]:
-    """The first words of the reasons of the last `count` parked messages, sorted, once they are all there."""
+async def parked_reasons(world: World, before: int, count: int) -> list[str]:
+    """The reasons of the last `count` parked messages, once they are all there."""
 
     async def are_there() -> bool:
         return await world.waiting(topology.PARKED) >= before + count
@@ -95,14 +100,14 @@ async def _parked_reasons(world: World, before: int, count: int) -> list[str]:
         queue = await (await connection.channel()).get_queue(topology.PARKED)
         while message := await queue.get(fail=False):
             await message.ack()
-            reasons.append(str(message.headers["x-rotary-reason"]).partition(":")[0])
-    return sorted(reasons[before:])
+            reasons.append(str(message.headers[REASON]))
+    return reasons[before:]
 
 
 async def forged(strike: Strike) -> None:
     """A dialer's user writes its own customer's keys; with another's the broker closes its channel."""
     world = strike.world
-    own, other = world.customers[0], world.customers[1]
+    own, other = world.dialing[:2]
     await world.rabbitmqctl("import_definitions", str(_permissions(world, own.id)))
     address = urlsplit(world.rabbitmq_url)
     url = address._replace(netloc=f"dialer:secret@{address.hostname}:{address.port}").geturl()

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from faults.ledger import Ledger, Sent
 from faults.stored import Stored
-from rotary.domain.facts import MAX_FLAGS, NO_FACTS, Facts, Tally, facts_of
+from rotary.domain.facts import NO_FACTS, Facts, Tally, facts_of
 from rotary.events import CallPlaced, CarrierFlag, Event
 
 
@@ -50,7 +50,8 @@ def compare(ledger: Ledger, customer: int, stored: Stored) -> Verdict:
 
 def _compare_one(caller: int, confirmed: Facts, wanted: Facts, stored: Stored) -> Verdict:
     tally, seen = stored.tallies.get(caller, NO_FACTS), stored.seen.get(caller, set())
-    lost = len(confirmed.calls.keys() - seen) + len(_newest(confirmed) - set(tally.flags))
+    # Flags that were not confirmed and arrived may have pushed out older ones; those are in neither then.
+    lost = len(confirmed.calls.keys() - seen) + len(set(wanted.flags) - set(tally.flags))
     unknown = len(seen - wanted.calls.keys()) + len(set(tally.flags) - set(wanted.flags))
     # The counters against the identities beside them: a call lost from its counter is lost, one too many is doubled.
     known = Facts({call: wanted.calls[call] for call in seen & wanted.calls.keys()})
@@ -58,11 +59,6 @@ def _compare_one(caller: int, confirmed: Facts, wanted: Facts, stored: Stored) -
     differs = normal(tally) != normal(wanted.tally())
     verdict = Verdict(lost + missing, surplus, unknown)
     return Verdict(differing=(caller,)) if differs and verdict.is_clean else verdict
-
-
-def _newest(facts: Facts) -> set[object]:
-    # Unconfirmed flags that arrived may have pushed out the oldest confirmed ones: none is pushed out so far from it.
-    return set(facts.flags) if len(facts.flags) < MAX_FLAGS // 2 else set()
 
 
 def _difference(known: Tally, found: Tally) -> tuple[int, int]:

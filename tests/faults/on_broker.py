@@ -30,9 +30,19 @@ async def memory_alarm(strike: Strike) -> None:
     await strike.world.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
 
 
+async def killed_and_restarted_often(strike: Strike) -> None:
+    """A confirm means that a log has the event: then Redis is emptied, and the logs alone must give all of them."""
+    world = strike.world
+    for way in (killed, restarted, killed, killed):
+        await way(strike)
+        await strike.load.more(400)
+    await world.redis.flushall()
+
+
 FAULTS = (
     Fault("broker restarted", restarted),
     Fault("broker killed", killed),
+    Fault("broker killed and restarted often, then FLUSHALL", killed_and_restarted_often, readable=False),
     Fault("every connection closed by the broker", connections_closed, short=True),
     Fault("broker memory alarm on and off", memory_alarm),
 )

@@ -1,4 +1,4 @@
-"""Faults that readers meet: 503 and when to ask again within two seconds, and answers again within two."""
+"""Faults that readers meet: 503 and when to ask again within two seconds, streams that say so, and answers again."""
 
 import asyncio
 import os
@@ -19,6 +19,7 @@ async def redis_away(strike: Strike) -> None:
     await asyncio.sleep(AWAY_SECONDS)
     ended = time.monotonic()
     _refused(strike.watch.readings, began, ended)
+    _told(strike, began)
     await strike.world.stack.start("redis")
     await _answered(strike, time.monotonic(), monitors=False)
 
@@ -31,6 +32,7 @@ async def redis_hangs(strike: Strike) -> None:
     try:
         await asyncio.sleep(AWAY_SECONDS)
         _refused(strike.watch.readings, began, time.monotonic())
+        _told(strike, began)
     finally:
         os.kill(pid, SIGCONT)
     await _answered(strike, time.monotonic(), monitors=True)
@@ -43,6 +45,14 @@ def _refused(readings: list[Reading], began: float, ended: float) -> None:
     assert late
     assert all(reading.status == 503 for reading in late), [reading for reading in late if reading.status != 503][:3]
     assert max(reading.seconds for reading in meanwhile) < SOON
+
+
+def _told(strike: Strike, began: float) -> None:
+    """Every stream says that what it shows is old, within two seconds and what a busy machine takes."""
+    for stream in strike.streams.values():
+        assert stream.is_open
+        assert stream.stale_at is not None
+        assert stream.stale_at < began + SOON + 1.0
 
 
 async def _answered(strike: Strike, since: float, *, monitors: bool) -> None:

@@ -2,14 +2,12 @@
 
 import asyncio
 import shutil
-import sys
 from pathlib import Path
 
-import msgspec
-
+from faults.stored import standings
 from faults.trial import Fault, Strike
 from faults.world import World, until
-from rotary.redis import keys
+from rotary.redis.positions import UNKNOWN
 from rotary_stack.stack import Stack
 
 
@@ -23,22 +21,22 @@ async def killed_and_empty(strike: Strike) -> None:
 async def older_snapshot(strike: Strike) -> None:
     """What was acknowledged in the last seconds is gone, and Redis does not know it."""
     stack = strike.world.stack
-    kept = _copied(stack)
+    kept = copied(stack)
     await strike.load.more(2000)
     await stack.kill("redis")
-    _put_back(stack, kept)
+    put_back(stack, kept)
     await stack.start("redis")
 
 
-async def from_before_a_generation(strike: Strike) -> None:
-    """Emptied, rebuilt, and back as it was before: the consumers know a newer generation than it does."""
+async def from_before_a_flush(strike: Strike) -> None:
+    """Emptied, read anew, and back as it was before: the consumers know of more than it does."""
     world, stack = strike.world, strike.world.stack
-    kept = _copied(stack)
+    kept = copied(stack)
     await world.redis.flushall()
-    await until(world.monitors_answer, "the facts are rebuilt")
+    await until(world.monitors_answer, "the facts are there again")
     await strike.load.more(300)
     await stack.kill("redis")
-    _put_back(stack, kept)
+    put_back(stack, kept)
     await stack.start("redis")
 
 
@@ -46,12 +44,12 @@ def _data(stack: Stack) -> Path:
     return Path(stack.status().programs["redis"].data or "")
 
 
-def _copied(stack: Stack) -> Path:
+def copied(stack: Stack) -> Path:
     """Redis' files as they are now."""
     return Path(shutil.copytree(_data(stack), _data(stack).with_name("redis-earlier")))
 
 
-def _put_back(stack: Stack, kept: Path) -> None:
+def put_back(stack: Stack, kept: Path) -> None:
     shutil.rmtree(_data(stack))
     kept.rename(_data(stack))
 
@@ -68,54 +66,42 @@ async def refusing_writes(strike: Strike) -> None:
     await redis.config_set("maxmemory", "0")
 
 
-async def rebuilt_on_demand(strike: Strike) -> None:
-    """Everything but the monitor is read meanwhile. Many keys, so that removing them takes a while."""
-    world, watch = strike.world, strike.watch
-    await _fill(world)
-    before, known = len(watch.readings), len(world.ledger.confirmed)
-    strike.ends()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "rotary_admin", "rebuild", "--yes", "--json",
-        env=world.stack.environ(), stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    assert msgspec.json.decode(output, type=_Rebuilt).events >= known
-    meanwhile = watch.readings[before:]
-    assert any(reading.is_monitor and reading.status == 503 for reading in meanwhile)
-    assert all(reading.status == 200 for reading in meanwhile if not reading.is_monitor)
-
-
-class _Rebuilt(msgspec.Struct):
-    events: int
-
-
-async def _fill(world: World) -> None:
-    """Facts of a customer that nobody has."""
-    pipeline = world.redis.pipeline(transaction=False)
-    for caller in range(20_000):
-        pipeline.set(keys.calls(999_999, caller, 1), b"")
-    await pipeline.execute()
-
-
-async def interrupted_while_rebuilt(strike: Strike) -> None:
-    """Emptied; as it is rebuilt, Redis dies, then those who rebuild it."""
+async def interrupted_while_read_anew(strike: Strike) -> None:
+    """Emptied; as the logs are read anew, Redis dies, then those who read them."""
     world = strike.world
     await world.redis.flushall()
-    await until(lambda: world.redis.exists(keys.REBUILD), "a rebuild has begun")
+    await until(lambda: _is_partly_read(world), "the logs are read anew")
     await world.stack.restart("redis")
-    await until(lambda: world.redis.exists(keys.REBUILD), "a rebuild has begun again")
+    await until(lambda: _is_partly_read(world), "the logs are read anew again")
     await world.stack.kill("consumer")
     strike.ends()
     await world.stack.start("consumer")
 
 
+async def _is_partly_read(world: World) -> bool:
+    """Some bucket has a position in some log."""
+    _, known = await standings(world.redis)
+    return any(one != UNKNOWN for one in known)
+
+
+async def every_connection_lost(strike: Strike) -> None:
+    """The subscription's and all others, five times: the query service comes back to its speed each time."""
+    world = strike.world
+    for _ in range(5):
+        for client in await world.redis.client_list():
+            if client["user"] == "rotary" and client["sub"] == "1":
+                await world.redis.client_kill(client["addr"])
+        await world.redis.client_kill_filter(_type="normal", user="rotary", skipme=True)
+        await strike.load.more(200)
+    strike.ends()
+
+
 FAULTS = (
     Fault("Redis killed, back empty", killed_and_empty, readable=False, short=True),
     Fault("Redis back from an older snapshot", older_snapshot, readable=False, short=True),
-    Fault("Redis back from before a FLUSHALL", from_before_a_generation, readable=False),
+    Fault("Redis back from before a FLUSHALL", from_before_a_flush, readable=False),
     Fault("FLUSHALL", flushed, readable=False),
     Fault("Redis refuses writes", refusing_writes),
-    Fault("rebuild on demand", rebuilt_on_demand, readable=False),
-    Fault("Redis, then the consumers die during a rebuild", interrupted_while_rebuilt, readable=False),
+    Fault("Redis, then the consumers die while the logs are read anew", interrupted_while_read_anew, readable=False),
+    Fault("every connection to Redis lost, five times", every_connection_lost, readable=False, short=True),
 )

@@ -8,9 +8,11 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
+import pytest
 
 from faults.world import World, until
 from rotary_stack.launch import leashed
@@ -28,22 +30,30 @@ class Service(NamedTuple):
 
     module: str
     settings: Mapping[str, str]
+    """Any other variable of the environment may be among them."""
+
+
+class Running(NamedTuple):
+    """One that runs, and where its metrics are."""
+
+    process: Process
+    ops_url: str
 
 
 @asynccontextmanager
-async def running(session: aiohttp.ClientSession, *services: Service) -> AsyncIterator[None]:
+async def running(session: aiohttp.ClientSession, *services: Service) -> AsyncIterator[list[Running]]:
     """Runs them from the moment all are ready; SIGTERM afterwards, and they must end."""
     ports = [free_port() for _ in services]
-    started = [(one, await _start(one, port), port) for one, port in zip(services, ports, strict=True)]
+    started = [(one, await start(one, port), port) for one, port in zip(services, ports, strict=True)]
     try:
         for service, process, port in started:
             await until(partial(_is_ready, session, port, process), f"{service.module} is ready")
-        yield
+        yield [Running(process, f"http://127.0.0.1:{port}") for _, process, port in started]
     finally:
         await asyncio.gather(*(_end(process) for _, process, _ in started))
 
 
-async def _start(service: Service, ops_port: int) -> Process:
+async def start(service: Service, ops_port: int) -> Process:
     return await asyncio.create_subprocess_exec(
         *leashed((sys.executable, "-P", "-m", service.module)),
         env={**os.environ, **service.settings, "ROTARY_OPS_BIND": f"127.0.0.1:{ops_port}"},
@@ -70,11 +80,42 @@ async def _end(process: Process) -> None:
             process.kill()
 
 
+def with_skewed_clock(seconds: int) -> dict[str, str]:
+    """The environment of a program whose wall clock is wrong. Skips the test without Debian's libfaketime."""
+    libraries = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
+    if not libraries:
+        pytest.skip("a wrong clock needs libfaketime: apt-get install libfaketime")
+    return {"LD_PRELOAD": str(libraries[0]), "FAKETIME": f"{seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
 @asynccontextmanager
-async def other_consumers(world: World, count: int, settings: Mapping[str, str]) -> AsyncIterator[None]:
-    """In place of the stack's consumers, as long as the block lasts, others with `settings` over theirs."""
+async def other_consumers(world: World, *settings: Mapping[str, str]) -> AsyncIterator[list[Running]]:
+    """In place of the stack's consumers, while the block lasts, one for each of `settings`, which are over theirs."""
     await world.stack.stop("consumer")
-    consumers = [Service("rotary_consumer", {**world.variables, **settings})] * count
-    async with running(world.session, *consumers):
-        yield
+    consumers = [Service("rotary_consumer", {**world.stack.program_variables(), **one}) for one in settings]
+    async with running(world.session, *consumers) as started:
+        world.others |= {f"consumer of this fault {number}": one.ops_url for number, one in enumerate(started)}
+        try:
+            yield started
+        finally:
+            for number in range(len(started)):
+                del world.others[f"consumer of this fault {number}"]
     await world.stack.start("consumer")
+
+
+@asynccontextmanager
+async def other_query(world: World, settings: Mapping[str, str]) -> AsyncIterator[None]:
+    """In place of the stack's query service, as long as the block lasts, another one with `settings` over its own."""
+    bind = f"127.0.0.1:{free_port()}"
+    before = world.api.url, world.query_ops_url
+    service = Service("rotary_query", {**world.stack.program_variables(), "ROTARY_QUERY_BIND": bind, **settings})
+    async with running(world.session, service) as [started]:
+        world.api.url, world.query_ops_url = f"http://{bind}", started.ops_url
+        world.others["query of this fault"] = started.ops_url
+        await world.stack.stop("query")
+        try:
+            yield
+        finally:
+            await world.stack.start("query")
+            world.api.url, world.query_ops_url = before
+            del world.others["query of this fault"]

@@ -1,7 +1,7 @@
-"""A TCP proxy that loses what was said on the way: the one side has acted, the other never hears of it."""
+"""A TCP proxy that loses, holds back or redirects what is said: the one side has acted, the other never hears of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 from urllib.parse import urlsplit
@@ -13,27 +13,30 @@ Direction = Literal["requests", "answers"]
 class _Connection:
     """Two streams of bytes; an armed direction swallows one of the next pieces and ends the connection."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    def __init__(self, proxy: "Proxy", client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self._proxy = proxy
         self._ends = (client, server)
         self.spared: dict[Direction, int] = {}
         """Of an armed direction, how many pieces still pass."""
 
-    async def pump(
-        self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: Callable[[], None]
-    ) -> None:
+    async def pump(self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
-                if (spared := self.spared.get(direction)) == 0:
-                    lost()
+                if (spared := self.spared.get(direction)) == 0 or self._proxy.swallows(direction, data):
+                    self._proxy.losses += 1
+                    self.reset()
                     return
                 if spared is not None:
                     self.spared[direction] = spared - 1
+                if direction == "requests":
+                    await self._proxy.passes.wait()
                 writer.write(data)
                 await writer.drain()
         except OSError:
-            return
-        finally:
             self.reset()
+        finally:
+            # What is on its way still arrives, as with TCP itself.
+            writer.close()
 
     def reset(self) -> None:
         for end in self._ends:
@@ -44,10 +47,16 @@ class Proxy:
     """`url` leads to the target by way of the proxy; `losses` counts the connections that lost something."""
 
     def __init__(self, target: str, port: int) -> None:
-        parts = urlsplit(target)
-        login, at, _ = parts.netloc.rpartition("@")
-        self.url = parts._replace(netloc=f"{login}{at}127.0.0.1:{port}").geturl()
+        self._parts = urlsplit(target)
+        login, at, _ = self._parts.netloc.rpartition("@")
+        self.url = self._parts._replace(netloc=f"{login}{at}127.0.0.1:{port}").geturl()
         self.losses = 0
+        self.refused = 0
+        """Connections that were accepted and closed at once."""
+        self.passes = asyncio.Event()
+        self.passes.set()
+        self.is_open = True
+        self._swallowed: bytes | None = None
         self.connections: set[_Connection] = set()
 
     def lose(self, direction: Direction, spared: int = 0) -> None:
@@ -58,28 +67,60 @@ class Proxy:
         for connection in self.connections:
             connection.spared.setdefault(direction, spared)
 
-    def count(self) -> None:
-        self.losses += 1
+    def swallow(self, word: bytes | None) -> None:
+        """From here on whatever request has this word in it is lost, with its connection; None ends it."""
+        self._swallowed = word
+
+    def swallows(self, direction: Direction, data: bytes) -> bool:
+        return direction == "requests" and self._swallowed is not None and self._swallowed in data
+
+    def cut(self) -> None:
+        """Resets every connection there is now."""
+        for connection in list(self.connections):
+            connection.reset()
+
+    def shut(self) -> None:
+        """Accepts connections and closes them at once, as a load balancer does that has nothing behind it."""
+        self.is_open = False
+        self.cut()
+
+    def lead_to(self, target: str) -> None:
+        """New connections go to another server; those that there are, are reset."""
+        self._parts = urlsplit(target)
+        self.is_open = True
+        self.cut()
+
+    def hold(self) -> None:
+        """Holds back what is said to the server, without end, whatever becomes of those who said it."""
+        self.passes.clear()
+
+    def release(self) -> None:
+        """What was held back arrives."""
+        self.passes.set()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one connection."""
+        if not self.is_open:
+            self.refused += 1
+            writer.close()
+            return
+        try:
+            answers, requests = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        connection = _Connection(self, writer, requests)
+        self.connections.add(connection)
+        await asyncio.gather(connection.pump("requests", reader, requests), connection.pump("answers", answers, writer))
+        self.connections.discard(connection)
 
 
 @asynccontextmanager
 async def proxied(target: str) -> AsyncIterator[Proxy]:
     """A proxy on a port of its own."""
-    address = urlsplit(target)
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            answers, requests = await asyncio.open_connection(address.hostname, address.port)
-        except OSError:
-            writer.transport.abort()
-            return
-        connection = _Connection(writer, requests)
-        proxy.connections.add(connection)
-        await asyncio.gather(
-            connection.pump("requests", reader, requests, proxy.count),
-            connection.pump("answers", answers, writer, proxy.count),
-        )
-        proxy.connections.discard(connection)
+        await proxy.accept(reader, writer)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     proxy = Proxy(target, server.sockets[0].getsockname()[1])
@@ -87,6 +128,6 @@ async def proxied(target: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
-        for connection in list(proxy.connections):
-            connection.reset()
+        proxy.release()
+        proxy.cut()
         await asyncio.sleep(0)

@@ -10,6 +10,7 @@ from rotary.domain.facts import DAY_MS, Tally
 from rotary.redis import keys
 from rotary.redis.connection import redis_answers
 from rotary.redis.facts import decode_facts, fact_keys
+from rotary.redis.positions import FIELD, Standing, decode_standing
 
 
 class Stored(Struct, frozen=True):
@@ -25,24 +26,55 @@ def days_around(now_ms: int) -> range:
 
 
 async def read_tallies(redis: Redis, customer: Customer, now_ms: int) -> Mapping[int, Tally]:
-    """Every caller ID's counters and flags. Raises UnavailableError."""
+    """Every caller ID's counters and flags, of the generation that readers read. Raises UnavailableError."""
     days = days_around(now_ms)
-    with redis_answers():
-        values: list[bytes | None] = await redis.mget(fact_keys(customer.id, customer.callers, days))  # type: ignore[assignment]  # replies are bytes
-    return decode_facts(customer.callers, days, values)
+    while True:
+        generation = await _generation(redis, customer)
+        pipeline = redis.pipeline(transaction=True)
+        pipeline.get(keys.generation(keys.bucket_of(customer.id)))
+        pipeline.mget(fact_keys(customer.id, customer.callers, days, generation))
+        with redis_answers():
+            current, values = await pipeline.execute()
+        if int(current or 0) == generation:
+            return decode_facts(customer.callers, days, values)
 
 
 async def read(redis: Redis, customer: Customer, now_ms: int) -> Stored:
-    """Everything, all of it at one moment. Raises UnavailableError."""
+    """Everything, all of it at one moment and of one generation. Raises UnavailableError."""
     days = days_around(now_ms)
-    pipeline = redis.pipeline(transaction=True)
-    pipeline.mget(fact_keys(customer.id, customer.callers, days))
-    for caller in customer.callers:
-        for day in days:
-            pipeline.smembers(keys.seen(customer.id, caller, day))
+    while True:
+        generation = await _generation(redis, customer)
+        pipeline = redis.pipeline(transaction=True)
+        pipeline.get(keys.generation(keys.bucket_of(customer.id)))
+        pipeline.mget(fact_keys(customer.id, customer.callers, days, generation))
+        for caller in customer.callers:
+            for day in days:
+                pipeline.smembers(keys.seen(customer.id, caller, day, generation))
+        with redis_answers():
+            current, values, *members = await pipeline.execute()
+        if int(current or 0) == generation:
+            return Stored(decode_facts(customer.callers, days, values), _seen(customer.callers, days, members))
+
+
+async def standings(redis: Redis) -> tuple[int, list[Standing]]:
+    """Redis' clock in milliseconds, and what every bucket that readers read says of itself. Raises UnavailableError."""
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.time()
+    for bucket in range(keys.BUCKETS):
+        pipeline.get(keys.generation(bucket))
     with redis_answers():
-        values, *members = await pipeline.execute()
-    return Stored(decode_facts(customer.callers, days, values), _seen(customer.callers, days, members))
+        (seconds, microseconds), *generations = await pipeline.execute()
+    pipeline = redis.pipeline(transaction=False)
+    for bucket, generation in enumerate(generations):
+        pipeline.hget(keys.position(bucket, int(generation or 0)), FIELD)
+    with redis_answers():
+        reads = await pipeline.execute()
+    return seconds * 1000 + microseconds // 1000, [decode_standing(read) for read in reads]
+
+
+async def _generation(redis: Redis, customer: Customer) -> int:
+    with redis_answers():
+        return int(await redis.get(keys.generation(keys.bucket_of(customer.id))) or 0)
 
 
 def _seen(callers: Sequence[int], days: range, members: Sequence[set[bytes]]) -> dict[int, set[tuple[int, int]]]:

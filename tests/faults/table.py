@@ -6,17 +6,28 @@ from msgspec import Struct
 
 
 class Row(Struct, frozen=True):
-    """What one fault did. `repeated`: calls that reached the fold although they had been folded before."""
+    """What one fault did. `repeated`: calls that reached the fold although they had been folded before. `stale`:
+    answers, and moments of event streams, that showed old facts as current ones."""
 
     fault: str
     confirmed: int
     repeated: int
     lost: int
     doubled: int
+    stale: int
     seconds: float
 
 
-_TITLES = ("fault", "events confirmed", "delivered more than once", "lost", "double-counted", "seconds to recover")
+_TITLES = (
+    "fault",
+    "events confirmed",
+    "delivered more than once",
+    "lost",
+    "double-counted",
+    "old shown as fresh",
+    "seconds to recover",
+)
+_COUNTS = ("confirmed", "repeated", "lost", "doubled", "stale")
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -31,12 +42,11 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    numbers = (row.confirmed, row.repeated, row.lost, row.doubled)
-    return (row.fault, *(f"{number:,}" for number in numbers), f"{row.seconds:.1f}")
+    return (row.fault, *(f"{getattr(row, field):,}" for field in _COUNTS), f"{row.seconds:.1f}")
 
 
 def _total(rows: Sequence[Row]) -> tuple[str, ...]:
-    sums = [sum(getattr(row, field) for row in rows) for field in ("confirmed", "repeated", "lost", "doubled")]
+    sums = [sum(getattr(row, field) for row in rows) for field in _COUNTS]
     return ("all of them", *(f"{number:,}" for number in sums), "")
 
 

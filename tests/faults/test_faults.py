@@ -2,7 +2,17 @@
 
 import pytest
 
-from faults import by_dialers, on_broker, on_consumers, on_postgres, on_readers, on_redis, on_the_way
+from faults import (
+    by_attackers,
+    by_dialers,
+    on_broker,
+    on_consumers,
+    on_postgres,
+    on_readers,
+    on_rebuilds,
+    on_redis,
+    on_the_way,
+)
 from faults.table import Row
 from faults.trial import Fault, trial
 from faults.world import World
@@ -10,7 +20,9 @@ from faults.world import World
 # What dialers do comes first: whatever is lost later must come back as it was judged at first.
 FAULTS = (
     *by_dialers.FAULTS,
+    *by_attackers.FAULTS,
     *on_redis.FAULTS,
+    *on_rebuilds.FAULTS,
     *on_consumers.FAULTS,
     *on_the_way.FAULTS,
     *on_broker.FAULTS,

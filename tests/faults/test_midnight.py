@@ -33,8 +33,8 @@ async def world() -> AsyncIterator[World]:
         api = f"127.0.0.1:{free_port()}"
         consumers = [Service("rotary_consumer", settings)] * CONSUMERS
         query = Service("rotary_query", {**settings, "ROTARY_QUERY_BIND": api})
-        async with running(servers.session, *consumers, query):
-            opened = World(servers, f"http://{api}", system_clock(offset), ZONE)
+        async with running(servers.session, *consumers, query) as programs:
+            opened = World(servers, f"http://{api}", programs[-1].ops_url, system_clock(offset), ZONE)
             await begin(opened)
             yield opened
 

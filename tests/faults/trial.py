@@ -1,17 +1,20 @@
 """One trial: load runs, a fault strikes and ends, and everything must be right again by itself."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from msgspec import Struct
 
 from faults.definitions import Customer
+from faults.health import lacking
 from faults.load import Load, Shape
 from faults.stored import read_tallies
+from faults.streams import Stream
 from faults.table import Row
 from faults.watch import Watch
-from faults.world import World
+from faults.world import PATIENCE_SECONDS, World, until
 from given import group, member
 from rotary.domain.monitor import MonitorMember, monitor
 
@@ -23,13 +26,14 @@ AGREE_SECONDS = 5.0
 class Strike(Struct):
     """What a fault is given: the world, the load that runs, and what readers saw since the load began.
 
-    `ended` is when nothing was broken any more, monotonic seconds: when the fault returned, unless it said so before.
-    `afterwards` is left when everything has recovered.
+    `streams` are those that are open, by group. `ended` is when nothing was broken any more, monotonic seconds: when
+    the fault returned, unless it said so before. `afterwards` is left when everything has recovered.
     """
 
     world: World
     load: Load
     watch: Watch
+    streams: Mapping[int, Stream]
     afterwards: AsyncExitStack
     ended: float = 0.0
 
@@ -61,8 +65,8 @@ async def trial(world: World, fault: Fault) -> Outcome:
     """Runs the fault under load; then waits until the facts are right, and until nothing can change them any more."""
     known = len(world.ledger.confirmed)
     world.witness.forget()
-    async with world.watched() as watch:
-        seconds = await _struck(world, fault, watch)
+    async with world.watched() as (watch, streams):
+        seconds = await _struck(world, fault, watch, streams)
         await world.quiet()
         verdict = await world.verdict()
         wrong = [] if verdict.is_clean else [str(verdict)]
@@ -71,15 +75,17 @@ async def trial(world: World, fault: Fault) -> Outcome:
         wrong += [f"{reading.path}: {reading.message}" for reading in watch.readings if reading.status != 200]
     world.rest()
     confirmed = len(world.ledger.confirmed) - known
-    row = Row(fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, seconds)
-    return Outcome(row, wrong + watch.wrong)
+    row = Row(
+        fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, len(watch.stale), seconds
+    )  # fmt: skip
+    return Outcome(row, wrong + watch.wrong + watch.stale)
 
 
-async def _struck(world: World, fault: Fault, watch: Watch) -> float:
+async def _struck(world: World, fault: Fault, watch: Watch, streams: Mapping[int, Stream]) -> float:
     """How long it took to recover, in seconds."""
     load = world.load(fault.name, fault.shape)
     async with AsyncExitStack() as afterwards:
-        strike = Strike(world, load, watch, afterwards)
+        strike = Strike(world, load, watch, streams, afterwards)
         load.start()
         try:
             await load.more(EVENTS_BEFORE)
@@ -90,7 +96,21 @@ async def _struck(world: World, fault: Fault, watch: Watch) -> float:
         finally:
             await load.finish()
         await world.recovered()
+        await _healthy(world, streams)
         return time.monotonic() - strike.ended
+
+
+async def _healthy(world: World, streams: Mapping[int, Stream]) -> None:
+    """Returns when reads are as fast as before, nothing is behind, and every service and stream says so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while found := await lacking(world):
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {found}"
+        await asyncio.sleep(0.1)
+
+    async def are_current() -> bool:
+        return all(stream.is_current for stream in streams.values())
+
+    await until(are_current, "every stream is current")
 
 
 async def _disagreements(world: World) -> list[str]:

@@ -1,8 +1,8 @@
-"""A reader that never looks away: whatever breaks, the API says the truth, or 503 and when to ask again."""
+"""A reader that never looks away: whatever breaks, the API says the truth, how old it is, or 503 and when to return."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -22,6 +22,10 @@ LONGEST_SECONDS = 5.0
 
 OLDEST_MS = 1_500
 """How old an answer may be: it is made anew after a second."""
+GRACE_SECONDS = 2.0
+"""What was confirmed so long before the age that `X-Projection-Lag` tells must be in an answer."""
+CLOCKS_DIFFER_MS = 360_000
+"""By how much at most the query service's clock is ahead of ours: so long before its end a rest is no more sure."""
 
 AtRest = Mapping[tuple[int, int], DayCounts]
 
@@ -47,6 +51,10 @@ class Reading(Struct, frozen=True):
     monitor: Monitor | None = None
 
     @property
+    def asked_at(self) -> float:
+        return self.at - self.seconds
+
+    @property
     def is_monitor(self) -> bool:
         return self.path.endswith("/monitor")
 
@@ -55,8 +63,8 @@ class Api:
     """Asks the query service as a customer."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        self._url = url
-        self._session = session
+        self.url = url
+        self.session = session
 
     async def groups(self, customer: Customer) -> Reading:
         return await self._ask(customer, "")
@@ -66,8 +74,8 @@ class Api:
 
     async def _ask(self, customer: Customer, path: str) -> Reading:
         began = time.monotonic()
-        async with self._session.get(
-            f"{self._url}/api/caller-id-groups{path}",
+        async with self.session.get(
+            f"{self.url}/api/caller-id-groups{path}",
             headers={"Authorization": f"Bearer {customer.token}"},
             timeout=aiohttp.ClientTimeout(LONGEST_SECONDS),
         ) as response:
@@ -82,7 +90,7 @@ class Api:
 
 
 class Watch:
-    """Every reading, and what was wrong with those that were wrong.
+    """Every reading, and what was wrong with those that were wrong; `stale` are those that showed old facts as current.
 
     `at_rest` has the calls by (customer, caller ID) that were in Redis, confirmed, before anything broke.
     """
@@ -94,17 +102,34 @@ class Watch:
         self._clock = clock
         self.readings: list[Reading] = []
         self.wrong: list[str] = []
+        self.stale: list[str] = []
 
     def take(self, customer: Customer, reading: Reading) -> None:
         self.readings.append(reading)
         if reading.monitor is not None:
-            found = self._untrue(customer, reading.monitor, self._days(reading.seconds))
+            found = self._untrue(customer, reading.monitor, self.days(reading.seconds))
             self.wrong += [f"{reading.path}: {what}" for what in found]
+            before = reading.asked_at - reading.lag_seconds - GRACE_SECONDS
+            if missing := self.missing(customer, reading.monitor, before, self.days(reading.seconds)):
+                self.stale.append(f"{reading.path}, lag {reading.lag_seconds}: {'; '.join(missing[:3])}")
         elif reading.status != 200 and not (reading.status == 503 and reading.retry_after):
             what = f"{reading.status} {reading.message!r}, retry after {reading.retry_after}"
             self.wrong.append(f"{reading.path}: {what}")
 
-    def _days(self, seconds: float) -> set[tuple[int, int]]:
+    def missing(self, customer: Customer, monitor: Monitor, before: float, days: set[tuple[int, int]]) -> list[str]:
+        """What was confirmed before a moment (monotonic seconds) and is not shown."""
+        found = []
+        sure_ms = self._clock() + CLOCKS_DIFFER_MS
+        for member in monitor.members:
+            due = [self._ledger.due(customer.id, member.caller_id_id, day, before, sure_ms) for day in days]
+            least = min(one.calls for one in due)
+            if member.calls_today < least:
+                found.append(f"{member.caller_id_id} has {member.calls_today} calls, not {least}")
+            if due[0].rests and member.status != "cooldown":
+                found.append(f"{member.caller_id_id} rests, shown as {member.status}")
+        return found
+
+    def days(self, seconds: float) -> set[tuple[int, int]]:
         """The customers' today when it was asked, a second before, for which an answer may be kept, and now."""
         now_ms = self._clock()
         moments_ms = (now_ms - int(seconds * 1000) - OLDEST_MS, now_ms)
@@ -137,9 +162,16 @@ def _falsely_eligible(customer: Customer, member: MonitorMember) -> list[str]:
 @asynccontextmanager
 async def watching(api: Api, customers: list[Customer], watch: Watch) -> AsyncIterator[Watch]:
     """Asks for every list and every monitor, over and over, while the block lasts."""
-    tasks = [asyncio.create_task(_look_on(api, customer, watch)) for customer in customers]
-    try:
+    async with in_background(watch, *(_look_on(api, customer, watch) for customer in customers)):
         yield watch
+
+
+@asynccontextmanager
+async def in_background(watch: Watch, *work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Runs what has no end of its own while the block lasts; a defect in it is something wrong."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
     finally:
         for task in tasks:
             task.cancel()

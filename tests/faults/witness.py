@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from faults.ledger import Fact
 
-_SEEN = re.compile(rb'"(SMISMEMBER|SADD)" "(\{(\d+)\}:seen:\d+:\d+)" (.*)')
+_SEEN = re.compile(rb'"(SMISMEMBER|SADD)" "(\{b\d+\}(?:\d+/)?(\d+):seen:\d+:\d+)" (.*)')
 
 
 class Witness:
@@ -61,7 +61,7 @@ async def _listen(witness: Witness, redis_url: str) -> None:
         try:
             reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**24)
             try:
-                writer.write(b"MONITOR\r\n")
+                writer.write(f"AUTH {address.username} {address.password}\r\nMONITOR\r\n".encode())
                 while line := await reader.readline():
                     witness.hear(line)
             finally:

@@ -1,10 +1,12 @@
 """The world a fault strikes: a stack of the tests' own, its customers, the ledger, and who watches."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from signal import SIGCONT
 from typing import NamedTuple
 
 import aio_pika
@@ -16,19 +18,19 @@ from faults.check import Verdict, compare
 from faults.definitions import customer, quiet_zone
 from faults.ledger import Ledger
 from faults.load import Load, Shape, Shipment
+from faults.streams import Stream, streaming
 from faults.watch import Api, Watch, watching
 from faults.witness import Witness, witnessing
 from given import flagged, placed
 from rotary.clock import Clock, system_clock
 from rotary.domain.facts import DayCounts
 from rotary.errors import UnavailableError
-from rotary.rabbitmq import topology
 from rotary.redis.connection import connect
-from rotary.redis.state import StateStore
 from rotary_stack.stack import Options, Stack
 
 CONSUMERS = 2
 CUSTOMERS = 3
+"""Those that the load is of. One more is a bystander."""
 PATIENCE_SECONDS = 60.0
 
 
@@ -44,7 +46,7 @@ class Servers(NamedTuple):
 class World:
     """Everything a fault needs at hand."""
 
-    def __init__(self, servers: Servers, api_url: str, clock: Clock, timezone: str) -> None:
+    def __init__(self, servers: Servers, api_url: str, query_ops_url: str, clock: Clock, timezone: str) -> None:
         self.stack = stack = servers.stack
         self.redis = servers.redis
         self.session = servers.session
@@ -53,22 +55,33 @@ class World:
         self.timezone = timezone
         self.variables = stack.variables()
         self.rabbitmq_url = self.variables["ROTARY_RABBITMQ_URL"]
-        self.customers = [customer(number) for number in range(1, CUSTOMERS + 1)]
+        self.dialing = [customer(number) for number in range(1, CUSTOMERS + 1)]
+        self.bystander = customer(CUSTOMERS + 1)
+        self.customers = [*self.dialing, self.bystander]
         self.ledger = Ledger()
         self.api = Api(api_url, self.session)
-        self.state = StateStore(self.redis)
+        self.query_ops_url = query_ops_url
+        self.others: dict[str, str] = {}
+        """The ops URLs of services that run in place of the stack's, by name."""
         self._at_rest: dict[tuple[int, int], DayCounts] = {}
 
     def load(self, name: str, shape: Shape) -> Load:
         """A load of that shape, not yet started."""
-        drawn = load.plan(name, self.customers, shape, self.clock)
+        drawn = load.plan(name, self.dialing, shape, self.clock)
         return Load(self.ledger, self.rabbitmq_url, drawn, shape.rate)
 
     @asynccontextmanager
-    async def watched(self) -> AsyncIterator[Watch]:
+    async def watched(self) -> AsyncIterator[tuple[Watch, Mapping[int, Stream]]]:
+        """Somebody reads every list and monitor, and streams, while the block lasts."""
         watch = Watch(self.ledger, self._at_rest, self.timezone, self.clock)
-        async with watching(self.api, self.customers, watch):
-            yield watch
+        async with watching(self.api, self.customers, watch), streaming(self.api, self.customers, watch) as streams:
+            yield watch, streams
+
+    def ops_urls(self) -> dict[str, str]:
+        """Of every service that runs, by name."""
+        programs = self.stack.status().programs.values()
+        ours = {one.name: one.url for one in programs if one.state == "running" and one.data is None}
+        return {name: url for name, url in ours.items() if name.startswith(("consumer", "query"))} | self.others
 
     async def rabbitmqctl(self, *arguments: str) -> str:
         """Runs rabbitmqctl on our broker and returns what it prints."""
@@ -81,9 +94,13 @@ class World:
         return output.decode()
 
     async def mend(self) -> None:
-        """Starts what a fault before left dead, having failed."""
-        for name in ("postgres", "redis", "rabbitmq", "consumer", "query"):
-            await self.stack.start(name)
+        """Starts what a fault before left dead, and lets go on what it left stopped, having failed."""
+        for one in self.stack.status().programs.values():
+            if one.pid is not None:
+                os.kill(one.pid, SIGCONT)
+            await self.stack.start(one.name)
+        await self.redis.config_set("maxmemory", "0")
+        await self.redis.replicaof("NO", "ONE")
 
     def log_tails(self) -> dict[str, str]:
         """The end of what each of our own programs logged."""
@@ -133,18 +150,20 @@ class World:
                     return False
         return True
 
-    async def quiet(self, consumers: int = CONSUMERS) -> None:
-        """Returns when nothing waits in the work queue, and every consumer has folded all that was ever delivered."""
-        since_ms = self.clock()
-        await until(lambda: self._is_quiet(since_ms, consumers), "the consumers are quiet")
+    async def quiet(self) -> None:
+        """Returns when all that the broker had when this was called is in the facts: nothing changes them then."""
+        since_ms: int | None = None
 
-    async def _is_quiet(self, since_ms: int, consumers: int) -> bool:
-        try:
-            state = await self.state.read()
-        except UnavailableError:
-            return False
-        done = sum(beat.folded_until_ms > since_ms for beat in state.beats.values())
-        return state.is_ready and done >= consumers and await self.waiting(topology.FOLD) == 0
+        async def is_quiet() -> bool:
+            nonlocal since_ms
+            try:
+                now_ms, standings = await stored.standings(self.redis)
+            except UnavailableError:
+                return False
+            since_ms = since_ms or now_ms
+            return all(one.complete_ms > since_ms for one in standings)
+
+        await until(is_quiet, "every bucket holds all that was published")
 
     async def waiting(self, queue: str) -> int:
         """Messages ready in a queue."""
@@ -188,7 +207,8 @@ async def open_world() -> AsyncIterator[World]:
     """A running stack whose customers have definitions, a little history, and about noon."""
     async with open_servers(services=True) as servers:
         clock = system_clock()
-        world = World(servers, servers.stack.variables()["ROTARY_API_URL"], clock, quiet_zone(clock()))
+        variables = servers.stack.variables()
+        world = World(servers, variables["ROTARY_API_URL"], variables["ROTARY_OPS_URL"], clock, quiet_zone(clock()))
         await begin(world)
         yield world
 

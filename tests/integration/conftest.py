@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from integration.admin_runner import DEFINITIONS
 from integration.dialer_admin import DialerAdmin, as_user
 from rotary.rabbitmq import topology
-from rotary.rabbitmq.intake import channel
+from rotary.rabbitmq.connection import channel
 from rotary.trust import trusting
 from rotary_admin.dialers import Access
 
@@ -44,7 +45,12 @@ def owner(walled: Mapping[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def admin_of_walled(walled: Mapping[str, str]) -> DialerAdmin:
-    return DialerAdmin(walled)
+    """With the example's customers 7 and 8, and 9 and 12."""
+    admin = DialerAdmin(walled)
+    asyncio.run(admin.done("import", DEFINITIONS))
+    for customer in (9, 12):
+        asyncio.run(admin.done("customer", "create", "--name", "Another", "--id", customer))
+    return admin
 
 
 @pytest.fixture(scope="session")

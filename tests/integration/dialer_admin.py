@@ -40,10 +40,9 @@ class DialerAdmin:
         assert (result.exit_code, result.stdout) == (code, ""), result.output
         return result.stderr
 
-    async def create(self, name: str, customer: int = CUSTOMER) -> Access:
-        return msgspec.json.decode(
-            await self.done("dialer", "create", name, "--customer", customer, "--json"), type=Access
-        )
+    async def create(self, name: str, *options: object, customer: int = CUSTOMER) -> Access:
+        created = await self.done("dialer", "create", name, "--customer", customer, "--json", *options)
+        return msgspec.json.decode(created, type=Access)
 
     async def dialers(self) -> dict[str, Dialer]:
         rows = msgspec.json.decode(await self.done("dialer", "list", "--json"), type=list[Dialer])

@@ -11,6 +11,7 @@ from aio_pika import ExchangeType
 from aio_pika.abc import AbstractIncomingMessage
 
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE
+from rotary.publisher import Publisher
 
 Json = dict[str, object]
 
@@ -39,6 +40,11 @@ class Inbox:
         while not ids <= set(seen):
             seen += [str(event["id"]) for event in events_of(await self.message())]
         return seen
+
+    async def open_channel_of(self, dialer: Publisher) -> None:
+        """Lets the publisher open its channel, which it does for the first event, and which needs an answer."""
+        await dialer.call_placed(1)
+        await self.events(1)
 
     def is_empty(self) -> bool:
         return self._arrived.empty()

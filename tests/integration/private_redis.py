@@ -19,8 +19,8 @@ OWN_DATABASE = 9
 customers = count(1)
 """Customers of whom nothing is known yet."""
 
-FactsMessage = tuple[str, str, list[tuple[str, int, list[int]]], list[tuple[str, msgspec.Raw]]]
-"""facts, the customer, [(caller, day, [quarter, count, ...])], [(caller, the flags document)]."""
+FactsMessage = tuple[str, list[tuple[str, list[tuple[str, int, list[int]]], list[tuple[str, msgspec.Raw]]]]]
+"""facts, of each customer: its id, [(caller, day, [quarter, count, ...])], [(caller, the flags document)]."""
 
 
 @asynccontextmanager
@@ -33,14 +33,22 @@ async def private_redis(url: str) -> AsyncIterator[Redis]:
         await client.flushdb()
 
 
+async def complete_definitions(client: Redis) -> None:
+    """Says that the definitions are complete, as the projector does."""
+    for bucket in range(keys.BUCKETS):
+        await client.hset(keys.definitions(bucket), mapping={"complete": "1", "version": "00000001"})
+
+
 def own(url: str) -> str:
     """The URL of our database on the server of `url`."""
     return urlsplit(url)._replace(path=f"/{OWN_DATABASE}").geturl()
 
 
-async def stored_tallies(client: Redis, customer: int, callers: Sequence[int], days: Sequence[int]) -> dict[int, Tally]:
+async def stored_tallies(
+    client: Redis, customer: int, callers: Sequence[int], days: Sequence[int], generation: int = 0
+) -> dict[int, Tally]:
     """What Redis holds about the caller IDs, decoded as the query service does."""
-    values = cast("list[bytes | None]", await client.mget(fact_keys(customer, callers, days)))
+    values = cast("list[bytes | None]", await client.mget(fact_keys(customer, callers, days, generation)))
     return decode_facts(callers, days, values)
 
 
@@ -84,7 +92,9 @@ class Changes:
 
     async def facts(self) -> list[FactsMessage]:
         """What was told of facts since the last look."""
-        return [msgspec.msgpack.decode(message, type=FactsMessage) for message in await self.messages()]
+        return [
+            msgspec.msgpack.decode(told, type=FactsMessage) for told in await self.messages() if is_of(told, "facts")
+        ]
 
     async def messages(self) -> list[bytes]:
         """Everything that was told since the last look, undecoded."""
@@ -98,6 +108,11 @@ class Changes:
         message = await self._channel.get_message(ignore_subscribe_messages=True, timeout=5)
         assert message is not None, "the sentinel is missing"
         return bytes(message["data"])
+
+
+def is_of(message: bytes, kind: str) -> bool:
+    """Whether a change is of this kind; what else is in it may be no text, though Lua calls it that."""
+    return msgspec.msgpack.decode(msgspec.msgpack.decode(message, type=list[msgspec.Raw])[0], type=str) == kind
 
 
 _SENTINEL = b"end"

@@ -3,10 +3,11 @@
 The database is the tests' own on the shared server, so that emptying it empties nobody else's.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -28,20 +29,82 @@ from rotary.definitions import (
     TokenDefinition,
     summary,
 )
+from rotary.errors import UnavailableError
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY
-from rotary.redis.connection import connect, load_functions, run_id
-from rotary.redis.documents import DocumentWriter
-from rotary.redis.fold import Folder, batch_of
-from rotary.redis.state import Beat, StateStore
+from rotary.process.program import end
+from rotary.redis import keys
+from rotary.redis.connection import connect, load_functions
+from rotary.redis.fold import Span, batches_of, fold
+from rotary.redis.pipeline import Pipeline
+from rotary.redis.positions import Positions
 from rotary_query.service import Service, serving
 from rotary_query.settings import QuerySettings
 from running import until
+from written import VERSION, Documents
 
 OWN_DATABASE = 8
 CREATED = datetime(2026, 5, 20, 3, 0, 0, 123456, tzinfo=UTC)
-OWNER = "test"
+CALLS, FLAGS = "calls.0", "flags.0"
+LOGS = (CALLS, FLAGS)
+MARKER_SECONDS = 0.2
 _numbers = count(1)
+
+
+async def complete_definitions(client: Redis, version: str = VERSION) -> None:
+    """Says that the definitions of every bucket, and the tokens, are complete, as the projector does."""
+    await Documents(client).complete(version)
+
+
+class Log:
+    """Two logs whose reader folds what a test gives it, and is at their end five times a second, until it hangs."""
+
+    def __init__(self, client: Redis, generation: int = 0) -> None:
+        self._pipeline = Pipeline(client)
+        self.positions = Positions(self._pipeline, generation)
+        self._turn = asyncio.Lock()
+        self._reached: list[int | None] = [None] * keys.BUCKETS
+        self._end = 0
+        self.hangs = False
+
+    async def fold(self, customer: int, events: Sequence[Event]) -> None:
+        """Folds events of one customer, as the next ones of the log."""
+        async with self._turn:
+            bucket = keys.bucket_of(customer)
+            self._end += max(1, len(events))
+            span = Span(CALLS, self._reached[bucket], self._end, await self.positions.now_ms())
+            batches = batches_of((customer, event) for event in events)
+            await fold(self._pipeline, {bucket: batches}, {bucket: span}, ",".join(LOGS), self.positions.generation)
+            self._reached[bucket] = self._end
+
+    async def advance(self, logs: Sequence[str] = LOGS) -> None:
+        """The reader is at the end of these logs now."""
+        async with self._turn:
+            now_ms = await self.positions.now_ms()
+            for log in logs:
+                continued = self._reached if log == CALLS else [None] * keys.BUCKETS
+                moved = await self.positions.advance(log, self._end, now_ms, LOGS, continued)
+                if log == CALLS:
+                    self._reached = [
+                        offset if bucket in moved.behind else self._end for bucket, offset in enumerate(self._reached)
+                    ]
+
+    async def restart(self) -> None:
+        """Continues from whatever Redis holds, as a consumer does that finds itself behind."""
+        async with self._turn:
+            self._reached = [position.next for position in await self.positions.read(CALLS)]
+
+    async def run(self) -> None:
+        """Advances until cancelled, whatever Redis does."""
+        while True:
+            if not self.hangs:
+                with suppress(UnavailableError):
+                    await self.advance()
+            await asyncio.sleep(MARKER_SECONDS)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._pipeline.close()
 
 
 class World:
@@ -51,43 +114,35 @@ class World:
         self.client = client
         self.url = url
         self.customer = customer
-        self.state = StateStore(client)
-        self.documents = DocumentWriter(client)
-        self._folder = Folder(client, OWNER)
+        self.documents = Documents(client)
+        self.log = Log(client)
         self._summaries: dict[int, GroupSummary] = {}
-        self._now = system_clock()
+
+    @property
+    def bucket(self) -> int:
+        """Where the customer's facts are."""
+        return keys.bucket_of(self.customer)
 
     async def fill(self) -> None:
         """Everything a reader wants to see before it believes what it reads."""
         await load_functions(self.client)
-        await self.documents.complete(await self.documents.server())
-        self._folder.begin(await self.state.begin_epoch(self._now(), ""))
-        await self.become_ready()
-
-    async def become_ready(self) -> None:
-        """A rebuild is complete."""
-        assert await self.state.acquire_rebuild(OWNER)
-        assert await self.state.finish_rebuild(OWNER, await run_id(self.client))
-
-    async def beat(self, folded_until_ms: int) -> None:
-        """A consumer says how far it is."""
-        state = await self.state.read()
-        last = state.beats.get(OWNER)
-        assert await self.state.beat(OWNER, state.ready or "", last, Beat(folded_until_ms, self._now()))
+        await self.documents.complete()
+        await self.log.restart()
+        await self.log.advance()
 
     async def put(self, *groups: GroupDefinition) -> None:
         """Defines groups."""
         self._summaries |= {group.id: summary(group) for group in groups}
-        await self._put(groups, [])
+        await self._put(groups)
 
     async def remove(self, group_id: int) -> None:
         """Removes a group."""
         del self._summaries[group_id]
-        await self._put([], [group_id])
+        await self._put([])
 
-    async def _put(self, groups: Sequence[GroupDefinition], gone: Sequence[int]) -> None:
+    async def _put(self, groups: Sequence[GroupDefinition]) -> None:
         summaries = [self._summaries[group_id] for group_id in sorted(self._summaries)]
-        await self.documents.put_groups(self.customer, groups, gone, summaries)
+        await self.documents.put_groups(self.customer, groups, summaries)
 
     async def token(
         self,
@@ -95,10 +150,11 @@ class World:
         scopes: tuple[str, ...] = (SCOPE,),
         expires_at: datetime | None = None,
         customer: int | None = None,
+        text: str | None = None,
     ) -> str:
         """A new token of this customer's."""
         number = next(_numbers)
-        text = f"rotary_{self.customer}_{number}"
+        text = text or f"rotary_{self.customer}_{number}"
         token = TokenDefinition(number, customer or self.customer, scopes, limit, expires_at)
         await self.documents.put_tokens({hashed(text): token}, [])
         return text
@@ -109,7 +165,7 @@ class World:
 
     async def fold(self, *events: Event) -> None:
         """Folds events of this customer's, in one batch."""
-        await self._folder.fold({self.customer: batch_of(events)})
+        await self.log.fold(self.customer, events)
 
 
 @asynccontextmanager
@@ -120,7 +176,10 @@ async def world(redis_url: str, customer: int) -> AsyncIterator[World]:
         await client.flushdb()
         made = World(client, url, customer)
         await made.fill()
+        advancing = asyncio.create_task(made.log.run())
         yield made
+        await end(advancing)
+        await made.log.close()
         await client.flushdb()
 
 

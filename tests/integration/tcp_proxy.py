@@ -17,6 +17,9 @@ class TcpProxy:
         self._answering.set()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._last = b""
+        self._noticed: list[tuple[bytes, asyncio.Event]] = []
+        self._swallowed: set[bytes] = set()
         self.accepted = 0
         """Connections so far."""
 
@@ -62,6 +65,24 @@ class TcpProxy:
         """Holds back what the target answers; what it is sent still reaches it."""
         self._answering.clear()
 
+    def notice(self, answer: bytes) -> asyncio.Event:
+        """Set once the target answers this."""
+        event = asyncio.Event()
+        self._noticed.append((answer, event))
+        return event
+
+    def swallow(self, answer: bytes) -> None:
+        """Loses this the next time that the target answers it, and it alone."""
+        self._swallowed.add(answer)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def silence_after(self, answer: bytes) -> None:
+        """Holds back what the target answers from the next time that it answers this."""
+        self._last = answer
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         there, onward = await asyncio.open_connection(self._target.hostname, self._target.port)
@@ -80,7 +101,24 @@ class TcpProxy:
             while data := await reader.read(65_536):
                 if held:
                     await self._answering.wait()
+                    data = self._without_swallowed(data)
                 writer.write(data)
                 await writer.drain()
+                if held:
+                    self._look_at(data)
         except OSError:
             return
+
+    def _look_at(self, answer: bytes) -> None:
+        for part, event in self._noticed:
+            if part in answer:
+                event.set()
+        if self._last and self._last in answer:
+            self._last = b""
+            self.silence()
+
+    def _without_swallowed(self, answer: bytes) -> bytes:
+        for part in [part for part in self._swallowed if part in answer]:
+            self._swallowed.discard(part)
+            answer = answer.replace(part, b"", 1)
+        return answer

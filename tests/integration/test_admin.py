@@ -137,7 +137,7 @@ def test_nothing_is_destroyed_without_consent(seeded: Admin, command: tuple[obje
 def test_a_token_is_shown_once_and_kept_only_as_its_hash(seeded: Admin) -> None:
     result = seeded("token", "create", "--customer", 7, "--name", "dashboard")
     bearer = result.stdout.strip()
-    assert re.fullmatch(r"rot_[0-9A-Za-z]{43}", bearer)
+    assert re.fullmatch(r"rot_[0-9A-Za-z]{36}", bearer)
     assert bearer not in result.stderr
     [(digest, scopes, limit, expires)] = seeded.rows(
         "SELECT token_sha256, scopes, rate_limit_per_minute, expires_at FROM api_tokens"
@@ -148,12 +148,12 @@ def test_a_token_is_shown_once_and_kept_only_as_its_hash(seeded: Admin) -> None:
 
 
 def test_a_token_with_everything_said(seeded: Admin) -> None:
-    options = ("--unlimited", "--expires", "2027-01-01T07:00:00+07:00", "--scope", "a", "--scope", "b")
+    options = ("--unlimited", "--expires", "2027-01-01T07:00:00+07:00", "--scope", "telesales_api_access")
     created = seeded.json("token", "create", "--customer", 7, "--name", "t", *options)
     assert isinstance(created, dict)
     assert str(created.pop("token")).startswith("rot_")
     assert (created["scopes"], created["rate_limit_per_minute"], created["expires_at"]) == (
-        *(["a", "b"], None, "2027-01-01T00:00:00Z"),
+        *(["telesales_api_access"], None, "2027-01-01T00:00:00Z"),
     )
     assert seeded.json("token", "list", "--customer", 7) == [created]
     assert seeded.json("token", "list", "--customer", 8) == []
@@ -176,8 +176,8 @@ def test_a_revoked_token_stays_revoked_from_the_first_time(seeded: Admin) -> Non
     [
         (("customer", "create", "--name", "x", "--timezone", "Asia/Saigonn"), '"Asia/Saigonn" is no IANA time zone'),
         (("customer", "create", "--name", "x", "--id", 7), "that customer id is taken"),
-        (("group", "create", "--customer", 99, "--name", "x", "--strategy", "random"), "there is no such customer"),
-        (("caller-id", "create", "--customer", 99, "--number", "1", "--carrier", "other"), "there is no such customer"),
+        (("group", "create", "--customer", 99, "--name", "x", "--strategy", "random"), "there is no customer 99"),
+        (("caller-id", "create", "--customer", 99, "--number", "111", "--carrier", "other"), "there is no customer 99"),
         (
             ("caller-id", "create", "--customer", 7, "--number", "+84901234567", "--carrier", "other"),
             "this customer has a caller ID with that number already",
@@ -185,12 +185,21 @@ def test_a_revoked_token_stays_revoked_from_the_first_time(seeded: Admin) -> Non
         (("caller-id", "update", 99, "--status", "active"), "there is no caller ID 99"),
         (("caller-id", "update", 18), "nothing to change"),
         (("caller-id", "delete", 99, "--yes"), "there is no caller ID 99"),
-        (("group", "show", 99), "there is no group 99"),
+        (("group", "show", 99), "there is no group 99; the groups are 3 (HCM outbound), 4 (HCM renewals), 5 ("),
+        (("group", "list", "--customer", 99), "there is no customer 99"),
+        (
+            ("caller-id", "list", "--customer", 99),
+            "there is no customer 99; the customers are 7 (Saigon Telesales), 8 (",
+        ),
+        (("caller-id", "list", "--group", 99), "there is no group 99"),
+        (("token", "list", "--customer", 99), "there is no customer 99"),
         (("group", "update", 99, "--sticky"), "there is no group 99"),
         (("group", "delete", 99, "--yes"), "there is no group 99"),
         (("member", "add", 99, 18), "there is no group 99"),
-        (("member", "add", 3, 31), "there is no such caller ID, or it is another customer's"),
-        (("token", "create", "--customer", 99, "--name", "x"), "there is no such customer"),
+        (("member", "add", 3, 31), "customer 7 has no caller ID 31; the caller IDs are 18 (+84901234567), 19 ("),
+        (("member", "remove", 3, 18, 999), "customer 7 has no caller ID 999"),
+        (("member", "sync", 3, "31:2", "--yes"), "customer 7 has no caller ID 31"),
+        (("token", "create", "--customer", 99, "--name", "x"), "there is no customer 99"),
         (("token", "revoke", 99, "--yes"), "there is no token 99"),
         (("export", "--customer", 99), "there is no customer 99"),
     ],
@@ -223,6 +232,17 @@ def test_what_the_database_will_not_have_is_told_in_one_line(
         (("member", "add", 3, "+8490"), "is not of the form 18 or 18:3"),
         (("member", "add", 3, "x:1"), "is not of the form 18 or 18:3"),
         (("token", "create", "--customer", 7, "--name", "x", "--expires", "2027-01-01"), "no time with an offset"),
+        (
+            ("token", "create", "--customer", 7, "--name", "x", "--scope", "telesales_api_acess"),
+            "'telesales_api_acess' is not 'telesales_api_access'",
+        ),
+        (("token", "create", "--customer", 7, "--name", "a\x1b[2J"), "holds a line break or another control character"),
+        (
+            ("caller-id", "create", "--customer", 7, "--number", "8.49012E+11", "--carrier", "other"),
+            "--number: '8.49012E+11' is a decimal, as a spreadsheet writes a long number",
+        ),
+        (("caller-id", "update", 18, "--number", "09 01"), "--number: '09 01' is not a phone number: expected 3 to 20"),
+        (("caller-id", "update", 18, "--display-name", "a\nb"), "--display-name: 'a\\nb' holds a line break"),
         (("token", "create", "--customer", 7, "--name", "x", "--unlimited", "--rate-limit", 5), "not both"),
     ],
 )

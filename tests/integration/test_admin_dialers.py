@@ -1,9 +1,12 @@
 """`rotary-admin dialer` as an operator meets it: what it prints, what it refuses, and how wrong settings are told."""
 
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from integration.dialer_admin import CUSTOMER, DialerAdmin, publisher
 from rotary_admin.dialers import Access
@@ -15,8 +18,8 @@ async def test_what_a_person_reads(admin_of_walled: DialerAdmin) -> None:
     assert len(result.stdout.strip()) == 43
     assert result.stdout.strip().isalnum()
     table = [line.split() for line in (await admin_of_walled.done("dialer", "list")).splitlines()]
-    assert table[0] == ["NAME", "USER", "CUSTOMER", "ID", "CONNECTIONS"]
-    assert ["read-1", "dialer-read-1", "9", "0"] in table
+    assert table[0] == ["NAME", "USER", "CUSTOMER", "ID", "CONNECTIONS", "MAX", "CONNECTIONS", "MAX", "CHANNELS"]
+    assert ["read-1", "dialer-read-1", "9", "0", "20", "40"] in table
     for verb in ("revoke", "rotate"):
         assert "nothing was changed; give --yes" in await admin_of_walled.refused("dialer", verb, "read-1", code=1)
     await admin_of_walled.done("dialer", "revoke", "read-1", "--yes")
@@ -28,6 +31,25 @@ async def test_creating_one_that_exists_changes_nothing(admin_of_walled: DialerA
     assert (await admin_of_walled.dialers())["walled"].customer_id == CUSTOMER
     async with publisher(own) as dialer:
         await dialer.call_placed(18)
+
+
+async def test_a_dialer_belongs_to_a_customer_that_there_is(admin_of_walled: DialerAdmin) -> None:
+    refused = await admin_of_walled.refused("dialer", "create", "nobodys", "--customer", 999, code=1)
+    assert refused == (
+        "rotary-admin: there is no customer 999; the customers are 7 (Saigon Telesales), 8 (Kathmandu Connect), "
+        "9 (Another), 12 (Another)\n"
+    )
+    assert "nobodys" not in await admin_of_walled.dialers()
+
+
+async def test_a_cooldown_is_cleared_of_the_customers_own_caller_ids_alone(admin_of_walled: DialerAdmin) -> None:
+    for wrong, told in (
+        (("--customer", 7, 18, 31), "customer 7 has no caller ID 31; the caller IDs are 18 (+84901234567), 19 ("),
+        (("--customer", 7, 18, 998, 999), "customer 7 has no caller ID 998, 999; "),
+        (("--customer", 9, 18), "customer 9 has no caller ID 18; there are no caller IDs yet"),
+        (("--customer", 999, 18), "there is no customer 999; the customers are 7 ("),
+    ):
+        assert told in await admin_of_walled.refused("cooldown", "clear", *wrong, code=1)
 
 
 @pytest.mark.parametrize("name", ["rotary", "guest", "Upper", "a b", "", "x" * 64, "../users", "a\n"])
@@ -54,6 +76,53 @@ async def test_a_management_api_that_is_not_there_is_told_with_what_to_do(admin_
     assert told.startswith("rotary-admin: not available now: RabbitMQ's management API at 127.0.0.1:9 (")
     assert "rabbitmq-plugins enable rabbitmq_management" in told
     assert "hunter2" not in told
+
+
+async def test_limits_are_changed_later_and_only_those_that_are_given(admin_of_walled: DialerAdmin) -> None:
+    await admin_of_walled.done("dialer", "create", "limited-1", "--customer", 9, "--max-connections", 3)
+    told = await admin_of_walled.done("dialer", "limit", "limited-1", "--max-channels", 7)
+    assert told == "limited dialer limited-1 of customer 9: 3 connections, 7 channels\n"
+    row = (await admin_of_walled.dialers())["limited-1"]
+    assert (row.max_connections, row.max_channels) == (3, 7)
+    assert "give --max-connections" in await admin_of_walled.refused("dialer", "limit", "limited-1", code=2)
+    assert "there is no dialer guest" in await admin_of_walled.refused(
+        "dialer", "limit", "guest", "--max-channels", 7, code=1
+    )
+    await admin_of_walled.done("dialer", "revoke", "limited-1", "--yes")
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "10001", "many"])
+async def test_a_limit_that_is_none_is_refused(admin_of_walled: DialerAdmin, given: str) -> None:
+    arguments = ("dialer", "create", "never", "--customer", 9, "--max-connections", given)
+    assert "--max-connections" in await admin_of_walled.refused(*arguments, code=2)
+
+
+async def test_a_broker_without_limits_is_told_and_leaves_no_unlimited_dialer(admin_of_walled: DialerAdmin) -> None:
+    """One before 3.8.10, as far as these commands see of it: it answers 404 for what it does not know."""
+    asked: list[str] = []
+
+    async def old_broker(request: web.Request) -> web.Response:
+        asked.append(f"{request.method} {request.path.removeprefix('/api/')}")
+        match asked[-1].split("/")[0]:
+            case "GET whoami":
+                return web.json_response({"name": "rotary", "tags": "administrator"})
+            case "GET users" | "PUT user-limits":
+                return web.json_response({"error": "Object Not Found", "reason": "Not Found"}, status=404)
+            case _:
+                return web.Response()
+
+    async with TestServer(_application(old_broker)) as server:
+        refused = await admin_of_walled.refused(
+            "dialer", "create", "unlimited", "--customer", 9, code=1, ROTARY_MANAGEMENT_URL=str(server.make_url(""))
+        )
+    assert "RabbitMQ cannot limit a user's connections and channels: it is older than 3.8.10" in refused
+    assert asked[-1] == "DELETE users/dialer-unlimited"
+
+
+def _application(handler: Callable[[web.Request], Awaitable[web.Response]]) -> web.Application:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    return application
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import jsonschema
 import pytest
 
+from integration.dialer_runner import SOURCE, Done, dialer, environ, run, start
 from integration.inbox import Inbox, open_inbox
 from integration.private_vhost import private_user, private_vhost
 from integration.tcp_proxy import TcpProxy
@@ -21,13 +21,6 @@ from running import until
 
 ROOT = Path(__file__).parents[2]
 DIALERS = ROOT / "infra" / "dialers"
-SOURCE = "/dialers/hcm-1"
-
-
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +33,6 @@ def url(rabbitmq_url: str) -> Iterator[str]:
 async def inbox(url: str) -> AsyncIterator[Inbox]:
     async with open_inbox(url) as box:
         yield box
-
-
-def environ(url: str) -> dict[str, str]:
-    given = {"ROTARY_RABBITMQ_URL": url, "ROTARY_CUSTOMER": "7", "ROTARY_SOURCE": SOURCE}
-    return os.environ | given
-
-
-async def start(*command: str | Path, env: Mapping[str, str]) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*command, env=env, stdin=pipe, stdout=pipe, stderr=pipe)
-
-
-async def run(*command: str | Path, env: Mapping[str, str], stdin: str = "") -> Done:
-    process = await start(*command, env=env)
-    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
-    assert process.returncode is not None
-    return Done(process.returncode, out.decode(), err.decode())
-
-
-async def dialer(url: str, *arguments: str | Path, stdin: str = "") -> Done:
-    return await run(sys.executable, "-m", "rotary_dialer", *arguments, env=environ(url), stdin=stdin)
 
 
 async def test_publish_reads_json_lines(url: str, inbox: Inbox) -> None:
@@ -115,12 +87,14 @@ async def test_publish_refuses_single_lines_with_a_reason_and_sends_the_rest(url
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
 
-async def test_publish_takes_many_and_tells_few(url: str, inbox: Inbox) -> None:
+async def test_publish_takes_many_tells_few_and_keeps_all(url: str, inbox: Inbox, tmp_path: Path) -> None:
     good = '{"type": "call-placed", "caller_id_id": 18}\n' * 5_000
-    done = await dialer(url, "publish", stdin=good + "{}\n" * 50)
+    done = await dialer(url, "publish", "--rejected", tmp_path / "kept", stdin=good + "{}\n" * 50)
     assert (done.status, done.out) == (1, "confirmed 5,000, refused 50\n")
     assert len([line for line in done.err.splitlines() if line.startswith("line ")]) == 20
     assert "… and 30 more" in done.err
+    assert (tmp_path / "kept").read_text() == "{}\n" * 50
+    assert len((tmp_path / "kept.reason").read_text().splitlines()) == 50
     assert len(await inbox.events(5_000)) == 5_000
 
 

@@ -53,6 +53,8 @@ TAKEN = [
     f"{GROUP} (7, 'same', 'weighted', NULL), (7, 'same', 'cap_based', '')",
     f"{CALLER} (7, '0901', 'vinaphone', '{LONG[100]}', 1)",
     f"{CALLER} (8, '+8418', 'vietnamobile', NULL, 200)",  # another customer's number
+    f"{CALLER} (7, '+84901234567', 'other', 'Nguyễn, \"Ann\"', 1), (7, '113', 'other', NULL, 1)",
+    f"{CALLER} (7, '{'9' * 20}', 'other', NULL, 1)",
     f"{TOKEN} (7, 't', sha256('x'), NULL, '2027-01-01Z')",
     "INSERT INTO caller_id_group_members (group_id, caller_id_id, weight) VALUES (5, 18, 9)",
     "INSERT INTO caller_id_group_members VALUES (5, 18)",
@@ -71,6 +73,25 @@ REFUSED = [
     ("UPDATE customers SET timezone = 'nowhere' WHERE id = 7", "customers_timezone_check"),
     (f"{GROUP} (7, '{LONG[151]}', 'random', NULL)", "caller_id_groups_name_check"),
     (f"{GROUP} (7, 'x', 'random', '{LONG[501]}')", "caller_id_groups_description_check"),
+    *(
+        (f"{CALLER} (7, E'{number}', 'other', NULL, 1)", "caller_ids_number_is_digits")
+        for number in (
+            "12",
+            "9" * 21,
+            "0901 234",
+            "+",
+            "++84901",
+            "8.49E+11",
+            "0901\\n",
+            "0901\\ncore stop now",
+            "٠٩٠١٢",
+        )
+    ),
+    (f"{CALLER} (7, '0901', 'other', E'a\\nb', 1)", "caller_ids_display_name_is_plain"),
+    ("UPDATE caller_ids SET trunk_name = E'a\\x1b[2J'", "caller_ids_trunk_name_is_plain"),
+    ("UPDATE caller_id_groups SET name = E'a\\u0085'", "caller_id_groups_name_is_plain"),
+    ("UPDATE customers SET name = E'a\\tb'", "customers_name_is_plain"),
+    ("UPDATE api_tokens SET name = E'a\\x7f'", "api_tokens_name_is_plain"),
     (f"{GROUP} (7, 'x', 'fastest', NULL)", "caller_id_groups_rotation_strategy_check"),
     (f"{GROUP} (9, 'x', 'random', NULL)", "caller_id_groups_customer_id_fkey"),
     ("UPDATE caller_id_groups SET status = 'paused'", "caller_id_groups_status_check"),
@@ -139,6 +160,8 @@ POLICIES = [
     *('{"severity_blocked": 0}', '{"severity_blocked": 2.5}', '{"severity_blocked": -0.1}', '{"volume_weight": 1000}'),
     *('{"volume_weight": 1000.1}', '{"volume_calls": 1000000}', '{"volume_calls": 1000001}', '{"volume_calls": 0}'),
     *('{"cooldown_rejected_seconds": 60}', '{"": 1}', "[]", '"text"', "3", "true"),
+    *('{"unknown_caller_ids_per_day": 0}', '{"unknown_caller_ids_per_day": 1000000}'),
+    *('{"unknown_caller_ids_per_day": 1000001}', '{"unknown_caller_ids_per_day": 1.5}'),
     '{"severity_rejected": 1, "health_half_life_seconds": 60, "volume_excess_limit": 0, "cooldown_window_seconds": 9}',
     *(f'{{"{field.name}": 1}}' for field in msgspec.structs.fields(Policy)),
 ]
@@ -218,6 +241,20 @@ async def test_a_changed_file_is_refused_before_anything_is_applied(bare_url: st
         with pytest.raises(MigrationRefusedError, match=r"0001_definitions\.sql is not the file that was applied"):
             await migrate(connection, [changed, *others])
         assert await connection.fetchval("SELECT to_regclass('definition_changes')") is None
+
+
+async def test_numbers_from_before_the_rule_stay_until_they_are_written_again(bare_url: str) -> None:
+    async with opened(bare_url) as connection:
+        await migrate(connection, migrations()[:2])
+        await connection.execute("INSERT INTO customers (id, name) VALUES (7, E'a\\tb')")
+        await connection.execute(f"{CALLER} (7, 'ext. 12', 'other', E'a\\nb', 1), (7, '0901', 'other', NULL, 1)")
+        await migrate(connection)
+        odd = await connection.fetch("SELECT number FROM caller_ids WHERE number !~ '^[+]?[0-9]{3,20}$'")
+        assert [row["number"] for row in odd] == ["ext. 12"]
+        with pytest.raises(asyncpg.CheckViolationError, match=r"caller_ids_.*_is_"):
+            await connection.execute("UPDATE caller_ids SET daily_cap = 2")
+        await connection.execute("UPDATE caller_ids SET number = '0912', display_name = 'a b' WHERE number = 'ext. 12'")
+        await connection.execute("ALTER TABLE caller_ids VALIDATE CONSTRAINT caller_ids_number_is_digits")
 
 
 async def test_a_migration_that_fails_leaves_nothing_of_itself_and_no_lock(bare_url: str) -> None:

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from integration.private_database import EMPTY, HASH, OTHER_HASH, SEED, in_transaction, opened, private_database
-from rotary.definitions import GroupDefinition, MemberDefinition, TokenDefinition, summary
+from rotary.definitions import CustomerDefinition, GroupDefinition, MemberDefinition, TokenDefinition, summary
 from rotary.policy import DEFAULT_POLICY, Policy
 from rotary.postgres import store
 from rotary.postgres.connection import Connection
+from rotary.postgres.statements import statement as named
 from rotary.postgres.store import Change
 
 
@@ -42,15 +43,20 @@ async def second(url: str) -> AsyncIterator[Connection]:
 # The change feed.
 
 GROUP_WITH_ID = "INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy) VALUES"
+CALLER = "INSERT INTO caller_ids (id, customer_id, number, carrier) VALUES"
 MEMBER = "INSERT INTO caller_id_group_members VALUES"
-CHANGES: list[tuple[str, set[tuple[str, int | None, int | str | None]]]] = [
+Key = int | str | tuple[int, ...] | None
+CHANGES: list[tuple[str, set[tuple[str, int | None, Key]]]] = [
     ("INSERT INTO customers (id, name) VALUES (9, 'x')", {("customer", 9, None)}),
     ("UPDATE customers SET timezone = 'UTC' WHERE id = 7", {("customer", 7, None)}),
     ("UPDATE customers SET timezone = timezone", set()),
-    ("DELETE FROM customers WHERE id = 8", {("customer", 8, None), ("group", 8, 6)}),
+    ("DELETE FROM customers WHERE id = 8", {("customer", 8, None), ("group", 8, 6), ("caller_ids", 8, (28,))}),
     (
         "DELETE FROM customers WHERE id = 7",
-        {("customer", 7, None), ("group", 7, 3), ("group", 7, 4), ("group", 7, 5), ("token", 7, HASH)},
+        {
+            *(("customer", 7, None), ("group", 7, 3), ("group", 7, 4), ("group", 7, 5), ("token", 7, HASH)),
+            ("caller_ids", 7, (18, 19, 20)),
+        },
     ),
     (
         f"{GROUP_WITH_ID} (10, 7, 'x', 'random'), (11, 8, 'x', 'random')",
@@ -60,11 +66,18 @@ CHANGES: list[tuple[str, set[tuple[str, int | None, int | str | None]]]] = [
     ("UPDATE caller_id_groups SET customer_id = 8 WHERE id = 5", {("group", 7, 5), ("group", 8, 5)}),
     ("UPDATE caller_id_groups SET id = 50 WHERE id = 5", {("group", 7, 5), ("group", 7, 50)}),
     ("DELETE FROM caller_id_groups WHERE id IN (3, 5)", {("group", 7, 3), ("group", 7, 5)}),
-    ("INSERT INTO caller_ids (customer_id, number, carrier) VALUES (7, 'x', 'other')", set()),
+    (
+        f"{CALLER} (31, 7, '0931', 'other'), (30, 7, '0930', 'other'), (32, 8, '0932', 'other')",
+        {("caller_ids", 7, (30, 31)), ("caller_ids", 8, (32,))},
+    ),
+    (
+        "UPDATE caller_ids SET customer_id = 8 WHERE id = 20",
+        {("nothing", 7, None), ("nothing", 8, None), ("caller_ids", 7, (20,)), ("caller_ids", 8, (20,))},
+    ),
     ("UPDATE caller_ids SET status = 'disabled' WHERE id = 18", {("group", 7, 3), ("group", 7, 4)}),
     ("UPDATE caller_ids SET status = 'disabled' WHERE id = 20", {("nothing", 7, None)}),
     ("UPDATE caller_ids SET daily_cap = 200", set()),
-    ("DELETE FROM caller_ids WHERE id = 18", {("group", 7, 3), ("group", 7, 4)}),
+    ("DELETE FROM caller_ids WHERE id = 18", {("group", 7, 3), ("group", 7, 4), ("caller_ids", 7, (18,))}),
     (f"{MEMBER} (5, 18), (5, 19), (4, 19)", {("group", 7, 5), ("group", 7, 4)}),
     (
         f"{MEMBER} (3, 18) ON CONFLICT (group_id, caller_id_id) DO UPDATE SET weight = 5",
@@ -87,13 +100,13 @@ CHANGES: list[tuple[str, set[tuple[str, int | None, int | str | None]]]] = [
 ]
 
 
-async def seen(connection: Connection) -> set[tuple[str, int | None, int | str | None]]:
+async def seen(connection: Connection) -> set[tuple[str, int | None, Key]]:
     return {(change.entity, change.customer_id, change.key) for change in await store.read_changes(connection)}
 
 
 @pytest.mark.parametrize(("statement", "expected"), CHANGES)
 async def test_a_statement_leaves_what_the_projector_has_to_write(
-    connection: Connection, statement: str, expected: set[tuple[str, int | None, int | str | None]]
+    connection: Connection, statement: str, expected: set[tuple[str, int | None, Key]]
 ) -> None:
     await connection.execute(statement)
     assert await seen(connection) == expected
@@ -102,10 +115,20 @@ async def test_a_statement_leaves_what_the_projector_has_to_write(
 async def test_a_statement_over_many_rows_leaves_one_row_a_group(connection: Connection) -> None:
     await connection.execute(
         "INSERT INTO caller_ids (id, customer_id, number, carrier)"
-        " SELECT 1000 + i, 7, i::text, 'other' FROM generate_series(1, 500) AS i"
+        " SELECT 1000 + i, 7, (1000 + i)::text, 'other' FROM generate_series(1, 500) AS i"
     )
     await connection.execute("INSERT INTO caller_id_group_members SELECT 5, 1000 + i FROM generate_series(1, 500) AS i")
-    assert len(await store.read_changes(connection)) == 1
+    assert [change.entity for change in await store.read_changes(connection)] == ["caller_ids", "group"]
+
+
+async def test_many_caller_ids_leave_one_row_for_a_thousand_of_a_customer(connection: Connection) -> None:
+    await connection.execute(
+        "INSERT INTO caller_ids (id, customer_id, number, carrier)"
+        " SELECT 1000 + i, 7 + i % 2, (1000 + i)::text, 'other' FROM generate_series(1, 4200) AS i"
+    )
+    changes = await store.read_changes(connection)
+    sizes = sorted((change.customer_id, len(change.key)) for change in changes if isinstance(change.key, tuple))
+    assert sizes == [(7, 100), (7, 1000), (7, 1000), (8, 100), (8, 1000), (8, 1000)]
 
 
 async def test_what_is_rolled_back_leaves_nothing(connection: Connection) -> None:
@@ -122,7 +145,7 @@ async def test_changes_are_read_oldest_first_and_forgotten_by_row(connection: Co
     first, second, third = await store.read_changes(connection)
     assert first.id == second.id < third.id
     assert await store.read_changes(connection, limit=1) == [first, second]
-    await store.delete_changes(connection, [first.id])
+    await store.record_projected(connection, {}, [first.id])
     assert await store.read_changes(connection) == [Change(third.id, "group", 7, 5)]
 
 
@@ -153,14 +176,12 @@ async def test_a_commit_wakes_the_listener(connection: Connection, second: Conne
 async def test_who_writes_definitions_needs_no_rights_on_the_feed(connection: Connection) -> None:
     tables = "customers, api_tokens, caller_ids, caller_id_groups, caller_id_group_members"
     async with in_transaction(connection):
-        await connection.execute("CREATE ROLE rotary_test_writer")
-        await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO rotary_test_writer")
-        await connection.execute("SET LOCAL ROLE rotary_test_writer")
+        await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO rotary_guest")
+        await connection.execute("SET LOCAL ROLE rotary_guest")
         await connection.execute("INSERT INTO caller_id_group_members VALUES (5, 19)")
         await connection.execute("RESET ROLE")
         assert await seen(connection) == {("group", 7, 5)}
-        await connection.execute("DROP OWNED BY rotary_test_writer")
-        await connection.execute("DROP ROLE rotary_test_writer")
+        await connection.execute("DROP OWNED BY rotary_guest")
 
 
 # Reads.
@@ -244,11 +265,19 @@ async def test_tokens_are_read_unless_revoked(connection: Connection) -> None:
 async def test_a_resync_streams_every_customer_as_of_one_moment(connection: Connection, second: Connection) -> None:
     await connection.execute("INSERT INTO customers (id, name, policy) VALUES (9, 'no groups', '{}')")
     await connection.execute("""UPDATE customers SET policy = '{"volume_calls": 9}' WHERE id = 8""")
-    expected = {customer: await store.read_groups(connection, customer) for customer in (7, 8, 9)}
+    expected = [
+        CustomerDefinition(customer, policy, await store.read_groups(connection, customer), callers)
+        for customer, policy, callers in (
+            (7, DEFAULT_POLICY, [18, 19, 20]),
+            (8, Policy(volume_calls=9), [28]),
+            (9, DEFAULT_POLICY, []),
+        )
+    ]
     async with store.snapshot(connection):
         assert await store.customer_ids(connection) == [7, 8, 9]
         await second.execute("DELETE FROM customers")
-        assert {customer: groups async for customer, groups in store.stream_customers(connection)} == expected
+        assert [customer async for customer in store.stream_customers(connection)] == expected
+        assert [customer async for customer in store.stream_customers(connection, [9, 7])] == [expected[0], expected[2]]
     assert await store.customer_ids(connection) == []
 
 
@@ -257,8 +286,22 @@ async def test_a_resync_holds_one_customer_at_a_time(connection: Connection) -> 
         INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy)
         SELECT 1000 + i, 7 + i % 2, 'g', 'random' FROM generate_series(1, 2000) AS i""")
     async with store.snapshot(connection):
-        read = [(customer, len(groups)) async for customer, groups in store.stream_customers(connection)]
+        read = [(customer.id, len(customer.groups)) async for customer in store.stream_customers(connection)]
     assert read == [(7, 1003), (8, 1001)]
+
+
+async def test_a_resync_reads_by_index_also_before_the_tables_first_analyze(connection: Connection) -> None:
+    await connection.execute("""
+        INSERT INTO caller_ids (id, customer_id, number, carrier)
+        SELECT 100 + i, 7, (10000 + i)::text, 'other' FROM generate_series(1, 20000) AS i;
+        INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy)
+        SELECT 100 + i, 7, 'g', 'random' FROM generate_series(1, 2000) AS i;
+        INSERT INTO caller_id_group_members (group_id, caller_id_id)
+        SELECT 101 + i % 2000, 100 + i FROM generate_series(1, 20000) AS i""")
+    query = named("stream_groups").removesuffix(";")
+    async with store.snapshot(connection):
+        plan = [row[0] for row in await connection.fetch(f"EXPLAIN {query}", None)]
+    assert not [step for step in plan if "Seq Scan on caller_ids" in step], plan
 
 
 async def test_a_policy_that_cannot_be_read_is_the_default_and_is_told(

@@ -141,6 +141,7 @@ async def test_a_quiet_dialer_does_not_wait_for_a_batch(url: str, inbox: Inbox) 
 async def test_a_busy_dialer_gathers_for_the_batch_time(proxy: TcpProxy, inbox: Inbox) -> None:
     loop = asyncio.get_running_loop()
     async with publisher(proxy.url, Limits(batch_seconds=0.3)) as dialer:
+        await inbox.open_channel_of(dialer)
         proxy.silence()
         dialer.submit(dialer.events.call_placed(18))
         assert len(events_of(await inbox.message())) == 1
@@ -169,6 +170,7 @@ async def test_a_publisher_needs_no_right_to_declare(url: str, inbox: Inbox) -> 
 @pytest.mark.parametrize("bound", [1, 7])
 async def test_publishing_waits_when_too_much_is_outstanding(proxy: TcpProxy, inbox: Inbox, bound: int) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=bound)) as dialer:
+        await inbox.open_channel_of(dialer)
         proxy.silence()
         waiting = [asyncio.create_task(dialer.call_placed(18)) for _ in range(20)]
         await inbox.events(bound)
@@ -196,6 +198,7 @@ async def test_publishing_raises_at_the_bound_when_asked(proxy: TcpProxy, inbox:
 
 async def test_submit_raises_at_the_bound_and_room_waits_for_it(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=1)) as dialer:
+        await inbox.open_channel_of(dialer)
         proxy.silence()
         dialer.submit(dialer.events.call_placed(18))
         with pytest.raises(BacklogFullError):

@@ -122,6 +122,10 @@ async def test_flush_confirms_what_was_submitted(url: str, inbox: Inbox) -> None
 async def test_the_bound_raises_when_asked_and_waits_otherwise(proxy: TcpProxy, inbox: Inbox) -> None:
     raising = await asyncio.to_thread(publisher(proxy.url, Limits(outstanding_events=1, when_full="raise")).__enter__)
     waiting = await asyncio.to_thread(publisher(proxy.url, Limits(outstanding_events=1)).__enter__)
+    for dialer in (raising, waiting):
+        # Its channel is opened for the first event, which needs an answer.
+        await asyncio.to_thread(dialer.call_placed, 1)
+        await inbox.events(1)
     proxy.silence()
     first = [dialer.submit(dialer.events.call_placed(18)) for dialer in (raising, waiting)]
     surplus = raising.events.call_placed(19)

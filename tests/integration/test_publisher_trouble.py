@@ -23,6 +23,7 @@ from rotary.publisher import (
     UnroutableError,
 )
 from rotary.rabbitmq import topology
+from rotary.rabbitmq.stream import open_log
 
 SOURCE = "/dialers/hcm-1"
 SHORT = Limits(deadline_seconds=0.5)
@@ -52,6 +53,7 @@ def publisher(url: str, limits: Limits | None = None, customer_id: int = 7) -> P
 
 async def test_an_unconfirmed_event_is_sent_again_with_the_same_identity(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url) as dialer:
+        await inbox.open_channel_of(dialer)
         proxy.silence()
         placing = asyncio.create_task(dialer.call_placed(18))
         (lost,) = await inbox.events(1)
@@ -66,6 +68,7 @@ async def test_an_unconfirmed_event_is_sent_again_with_the_same_identity(proxy: 
 
 async def test_every_event_arrives_through_many_lost_connections(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url, Limits(batch_events=20)) as dialer:
+        await inbox.open_channel_of(dialer)
         events = []
         for _ in range(5):
             proxy.silence()
@@ -73,7 +76,7 @@ async def test_every_event_arrives_through_many_lost_connections(proxy: TcpProxy
             await inbox.message()
             await proxy.drop()
             events += await asyncio.gather(*placing)
-        assert (dialer.confirmed, dialer.undelivered) == (2_000, 0)
+        assert (dialer.confirmed, dialer.undelivered) == (2_001, 0)
         # What the inbox has given away already comes once more.
         await asyncio.gather(*(dialer.publish(event) for event in events))
     await inbox.until({event.id for event in events})
@@ -211,11 +214,11 @@ async def test_an_unknown_virtual_host_is_told_at_once(url: str) -> None:
             pytest.fail("it must not be entered")
 
 
-async def test_an_event_no_queue_would_receive_is_an_error(url: str) -> None:
+async def test_an_event_that_no_log_takes_until_the_deadline_is_an_error(url: str) -> None:
     async with open_inbox(url):
         pass
-    async with publisher(url) as dialer:
-        with pytest.raises(UnroutableError, match=r"no queue is bound for call-placed\.7 \(NO_ROUTE") as caught:
+    async with publisher(url, SHORT) as dialer:
+        with pytest.raises(UnroutableError, match=r"no log took call-placed\.7 within 0\.5 s \(NO_ROUTE") as caught:
             await dialer.call_placed(18)
         assert len(caught.value.events) == 1
         futures = [dialer.submit(dialer.events.cooldown_cleared(18)) for _ in range(2)]
@@ -230,7 +233,7 @@ async def test_an_event_no_queue_would_receive_is_an_error(url: str) -> None:
 async def test_without_the_exchange_an_event_is_unroutable(url: str) -> None:
     async with await aio_pika.connect(url) as connection:
         await (await connection.channel()).exchange_delete(EXCHANGE)
-    async with publisher(url) as dialer:
+    async with publisher(url, SHORT) as dialer:
         with pytest.raises(UnroutableError, match=r"no exchange 'rotary\.events'"):
             await dialer.call_placed(18)
 
@@ -294,10 +297,12 @@ async def test_the_declared_topology_takes_every_type(url: str) -> None:
             await asyncio.gather(
                 dialer.call_placed(18), dialer.carrier_flag(18, "spam_label"), dialer.cooldown_cleared(18)
             )
-        fold = await channel.get_queue(topology.FOLD)
-        keys = {(await fold.get(no_ack=True)).routing_key for _ in range(3)}
-        for name in (topology.FOLD, topology.PARKED, *topology.LOGS):
-            await channel.queue_delete(name)
+        keys = set()
+        for log in topology.default_logs():
+            async with open_log(url, log.queue, "first") as consumer:
+                keys |= {delivery.routing_key for delivery in await consumer.take(10)}
+            await channel.queue_delete(log.queue)
+        await channel.queue_delete(topology.PARKED)
     assert keys == {"call-placed.7", "carrier-flag.7", "cooldown-cleared.7"}
 
 
@@ -309,3 +314,38 @@ async def test_each_failure_is_logged_for_those_who_forget_their_futures(
         with caplog.at_level(logging.WARNING, "rotary.publisher"), pytest.raises(DeadlineError):
             await dialer.call_placed(18)
     assert "1 event not published: not confirmed within 0.5 s" in caplog.text
+
+
+async def test_an_outage_is_logged_in_few_lines_however_many_messages_fail(
+    proxy: TcpProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with publisher(proxy.url, Limits(deadline_seconds=0.5, batch_events=1)) as dialer:
+        await proxy.cut()
+        futures = [dialer.submit(dialer.events.call_placed(18)) for _ in range(500)]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert all(isinstance(outcome, DeadlineError) for outcome in outcomes)
+    told = [record.getMessage() for record in caplog.records if "not published" in record.getMessage()]
+    assert len(told) < 10
+    assert sum(int(line.split()[0]) for line in told) == 500
+
+
+# basic.ack on channel 1 of the first publish, alone.
+FIRST_ACK = bytes.fromhex("01 0001 0000000d 003c 0050 0000000000000001 00 ce")
+
+
+@pytest.mark.parametrize("later", [0, 1], ids=["nothing else is published", "later events are confirmed"])
+async def test_an_event_that_is_neither_confirmed_nor_returned_is_published_again(
+    later: int, proxy: TcpProxy, inbox: Inbox
+) -> None:
+    async with publisher(proxy.url, Limits(batch_events=1)) as dialer:
+        proxy.swallow(FIRST_ACK)
+        placing = asyncio.create_task(dialer.call_placed(18))
+        (unanswered,) = await inbox.events(1)
+        for _ in range(later):
+            await dialer.call_placed(19)
+            await inbox.events(1)
+        event = await asyncio.wait_for(placing, 20)
+        (again,) = await inbox.events(1)
+    assert unanswered == again
+    assert again["id"] == event.id
+    assert proxy.accepted == 1

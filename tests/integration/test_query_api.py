@@ -8,9 +8,10 @@ import pytest
 from msgspec import MsgspecError
 from structlog.testing import capture_logs
 
-from given import HOUR, MINUTE, flagged, placed
-from integration.query_world import Caller, Site, World, group, member, site, world
+from given import HOUR, flagged, placed
+from integration.query_world import Caller, Site, World, complete_definitions, group, member, site, world
 from rotary.clock import system_clock
+from rotary.redis import keys
 from running import until
 
 NOW = system_clock()
@@ -185,7 +186,7 @@ async def test_your_request_id_comes_back_if_it_is_one(served: Site) -> None:
 
 
 async def test_a_defect_is_a_500_and_its_trace_is_in_the_log_alone(filled: World, served: Site) -> None:
-    await filled.client.set(f"{{{filled.customer}}}:group:3", b"\xc1 not a document")
+    await filled.client.set(keys.group(filled.customer, 3), b"\x92\x01\xc1 not a document")
     with capture_logs() as logs:
         response = await served.caller(await filled.token()).get("/api/caller-id-groups/3")
     assert (response.status, response.text) == (500, '{"message":"Server error."}')
@@ -197,7 +198,8 @@ async def test_a_defect_is_a_500_and_its_trace_is_in_the_log_alone(filled: World
 async def test_rebuilding_facts_stops_the_monitor_alone(filled: World, served: Site) -> None:
     caller = served.caller(await filled.token())
     assert (await caller.get("/api/caller-id-groups/3/monitor")).status == 200
-    await filled.state.distrust()
+    filled.log.hangs = True
+    await filled.client.delete(keys.position(filled.bucket))
 
     async def refused() -> bool:
         return (await caller.get("/api/caller-id-groups/3/monitor")).status == 503
@@ -206,33 +208,76 @@ async def test_rebuilding_facts_stops_the_monitor_alone(filled: World, served: S
     response = await caller.get("/api/caller-id-groups/3/monitor")
     assert response.text == '{"message":"The projections are being rebuilt. Try again soon."}'
     assert int(response.headers["Retry-After"]) >= 1
+    assert "X-Projection-Lag" not in response.headers
     assert (await caller.get("/api/caller-id-groups")).status == 200
     assert (await caller.get("/api/caller-id-groups/3")).status == 200
-    await filled.become_ready()
-    assert (await caller.get("/api/caller-id-groups/3/monitor")).status == 200
+    await filled.log.restart()
+    filled.log.hangs = False
+
+    async def answers() -> bool:
+        return not await refused()
+
+    await until(answers, 2, "the monitor is back")
 
 
-async def test_lag_says_how_far_the_fold_is_behind(filled: World, served: Site) -> None:
+@pytest.mark.parametrize("field", ["complete", "newest"])
+async def test_rebuilding_definitions_stops_their_bucket_alone(filled: World, served: Site, field: str) -> None:
     caller = served.caller(await filled.token())
+    elsewhere = next(
+        number
+        for number in range(filled.customer + 1, filled.customer + 1000)
+        if keys.bucket_of(number) != filled.bucket
+    )
+    stranger = served.caller(await filled.token(customer=elsewhere))
+    paths = ("/api/caller-id-groups", "/api/caller-id-groups/3", "/api/caller-id-groups/3/monitor")
+    for path in paths:
+        assert (await caller.get(path)).status == 200
+    if field == "complete":
+        await filled.client.hdel(keys.definitions(filled.bucket), "complete")
+    else:
+        await filled.client.hset(keys.definitions(filled.bucket), "newest", "00000000")
 
-    async def lag_is(seconds: int) -> bool:
-        headers = (await caller.get("/api/caller-id-groups/3/monitor")).headers
-        return headers.get("X-Projection-Lag") in {str(seconds), str(seconds + 1)}
+    async def refused() -> bool:
+        return [(await caller.get(path)).status for path in paths] == [503] * 3
 
-    await filled.beat(NOW() - 10 * MINUTE)
-    await until(lambda: lag_is(600), 2, "the lag is ten minutes")
-    await filled.beat(NOW())
-    await until(lambda: lag_is(0), 2, "the lag is gone")
-    assert "X-Projection-Lag" not in (await caller.get("/api/caller-id-groups/3")).headers
+    await until(refused, 0.9, "nothing of theirs is shown")
+    assert (await caller.get(paths[0])).text == '{"message":"The definitions are being rebuilt. Try again soon."}'
+    assert (await stranger.get(paths[0])).status == 200
+    ops = Caller(served.session, served.ops, None)
+    unready = await ops.get("/readyz")
+    assert json.loads(unready.text)["missing"] == ["The definitions are being rebuilt: 1 of 64 buckets"]
+    await complete_definitions(filled.client, "00000002")
+    assert (await caller.get(paths[0])).status == 200
+
+
+async def test_an_older_version_of_the_tokens_is_refused(filled: World, served: Site) -> None:
+    caller = served.caller(await filled.token())
+    assert (await caller.get("/api/caller-id-groups")).status == 200
+    await filled.client.hset(keys.TOKEN_DEFINITIONS, "newest", "00000000")
+
+    async def refused() -> bool:
+        return (await caller.get("/api/caller-id-groups")).status == 503
+
+    await until(refused, 0.9, "a token that may have been revoked is not taken")
+    ops = Caller(served.session, served.ops, None)
+    assert json.loads((await ops.get("/readyz")).text)["missing"] == ["The tokens are being rebuilt"]
 
 
 async def test_ops_site_says_what_is_missing(filled: World, served: Site) -> None:
     ops = Caller(served.session, served.ops, None)
     assert (await ops.get("/livez")).status == 200
     assert (await ops.get("/readyz")).text == '{"ready":true,"missing":[]}'
-    await filled.state.distrust()
-    unready = await ops.get("/readyz")
-    assert (unready.status, unready.text) == (503, '{"ready":false,"missing":["The projections are being rebuilt"]}')
+    filled.log.hangs = True
+    await filled.client.delete(keys.position(filled.bucket))
+
+    async def unready() -> bool:
+        told = await ops.get("/readyz")
+        return (
+            told.status,
+            told.text,
+        ) == (503, '{"ready":false,"missing":["The projections are being rebuilt: 1 of 64 buckets"]}')
+
+    await until(unready, 1, "it says that facts are missing")
     assert (await ops.get("/nowhere")).status == 404
     await served.caller(None).get("/nowhere")
     assert 'rotary_query_requests_total{route="nothing",status="404"} 1.0' in (await ops.get("/metrics")).text

@@ -242,6 +242,28 @@ async def test_more_streams_than_allowed_are_refused(filled: World) -> None:
                 assert int(second.headers["Retry-After"]) > 0
 
 
+async def test_a_token_and_a_customer_have_streams_of_their_own(filled: World) -> None:
+    async with site(filled.url, max_streams_per_token=2, max_streams_per_customer=3) as running:
+        one, two = running.caller(await filled.token()), running.caller(await filled.token())
+        async with one.stream(MONITOR) as first, one.stream(MONITOR):
+            async with one.stream(MONITOR) as refused:
+                assert (refused.status, refused.headers["Retry-After"]) == (429, "30")
+                message = "Too many streams are open for this token. Retry after 30 seconds."
+                assert await refused.json() == {"message": message}
+            assert (await one.get(MONITOR)).status == 200, "a single body is not a stream"
+            async with two.stream(MONITOR) as third, two.stream(MONITOR) as refused:
+                assert third.status == 200
+                assert refused.status == 429
+                assert "customer" in (await refused.json())["message"]
+            first.close()
+
+            async def open_again() -> bool:
+                async with two.stream(MONITOR) as again:
+                    return bool(again.status == 200)
+
+            await until(open_again, 3, "a closed stream makes room")
+
+
 async def test_stopping_ends_the_streams(filled: World) -> None:
     async with aiohttp.ClientSession() as session:
         async with site(filled.url) as running:

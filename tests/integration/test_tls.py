@@ -8,19 +8,21 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
 from integration.tcp_proxy import TcpProxy
+from rotary.domain.quota import days_read
 from rotary.errors import ConfigurationError
 from rotary.events import EXCHANGE
 from rotary.publisher import BlockingPublisher, Publisher
 from rotary.rabbitmq import topology
-from rotary.rabbitmq.intake import channel
+from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import connect, redis_answers
-from rotary.redis.reader import Reader
+from rotary.redis.facts import decode_facts, fact_keys
 from rotary.trust import client_context, trusting
 from rotary_stack.certificates import Certificates, make_certificates
 from running import free_port, program, until
@@ -141,7 +143,9 @@ async def test_the_consumer_folds_by_tls_as_a_user_who_owns_only_what_is_rotarys
         at_ms = int(event.time.timestamp() * 1000)
 
         async def folded() -> bool:
-            tally = (await Reader(redis).facts(customer, [18], at_ms)).facts[18]
+            days = days_read(at_ms)
+            values = cast("list[bytes | None]", await redis.mget(fact_keys(customer, [18], days)))
+            tally = decode_facts([18], days, values)[18]
             return sum(map(sum, tally.calls.values())) == 1
 
         await until(folded, 20, "the call is folded")
@@ -193,12 +197,16 @@ async def test_a_dialers_command_line_believes_the_ca_file_it_is_given(
     )
 
 
-async def test_an_operators_commands_believe_it_too(url: str, ca_file: str, stranger: Certificates) -> None:
+@pytest.mark.usefixtures("admin_of_walled")  # customer 7
+async def test_an_operators_commands_believe_it_too(
+    url: str, ca_file: str, stranger: Certificates, walled: Mapping[str, str]
+) -> None:
     assert await run("rotary_admin", "parked", "list", rabbitmq_url=url, ca_file=ca_file) == (0, "Nothing is parked.\n")
     clear = ("cooldown", "clear", "--customer", "7", "18")
-    assert await run("rotary_admin", *clear, rabbitmq_url=url, ca_file=ca_file) == (0, "")
+    settings = {"rabbitmq_url": url, "postgres_url": walled["ROTARY_POSTGRES_URL"]}
+    assert await run("rotary_admin", *clear, ca_file=ca_file, **settings) == (0, "")
     for command in (("parked", "list"), clear):
-        status, told = await run("rotary_admin", *command, rabbitmq_url=url, ca_file=str(stranger.authority))
+        status, told = await run("rotary_admin", *command, ca_file=str(stranger.authority), **settings)
         assert (status, told.count("\n")) == (2, 1)
         assert NOT_BELIEVED in told
 

@@ -1,7 +1,6 @@
 """A dialer within its walls: what `rotary-admin dialer` makes can publish its customer's events and do nothing else."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -13,28 +12,35 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import AbstractChannel as Underlay
+from aiormq.exceptions import InvalidFrameError
 from pamqp.commands import Basic
 
 from given import placed
 from integration.dialer_admin import CUSTOMER, DialerAdmin, as_user, publisher
 from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE, encode_event
 from rotary.publisher import DeadlineError, RefusedError
-from rotary.rabbitmq import parked, topology
-from rotary.rabbitmq.intake import Intake, channel, open_intake
+from rotary.rabbitmq import topology
+from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.messages import open_message
+from rotary.rabbitmq.stream import open_log
 from rotary_admin.dialers import Access, Dialer
-from running import until
 
+INBOX = "rotary.inbox"
+LOG = "rotary.log.calls.0"
+SPREAD = topology.SPREAD["calls"]
 Deed: TypeAlias = Callable[[Underlay], Awaitable[object]]
 
 
 @pytest.fixture
 async def broker(owner: str, access: Access) -> AsyncIterator[AbstractChannel]:
-    """The owner's channel, with the work queue and the parked queue empty."""
+    """The owner's channel, with an inbox of all that is published and an empty parked queue."""
     async with channel(owner) as opened:
-        for name in (topology.FOLD, topology.PARKED):
-            await (await opened.get_queue(name)).purge()
+        inbox = await opened.declare_queue(INBOX, durable=True)
+        await inbox.bind(EXCHANGE, "#")
+        await inbox.purge()
+        await (await opened.get_queue(topology.PARKED)).purge()
         yield opened
+        await inbox.delete(if_empty=False)
 
 
 async def attempt(url: str, deed: Deed) -> None:
@@ -78,7 +84,7 @@ async def test_a_dialer_publishes_its_own_customers_events_of_every_type(own: st
         await dialer.call_placed(18)
         await dialer.carrier_flag(18, "blocked")
         await dialer.cooldown_cleared(18)
-    keys = {key for key, _ in await waiting(broker, topology.FOLD)}
+    keys = {key for key, _ in await waiting(broker, INBOX)}
     assert keys == {"call-placed.7", "carrier-flag.7", "cooldown-cleared.7"}
 
 
@@ -91,12 +97,12 @@ async def test_another_customers_events_are_refused_and_given_back(
         with pytest.raises(RefusedError, match=rf"ACCESS_REFUSED .*'call-placed\.{customer}'") as caught:
             await dialer.publish(event)
         assert caught.value.events == (event,)
-    assert await waiting(broker, topology.FOLD) == []
+    assert await waiting(broker, INBOX) == []
 
 
 KEYS = (
     "call-placed.7\n", "call-placed.07", "call-placed.7.8", "x.call-placed.7", "call-answered.7", "Call-placed.7",
-    "call-placed.", "call-placed.#", "#", "", topology.FOLD, topology.PARKED, topology.LOG_CALLS,
+    "call-placed.", "call-placed.#", "#", "", INBOX, topology.PARKED, LOG,
 )  # fmt: skip
 
 
@@ -104,31 +110,30 @@ KEYS = (
 async def test_no_other_routing_key_passes(own: str, broker: AbstractChannel, key: str) -> None:
     with pytest.raises(aiormq.ChannelAccessRefused):
         await attempt(own, publish(EXCHANGE, key))
-    assert await waiting(broker, topology.FOLD) == []
+    assert await waiting(broker, INBOX) == []
 
 
 DEEDS: dict[str, Deed] = {
-    "forge a tick in the work queue": publish("", topology.FOLD),
-    "forge a tick in a log": publish("", topology.LOG_CALLS),
+    "forge a marker in a log": publish("", LOG),
     "park": publish("", topology.PARKED),
-    "park as the broker does": publish(topology.DEAD, "call-placed.8"),
+    "publish past the topic": publish(SPREAD, "call-placed.8"),
     "publish to another topic exchange": publish("amq.topic", "call-placed.7"),
     "publish to a fanout": publish("amq.fanout", ""),
     "declare a queue": lambda opened: opened.queue_declare("mine"),
     "declare a queue without a name": lambda opened: opened.queue_declare(exclusive=True),
-    "declare the work queue": lambda opened: opened.queue_declare(topology.FOLD, durable=True),
+    "declare a log": lambda opened: opened.queue_declare(LOG, durable=True),
     "declare an exchange": lambda opened: opened.exchange_declare("mine"),
     "declare the events' exchange": lambda opened: opened.exchange_declare(EXCHANGE, exchange_type="topic"),
     "bind a queue": lambda opened: opened.queue_bind(topology.PARKED, EXCHANGE, "#"),
-    "unbind the work queue": lambda opened: opened.queue_unbind(topology.FOLD, EXCHANGE, "#"),
+    "unbind a log": lambda opened: opened.queue_unbind(LOG, SPREAD, "1"),
     "bind exchanges": lambda opened: opened.exchange_bind("amq.topic", EXCHANGE, routing_key="#"),
     "unbind exchanges": lambda opened: opened.exchange_unbind("amq.topic", EXCHANGE, routing_key="#"),
-    "consume the work": lambda opened: opened.basic_consume(topology.FOLD, ignore),
-    "get the work": lambda opened: opened.basic_get(topology.FOLD),
+    "consume a queue": lambda opened: opened.basic_consume(INBOX, ignore),
+    "get from a queue": lambda opened: opened.basic_get(INBOX),
     "get what is parked": lambda opened: opened.basic_get(topology.PARKED),
-    "purge the work": lambda opened: opened.queue_purge(topology.FOLD),
-    "delete the work queue": lambda opened: opened.queue_delete(topology.FOLD),
-    "delete a log": lambda opened: opened.queue_delete(topology.LOG_CALLS),
+    "purge a queue": lambda opened: opened.queue_purge(INBOX),
+    "delete a queue": lambda opened: opened.queue_delete(INBOX),
+    "delete a log": lambda opened: opened.queue_delete(LOG),
     "delete the events' exchange": lambda opened: opened.exchange_delete(EXCHANGE),
 }  # fmt: skip
 
@@ -139,7 +144,7 @@ async def test_nothing_else_is_permitted(own: str, broker: AbstractChannel, deed
         await attempt(own, deed)
 
 
-@pytest.mark.parametrize("log", topology.LOGS)
+@pytest.mark.parametrize("log", [log.queue for log in topology.default_logs()])
 async def test_a_log_cannot_be_read(own: str, access: Access, log: str) -> None:
     with pytest.raises(aiormq.ChannelAccessRefused):
         await attempt(own, lambda opened: _read(opened, log))
@@ -152,7 +157,7 @@ async def _read(opened: Underlay, log: str) -> None:
 
 async def test_the_owner_may_do_what_a_dialer_may_not(owner: str, broker: AbstractChannel) -> None:
     """Or else the refusals above would prove nothing about whose they are."""
-    for name in ("forge a tick in the work queue", "park as the broker does", "get the work", "bind exchanges"):
+    for name in ("forge a marker in a log", "publish past the topic", "get from a queue", "bind exchanges"):
         await attempt(owner, DEEDS[name])
     await attempt(owner, DEEDS["unbind exchanges"])
 
@@ -160,7 +165,7 @@ async def test_the_owner_may_do_what_a_dialer_may_not(owner: str, broker: Abstra
 async def test_nobody_can_publish_as_somebody_else(own: str, broker: AbstractChannel) -> None:
     with pytest.raises(aiormq.ChannelPreconditionFailed, match="user_id"):
         await attempt(own, publish(EXCHANGE, "call-placed.7", user_id="rotary"))
-    assert await waiting(broker, topology.FOLD) == []
+    assert await waiting(broker, INBOX) == []
 
 
 @pytest.mark.parametrize("header", ["CC", "BCC"])
@@ -169,43 +174,57 @@ async def test_copies_to_other_keys_are_still_ones_own(
 ) -> None:
     """RabbitMQ routes by these headers too, unasked; whose a message is says the key that it checked."""
     body = encode_event(placed(f"copied-{header}", int(time.time() * 1000)))
-    copies = {header: ["call-placed.8", "carrier-flag.8", topology.FOLD]}
+    copies = {header: ["call-placed.8", "carrier-flag.8", INBOX]}
     await attempt(own, publish(EXCHANGE, "call-placed.7", body, content_type=EVENT_CONTENT_TYPE, headers=copies))
-    assert await waiting(broker, topology.FOLD) == [("call-placed.7", body)]
-    for log in topology.LOGS:
-        async with open_intake(owner, log, 100, {"x-stream-offset": "first"}) as (intake, _):
-            assert await _whose(intake, body) == CUSTOMER
+    assert await waiting(broker, INBOX) == [("call-placed.7", body)]
+    whose = [customer for log in topology.default_logs() for customer in await _whose(owner, log.queue, body)]
+    assert set(whose) == {CUSTOMER}
 
 
-async def _whose(intake: Intake, body: bytes) -> int:
-    async with asyncio.timeout(10):
-        while True:
-            for message in await intake.take(100):
-                if message.body == body:
-                    return open_message(message).customer
+async def _whose(owner: str, queue: str, body: bytes) -> list[int]:
+    """To which customers a log's messages with this body belong."""
+    found = []
+    async with open_log(owner, queue, "first") as consumer:
+        while taken := await consumer.take(100):
+            found += [open_message(delivery).customer for delivery in taken if delivery.body == body]
+            await consumer.acknowledge(taken[-1].tag)
+    return found
 
 
-async def test_what_the_broker_gave_up_goes_back_as_its_publishers_own(
-    own: str, broker: AbstractChannel, admin_of_walled: DialerAdmin
-) -> None:
-    """A dialer makes its message expire and forges every header by which an operator's replay could be misled."""
-    other = "call-placed.8"
-    death = {"queue": topology.FOLD, "reason": "expired", "exchange": EXCHANGE, "routing-keys": [other], "count": 1}
-    forged = {parked.ROUTING_KEY: other, parked.REASON: "not_decodable", "x-death": [death], "CC": [other]}
-    await attempt(own, publish(EXCHANGE, "call-placed.7", b"expiring", expiration="1", headers=forged))
-    await _until_waiting(broker, topology.PARKED)
-    (row,) = json.loads(await admin_of_walled.done("parked", "list", "--json"))
-    assert (row["routing_key"], row["reason"].partition(":")[0]) == ("call-placed.7", "given_up")
-    assert await admin_of_walled.done("parked", "replay", "--all", "--yes") == "replayed: 1\n"
-    assert await waiting(broker, topology.FOLD) == [("call-placed.7", b"expiring")]
+async def test_a_dialer_opens_no_more_connections_than_its_limit(admin_of_walled: DialerAdmin, owner: str) -> None:
+    access = await admin_of_walled.create("limited", "--max-connections", 2, customer=12)
+    url = as_user(owner, access.user, access.password)
+    async with await aiormq.connect(url), await aiormq.connect(url):
+        with pytest.raises(InvalidFrameError, match="Close"):
+            await aiormq.connect(url)
+    async with publisher(url, customer_id=12) as dialer:  # they count only while they are open
+        await dialer.call_placed(18)
+    await admin_of_walled.done("dialer", "revoke", "limited", "--yes")
 
 
-async def _until_waiting(broker: AbstractChannel, queue: str) -> None:
-    async def some() -> bool:
-        declared = await broker.declare_queue(queue, passive=True)
-        return bool(declared.declaration_result.message_count)
+async def test_a_dialer_opens_no_more_channels_than_its_limit(admin_of_walled: DialerAdmin, owner: str) -> None:
+    access = await admin_of_walled.create("channelled", "--max-channels", 3, customer=12)
+    url = as_user(owner, access.user, access.password)
+    async with await aiormq.connect(url) as one, await aiormq.connect(url) as other:
+        for connection in (one, one, other):
+            await connection.channel()
+        with pytest.raises(aiormq.ConnectionNotAllowed, match="number of channels opened"):
+            await other.channel()
+    await admin_of_walled.done("dialer", "revoke", "channelled", "--yes")
 
-    await until(some, 10, f"something is in {queue}")
+
+async def test_a_dialer_learns_of_a_queue_no_more_than_its_length(own: str, broker: AbstractChannel) -> None:
+    """A passive declare is answered to anyone before RabbitMQ 4.2.6 and 4.3.0, which ask for a permission."""
+    async with await aiormq.connect(own) as connection:
+        properties = connection.server_properties or {}
+        version = tuple(int(part) for part in str(properties["version"]).split(".")[:3])
+        opened = await connection.channel()
+        if version >= (4, 2, 6):
+            with pytest.raises(aiormq.ChannelAccessRefused):
+                await opened.queue_declare(topology.PARKED, passive=True)
+        else:
+            told = await opened.queue_declare(topology.PARKED, passive=True)
+            assert (told.queue, told.message_count) == (topology.PARKED, 0)
 
 
 @pytest.mark.parametrize("path", ["whoami", "overview", "users", "queues", "definitions", "connections"])
@@ -256,7 +275,7 @@ async def test_a_revoked_dialer_is_gone_with_its_connections(admin_of_walled: Di
     access = await admin_of_walled.create("revoked", customer=12)
     url = as_user(owner, access.user, access.password)
     connection = await aiormq.connect(url)
-    assert (await admin_of_walled.dialers())["revoked"] == Dialer("revoked", access.user, 12, connections=1)
+    assert (await admin_of_walled.dialers())["revoked"] == Dialer("revoked", access.user, 12, 1, 20, 40)
     told = await admin_of_walled.done("dialer", "revoke", "revoked", "--yes")
     assert told == "revoked dialer revoked: dialer-revoked of customer 12\n"
     await _closed(connection, "the user was revoked")

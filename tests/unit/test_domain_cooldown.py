@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from given import DAY, HOUR, MINUTE, NOW, facts_about, flags, histories, policies
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import MAX_FLAGS, Facts, Flag, merge_flags
+from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, Facts, Flag, merge_flags
 from rotary.events import FLAG_KINDS, Event, FlagKind
 from rotary.policy import DEFAULT_POLICY, Policy
 
@@ -129,7 +129,7 @@ def test_a_further_flag_never_ends_a_rest_sooner(
     events: list[Event], policy: Policy, kind: FlagKind, ago: int
 ) -> None:  # fmt: skip
     facts = facts_about(events)
-    assume(len(facts.flags) < MAX_FLAGS)
+    assume(sum(flag.kind == kind for flag in facts.flags) < MAX_FLAGS_OF_A_KIND)
     more = merge_flags(facts.flags, [Flag(NOW - ago, 7, kind)])
     before = cooldown_until(facts.flags, facts.cleared_at_ms, policy, NOW) or NOW
     assert (cooldown_until(more, facts.cleared_at_ms, policy, NOW) or NOW) >= before

@@ -1,5 +1,6 @@
 """Facts form a semilattice: whatever the order, the duplication and the batches, the union is the same."""
 
+from collections import Counter
 from itertools import chain, pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from given import DAY, HOUR, NOW, cleared, deliveries, facts_about, flagged, histories, moment, placed, utc
 from rotary.domain.facts import (
     DAY_MS,
-    MAX_FLAGS,
+    MAX_FLAGS_OF_A_KIND,
     QUARTERS_A_DAY,
     Facts,
     Flag,
@@ -20,7 +21,7 @@ from rotary.domain.facts import (
     merge,
     merge_flags,
 )
-from rotary.events import CallPlaced, Event, FlagKind, identity
+from rotary.events import FLAG_KINDS, CallPlaced, Event, FlagKind, identity
 
 laws = settings(max_examples=60, deadline=None)
 
@@ -70,15 +71,32 @@ flag = st.builds(
 )
 
 
+@st.composite
+def some_flags(draw: st.DrawFn) -> list[Flag]:
+    """Few flags of few identities, and now and then as many of one kind as are kept."""
+    crowd: list[Flag] = []
+    if draw(st.booleans()):
+        kind = draw(st.sampled_from(FLAG_KINDS))
+        crowd = [Flag(NOW - 3 + n % 3, 100 + n, kind) for n in range(MAX_FLAGS_OF_A_KIND)]
+    return draw(st.lists(flag)) + crowd
+
+
 @laws
-@given(st.lists(flag), st.lists(flag), st.lists(flag))
+@given(some_flags(), some_flags(), some_flags())
 def test_flags_merge_alike_even_where_a_source_breaks_its_promise(a: list[Flag], b: list[Flag], c: list[Flag]) -> None:
-    """One identity with two times or kinds: every order agrees on one of them."""
+    """One identity with two times or kinds: every order agrees on what becomes of it."""
     assert merge_flags(a, b) == merge_flags(b, a)
     assert merge_flags(merge_flags(a, b), c) == merge_flags(a, merge_flags(b, c)) == merge_flags([*a, *b, *c], ())
     merged = merge_flags(a, b)
     assert all(earlier < later for earlier, later in pairwise(merged))
-    assert len({kept.identity for kept in merged}) == len(merged)
+    assert len({(kept.kind, kept.identity) for kept in merged}) == len(merged)
+
+
+def test_what_one_kind_leaves_out_never_comes_back_as_another() -> None:
+    """The identity 7 with two kinds, one of which is pushed out: the order of the merges does not show."""
+    early, late = Flag(NOW - 2, 7, "blocked"), Flag(NOW - 1, 7, "rejected")
+    crowd = [Flag(NOW, 100 + n, "rejected") for n in range(MAX_FLAGS_OF_A_KIND)]
+    assert merge_flags(merge_flags([early], [late]), crowd) == merge_flags([early], merge_flags([late], crowd))
 
 
 def test_a_broken_promise_leaves_a_call_in_the_earliest_quarter_hour_counted_once() -> None:
@@ -86,16 +104,25 @@ def test_a_broken_promise_leaves_a_call_in_the_earliest_quarter_hour_counted_onc
     assert facts_about([early, late]) == facts_about([late, early]) == facts_about([early])
 
 
-def test_the_newest_256_flags_are_kept() -> None:
-    events = [flagged(str(n), "rejected", NOW - n * HOUR) for n in range(MAX_FLAGS + 44)]
+def test_the_newest_64_flags_of_each_kind_are_kept() -> None:
+    events = [
+        flagged(f"{kind}-{n}", kind, NOW - n * HOUR) for n in range(MAX_FLAGS_OF_A_KIND + 44) for kind in FLAG_KINDS
+    ]
     kept = facts_about(events).flags
-    assert len(kept) == MAX_FLAGS
-    assert kept == facts_about(events[:MAX_FLAGS]).flags
+    assert Counter(flag.kind for flag in kept) == dict.fromkeys(FLAG_KINDS, MAX_FLAGS_OF_A_KIND)
+    assert kept == facts_about(events[: len(FLAG_KINDS) * MAX_FLAGS_OF_A_KIND]).flags
     assert kept[-1].at_ms == NOW
 
 
+@pytest.mark.parametrize("kind", FLAG_KINDS)
+def test_no_number_of_newer_flags_of_other_kinds_hides_one(kind: FlagKind) -> None:
+    crowd = [flagged(f"{other}-{n}", other) for other in FLAG_KINDS if other != kind for n in range(300)]
+    one = flagged("1", kind, NOW - 29 * DAY)
+    assert Flag(NOW - 29 * DAY, identity("/feed", "1"), kind) in facts_about([one, *crowd]).flags
+
+
 def test_of_flags_at_one_time_those_with_the_greatest_identities_are_kept() -> None:
-    events = [flagged(str(n), "spam_label") for n in range(MAX_FLAGS + 44)]
+    events = [flagged(str(n), "spam_label") for n in range(MAX_FLAGS_OF_A_KIND + 44)]
     identities = sorted(identity(event.source, event.id) for event in events)
     assert [kept.identity for kept in facts_about(events).flags] == identities[44:]
 

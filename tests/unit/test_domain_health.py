@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from given import DAY, HOUR, MINUTE, NOW, facts_about, flagged, flags, histories, placed, policies, utc
-from rotary.domain.facts import MAX_FLAGS, Facts, Tally
+from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, Facts, Tally
 from rotary.domain.health import calls_last_day, health_score
 from rotary.domain.quota import days_read
 from rotary.events import FLAG_KINDS, Event, FlagKind
@@ -129,7 +129,7 @@ def test_it_is_between_0_and_100_and_needs_only_the_days_that_a_reader_fetches(
 @given(histories(callers=(18,)), policies(), st.sampled_from(FLAG_KINDS), st.integers(-5 * MINUTE, 30 * DAY))
 def test_it_never_rises_when_a_flag_is_added(events: list[Event], policy: Policy, kind: FlagKind, ago: int) -> None:
     before = facts_about(events)
-    assume(len(before.flags) < MAX_FLAGS)  # beyond it a flag takes an older one's place
+    assume(len(before.flags) < MAX_FLAGS_OF_A_KIND)  # beyond it a flag takes an older one's place
     after = facts_about([*events, flagged("one more", kind, NOW - ago)])
     assert health(after, policy=policy) <= health(before, policy=policy)
 

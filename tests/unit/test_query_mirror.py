@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from given import group, member
-from rotary.domain.facts import MAX_FLAGS, Flag, Tally
+from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, Flag, Tally
 from rotary.events import FLAG_KINDS
 from rotary.redis.fold import flag_identity
+from rotary.redis.keys import BUCKETS, bucket_of
 from rotary_query.answers import success
-from rotary_query.changes import FactsChanged, GroupsChanged, decode_change
+from rotary_query.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
 from rotary_query.merging import merge_change
 from rotary_query.mirror import Document, Key, Mirror
 
@@ -21,19 +22,19 @@ MONITOR: Key = ("monitor", CUSTOMER, 3)
 DAY = 20_000
 
 
-def facts_changed(calls: list[tuple[str, int, list[int]]], flags: dict[int, list[Flag]] | None = None) -> FactsChanged:
-    """A message as the Redis function packs it: its texts hold any bytes."""
+def facts_changed(calls: list[tuple[str, int, list[int]]], flags: dict[int, list[Flag]] | None = None) -> CustomerFacts:
+    """One customer's part of a message as the Redis function packs it: its texts hold any bytes."""
     documents = []
     for caller, kept in (flags or {}).items():
         packed = msgspec.msgpack.encode((0, [(flag.at_ms, flag_identity(flag.identity), flag.kind) for flag in kept]))
         text = b"\xdb" + len(packed).to_bytes(4, "big") + packed
         documents.append((str(caller), msgspec.Raw(text)))
-    decoded = decode_change(msgspec.msgpack.encode(("facts", str(CUSTOMER), calls, documents)))
+    decoded = decode_change(msgspec.msgpack.encode(("facts", [(str(CUSTOMER), calls, documents)])))
     assert isinstance(decoded, FactsChanged)
-    return decoded
+    return decoded.customers[0]
 
 
-counts = st.lists(st.tuples(st.integers(0, 95), st.integers(1, 65_535)), min_size=1, max_size=5)
+counts = st.lists(st.tuples(st.integers(0, 95), st.integers(1, 2**32 - 1)), min_size=1, max_size=5)
 
 
 @given(
@@ -79,7 +80,7 @@ def test_flags_are_the_union_in_any_order(flags: list[Flag], seed: int) -> None:
     for document in arriving:
         merge_change(read, facts_changed([], {18: document}))
     assert read[18].flags == tuple(unique)
-    assert len(read[18].flags) <= MAX_FLAGS
+    assert len(read[18].flags) <= MAX_FLAGS_OF_A_KIND
 
 
 def _mirror(limit: int = 2**20) -> tuple[Mirror, list[tuple[int, int]]]:
@@ -102,10 +103,11 @@ def test_a_change_during_a_load_is_in_what_is_installed() -> None:
     assert touched == [(CUSTOMER, 3)]
 
 
-def test_a_load_is_void_when_its_definition_changes_or_the_mirror_is_emptied_or_closed() -> None:
+def test_a_load_is_void_when_its_definition_changes_or_its_bucket_or_all_is_dropped() -> None:
     for spoil in (
         lambda mirror: mirror.apply_groups(GroupsChanged(str(CUSTOMER), [3])),
         lambda mirror: mirror.empty(),
+        lambda mirror: mirror.drop(bucket_of(CUSTOMER)),
         lambda mirror: mirror.close(),
         lambda mirror: (mirror.close(), mirror.open()),
     ):
@@ -144,6 +146,30 @@ def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int
     assert (len(mirror), mirror.bytes_held) == (0, 0)
     assert mirror._monitors == {}  # noqa: SLF001  # the promise is that nothing leaks
     assert mirror._loads == {}  # noqa: SLF001  # likewise
+    assert mirror._buckets == {}  # noqa: SLF001  # likewise
+
+
+def test_dropping_a_bucket_drops_it_alone_and_tells_who_watches() -> None:
+    mirror, touched = _mirror()
+    stranger = next(number for number in range(8, 100) if bucket_of(number) != bucket_of(CUSTOMER))
+    for customer in (CUSTOMER, stranger):
+        load = mirror.begin(("monitor", customer, 3))
+        mirror.install_monitor(load, group([member(18)]), {})
+        mirror.end(load)
+        load = mirror.begin(("groups", customer, 0))
+        mirror.install_document(load, Document(success(b"{}")))
+        mirror.end(load)
+    under_way = mirror.begin(("monitor", stranger, 4))
+    mirror.drop(bucket_of(CUSTOMER))
+    assert mirror.get(MONITOR) is None
+    assert mirror.get(("groups", CUSTOMER, 0)) is None
+    assert len(mirror) == 2
+    assert mirror.holds(under_way)
+    assert touched == [(CUSTOMER, 3)]
+    mirror.end(under_way)
+    for bucket in range(BUCKETS):
+        mirror.drop(bucket)
+    assert (len(mirror), mirror.bytes_held) == (0, 0)
 
 
 def test_the_least_recently_used_goes_first() -> None:

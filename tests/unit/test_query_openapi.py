@@ -1,16 +1,25 @@
 """The OpenAPI document says what is sent: its examples and every real body fit its schemas."""
 
 import json
-from typing import Any
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from rotary.domain.monitor import Monitor
+from given import NOW, flags
+from rotary.definitions import RotationStrategy
+from rotary.domain.health import score
+from rotary.domain.monitor import MemberStatus, Monitor
+from rotary.events import FlagKind
+from rotary.policy import DEFAULT_POLICY
 from rotary_query.bodies import Envelope, ErrorBody, GroupDetail, GroupItem
 from rotary_query.documentation import pages
 from rotary_query.openapi import openapi
 
+ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads(msgspec.json.encode(openapi()))
 BODIES = {
     "/api/caller-id-groups": Envelope[list[GroupItem]],
@@ -76,6 +85,50 @@ def test_every_failure_has_an_example_of_its_body() -> None:
         example = response["content"]["application/json"]["example"]
         assert msgspec.convert(example, ErrorBody).message
         assert "X-Request-Id" in response["headers"]
+
+
+def test_what_a_name_does_not_say_is_explained() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    members, groups = schemas["MonitorMember"]["properties"], schemas["GroupDetail"]["properties"]
+    for strategy in get_args(RotationStrategy):
+        assert f"`{strategy}`: " in groups["rotation_strategy"]["description"]
+    for status in get_args(MemberStatus):
+        assert f"`{status}`" in members["status"]["description"]
+    assert "time zone of the customer" in members["calls_today"]["description"]
+    # The numbers are those of the policy, as the formulas use them.
+    cooldown = members["cooldown_until"]["description"]
+    for told in (
+        "1 hour after a `user_report`",
+        "6 hours after a `spam_label`",
+        "24 hours after a `blocked`",
+        "7 days",
+    ):
+        assert told in cooldown
+    fresh: dict[FlagKind, int] = {"spam_label": 50, "user_report": 50, "blocked": 25, "rejected": 84}
+    for kind, health in fresh.items():
+        assert score(0, flags((kind, NOW)), DEFAULT_POLICY, NOW) == health
+    assert "every 72 hours" in members["health_score"]["description"]
+
+
+CURL_LINES = [
+    line
+    for page in ("README.md", "infra/dialers/README.md")
+    for line in re.findall(r"^ *(?:\$ )?(curl [^|\n]*)", (ROOT / page).read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("line", [*CURL_LINES, "docs"])
+def test_a_curl_line_that_is_pasted_sends_the_token(line: str, tmp_path: Path) -> None:
+    if line == "docs":
+        (template,) = re.findall(r"textContent = `(curl .*)`;", pages()["docs"].body.decode())
+        line = template.replace("${location.origin}", "http://host").replace("${url()}", "/api/caller-id-groups/3")
+    curl = tmp_path / "curl"
+    curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    curl.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/bin:/usr/bin", "TOKEN": "rot_x", "ROTARY_API_URL": "http://host"}
+    told = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=True).stdout
+    assert "Authorization: Bearer rot_x\n" in told
+    assert re.search(r"^https?://\S+/api/caller-id-groups\S*$", told, re.MULTILINE)
 
 
 def test_docs_need_no_other_host() -> None:

@@ -8,9 +8,12 @@ from rotary_query.roundtrip import pack, pack_fact_keys
 
 @pytest.mark.parametrize("customer", [1, 7, 1_000_000_000_000])
 @pytest.mark.parametrize("days", [(20_779, 20_780), (1, 10, 100)])
-def test_fact_keys_are_packed_as_any_keys_are(customer: int, days: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("generation", [0, 1, 12])
+def test_fact_keys_are_packed_as_any_keys_are(customer: int, days: tuple[int, ...], generation: int) -> None:
     callers = [1, 7, 10, 11, 20_779, 99_999_999, 100_000_000, 9_223_372_036_854_775_807]
-    assert pack_fact_keys(customer, callers, days) == pack("MGET", fact_keys(customer, callers, days))
+    assert pack_fact_keys(customer, callers, days, generation) == pack(
+        "MGET", fact_keys(customer, callers, days, generation)
+    )
 
 
 def test_a_command_is_an_array_of_strings() -> None:

@@ -78,3 +78,17 @@ def test_only_what_waiting_cannot_mend_is_distrust() -> None:
     wrapped.__cause__ = ssl.SSLCertVerificationError(1, "certificate verify failed")
     wrapped.__cause__.verify_message = "self-signed certificate"
     assert "self-signed certificate" in str(distrust(wrapped))
+
+
+def test_errors_that_are_linked_in_a_circle_are_looked_through_once() -> None:
+    first, second = OSError("first"), RuntimeError("second")
+    first.__cause__, second.__context__ = second, first
+    assert distrust(first) is None
+    second.__cause__ = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    assert "does not speak TLS" in str(distrust(first))
+
+
+def test_an_error_that_is_its_own_cause_is_looked_through_once() -> None:
+    error = OSError("own")
+    error.__cause__ = error
+    assert distrust(error) is None

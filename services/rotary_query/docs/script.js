@@ -39,7 +39,8 @@ function typeOf(schema) {
 }
 
 function fields(schema) {
-  return table(["Field", "Type"], Object.entries(schema.properties).map(([name, of]) => [code(name), typeOf(of)]));
+  const cells = ([name, of]) => [code(name), typeOf(of), element("span", {}, ...prose(of.description || ""))];
+  return table(["Field", "Type", "Meaning"], Object.entries(schema.properties).map(cells));
 }
 
 function renderer(spec) {
@@ -49,11 +50,12 @@ function renderer(spec) {
   function trial(path, operation) {
     const needsId = path.includes("{id}");
     const id = needsId ? element("input", { className: "id", value: "3", inputMode: "numeric", ariaLabel: "Group id" }) : null;
-    const url = () => path.replace("{id}", encodeURIComponent(id ? id.value : ""));
+    const url = () => path.replace("{id}", encodeURIComponent(id ? id.value : "").replace(/[!'()*]/g, ""));
     const curl = element("pre", { tabIndex: 0 });
     const answer = element("pre", { tabIndex: 0, hidden: true, ariaLive: "polite" });
     const describe = () => {
-      curl.textContent = "curl -H 'Authorization: Bearer $TOKEN' " + location.origin + url();
+      // Double quotes: a shell puts the token into them.
+      curl.textContent = `curl -H "Authorization: Bearer $TOKEN" "${location.origin}${url()}"`;
     };
     const send = async () => {
       answer.hidden = false;

@@ -5,12 +5,12 @@ from importlib.resources import as_file, files
 
 from msgspec import Struct
 
+from rotary.bearer import new_token
 from rotary.postgres.connection import Connection, connect
 from rotary_admin.customers import CustomerRow, read_customers
 from rotary_admin.importing import import_source
 from rotary_admin.reading import read_source
 from rotary_admin.rows import insert
-from rotary_admin.tokens import new_token
 
 
 class Customer(Struct, frozen=True):

@@ -5,6 +5,7 @@ that a (source, id) names one event: a source that stamps a retry with another t
 quarter hour (here) or the first to arrive (in Redis) stands, still counted once within one UTC day.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
@@ -14,8 +15,8 @@ from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, FlagK
 QUARTER_MS = 900_000
 DAY_MS = 86_400_000
 QUARTERS_A_DAY = 96
-MAX_FLAGS = 256
-"""How many of a caller ID's flags are kept, the newest: more than any formula can tell apart."""
+MAX_FLAGS_OF_A_KIND = 64
+"""How many of a caller ID's flags of each kind are kept, the newest: no kind can push out another."""
 
 DayCounts = Mapping[int, Sequence[int]]
 """UTC day (days since 1970-01-01) → calls in each of its quarter hours; trailing zeros may be missing."""
@@ -82,9 +83,19 @@ def merge(a: Facts, b: Facts) -> Facts:
 
 
 def merge_flags(a: Iterable[Flag], b: Iterable[Flag]) -> tuple[Flag, ...]:
-    """The newest 256 flags of both, ascending, each identity once (the later, should their times differ)."""
-    by_identity = {flag.identity: flag for flag in sorted([*a, *b])}
-    return tuple(sorted(by_identity.values())[-MAX_FLAGS:])
+    """The newest 64 flags of each kind of both, ascending, each identity of a kind once (the later, if times differ).
+
+    A kind is merged as if there were no other: were an identity that comes with two kinds one flag, what the 64 of one
+    kind leave out could come back as the other, or not, by the order in which they are merged.
+    """
+    by_identity = {(flag.kind, flag.identity): flag for flag in sorted([*a, *b])}
+    counts: Counter[FlagKind] = Counter()
+    kept = []
+    for flag in sorted(by_identity.values(), reverse=True):
+        counts[flag.kind] += 1
+        if counts[flag.kind] <= MAX_FLAGS_OF_A_KIND:
+            kept.append(flag)
+    return tuple(reversed(kept))
 
 
 def fold(facts: Mapping[int, Facts], events: Iterable[Event]) -> dict[int, Facts]:

@@ -1,3 +1,27 @@
+-- name: read_version
+-- Versions compare as texts in the order of the snapshots: a promoted standby begins a new timeline; within one, xmax
+-- never falls, and while it stands the set of transactions below it that are still running only shrinks.
+SELECT
+  lpad(to_hex(epoch), 8, '0')
+  || lower(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))
+  || lpad(to_hex(pg_snapshot_xmax(seen)::text::bigint), 16, '0')
+  || lpad(to_hex(4294967295 - (SELECT count(*) FROM pg_snapshot_xip(seen))), 8, '0')
+FROM definition_epoch, pg_current_snapshot() AS seen;
+
+-- name: raise_epoch
+UPDATE definition_epoch SET epoch = greatest(epoch, $1) + 1 RETURNING epoch;
+
+-- name: request_resync
+INSERT INTO definition_changes (entity) VALUES ('everything');
+
+-- name: read_projected
+SELECT part, version FROM projected_definitions;
+
+-- name: write_projected
+INSERT INTO projected_definitions (part, version)
+SELECT * FROM unnest($1::text[], $2::text[])
+ON CONFLICT (part) DO UPDATE SET version = excluded.version;
+
 -- name: read_changes
 -- A caller ID's change stands for every group that holds it now.
 SELECT
@@ -7,7 +31,8 @@ SELECT
        ELSE 'group' END AS entity,
   coalesce(member.customer_id, changed.customer_id) AS customer_id,
   coalesce(member.group_id, changed.group_id) AS group_id,
-  encode(changed.token_sha256, 'hex') AS token_sha256
+  encode(changed.token_sha256, 'hex') AS token_sha256,
+  changed.caller_id_ids
 FROM (SELECT * FROM definition_changes ORDER BY id LIMIT $1) AS changed
 LEFT JOIN caller_id_group_members AS member USING (caller_id_id)
 ORDER BY changed.id;
@@ -52,7 +77,22 @@ CROSS JOIN LATERAL (
   JOIN caller_ids AS caller ON caller.id = member.caller_id_id
   WHERE member.group_id = groups.id
 ) AS members
+WHERE $1::bigint[] IS NULL OR customers.id = ANY ($1)
 ORDER BY customers.id, groups.id;
+
+-- name: stream_caller_ids
+SELECT customer_id, array_agg(id ORDER BY id) AS ids
+FROM caller_ids
+WHERE $1::bigint[] IS NULL OR customer_id = ANY ($1)
+GROUP BY customer_id
+ORDER BY customer_id;
+
+-- name: read_caller_ids
+-- All of a customer's, or those of the list that are its own.
+SELECT id FROM caller_ids WHERE customer_id = $1 AND ($2::bigint[] IS NULL OR id = ANY ($2)) ORDER BY id;
+
+-- name: read_policy
+SELECT id AS customer_id, policy::text AS policy FROM customers WHERE id = $1;
 
 -- name: read_group_summaries
 SELECT

@@ -5,15 +5,16 @@ them inside `async with snapshot(connection)`.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Literal
 
 import asyncpg
 import msgspec
 from msgspec import Struct
 
-from rotary.definitions import GroupDefinition, GroupSummary, MemberDefinition, TokenDefinition
+from rotary.definitions import CustomerDefinition, GroupDefinition, GroupSummary, MemberDefinition, TokenDefinition
+from rotary.errors import UnavailableError
 from rotary.policy import DEFAULT_POLICY, Policy
 from rotary.postgres.connection import Connection, answering
 from rotary.postgres.statements import statement
@@ -26,7 +27,7 @@ _members = msgspec.json.Decoder(tuple[MemberDefinition, ...])
 _policy = msgspec.json.Decoder(Policy)
 _log = logging.getLogger(__name__)
 
-Entity = Literal["everything", "customer", "group", "token", "nothing"]
+Entity = Literal["everything", "customer", "group", "caller_ids", "token", "nothing"]
 
 
 class Change(Struct, frozen=True):
@@ -38,6 +39,7 @@ class Change(Struct, frozen=True):
     everything  None         None                           all customers, all tokens
     customer    its id       None                           all its groups and the list of them
     group       its owner    int, the group's id            the group and its customer's list
+    caller_ids  its owner    tuple of ids                   whether these are among the customer's caller IDs
     token       its owner    str, SHA-256 in lower-case hex the token
     nothing     its owner    None                           no document: a caller ID that is in no group changed
     """
@@ -45,7 +47,7 @@ class Change(Struct, frozen=True):
     id: int
     entity: Entity
     customer_id: int | None
-    key: int | str | None
+    key: int | str | tuple[int, ...] | None
 
 
 @asynccontextmanager
@@ -54,6 +56,9 @@ async def snapshot(connection: Connection) -> AsyncIterator[None]:
     with answering(connection):
         transaction = connection.transaction(isolation="repeatable_read", readonly=True)
         await transaction.start()
+        # Everything read here is found by index. Before the tables' first ANALYZE the planner would rather read all
+        # caller IDs again for each group, which takes hours after a large import.
+        await connection.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
     try:
         yield
     finally:
@@ -82,15 +87,47 @@ async def read_changes(connection: Connection, limit: int = 1000) -> list[Change
     """The changes of the oldest `limit` rows of the feed, ascending by row."""
     with answering(connection):
         rows = await connection.fetch(statement("read_changes"), limit)
-    return [
-        Change(row["id"], row["entity"], row["customer_id"], row["group_id"] or row["token_sha256"]) for row in rows
-    ]
+    return [Change(row["id"], row["entity"], row["customer_id"], _key(row)) for row in rows]
 
 
-async def delete_changes(connection: Connection, ids: Sequence[int]) -> None:
-    """Forgets these rows of the feed: what they named has been written."""
+def _key(row: asyncpg.Record) -> int | str | tuple[int, ...] | None:
+    callers: list[int] | None = row["caller_id_ids"]
+    return tuple(callers) if callers is not None else row["group_id"] or row["token_sha256"]
+
+
+async def record_projected(connection: Connection, versions: Mapping[str, str], ids: Sequence[int] = ()) -> None:
+    """Remembers the version each part of Redis now holds and forgets these rows of the feed, in one transaction."""
     with answering(connection):
-        await connection.execute(statement("delete_changes"), list(ids))
+        async with connection.transaction():
+            await connection.execute(statement("write_projected"), list(versions), list(versions.values()))
+            await connection.execute(statement("delete_changes"), list(ids))
+
+
+async def read_projected(connection: Connection) -> dict[str, str]:
+    """The version that each part of Redis was brought to, by the name of the part's key."""
+    with answering(connection):
+        return {row["part"]: row["version"] for row in await connection.fetch(statement("read_projected"))}
+
+
+async def read_version(connection: Connection) -> str:
+    """The version of what is read in the same snapshot: 40 hex digits, which compare in the order of the snapshots.
+
+    Within `async with snapshot(connection)`, all reads have this version. Raises UnavailableError on a standby.
+    """
+    try:
+        with answering(connection):
+            return str(await connection.fetchval(statement("read_version")))
+    except asyncpg.ObjectNotInPrerequisiteStateError as error:
+        raise UnavailableError("postgres (this server is a standby)") from error
+
+
+async def request_resync(connection: Connection, above_epoch: int = 0) -> int:
+    """Has everything written again, as newer than whatever has an epoch up to `above_epoch`; returns the new epoch."""
+    with answering(connection):
+        async with connection.transaction():
+            epoch = int(await connection.fetchval(statement("raise_epoch"), above_epoch))
+            await connection.execute(statement("request_resync"))
+    return epoch
 
 
 async def customer_ids(connection: Connection) -> list[int]:
@@ -130,22 +167,66 @@ async def read_tokens(connection: Connection, sha256_hex: Sequence[str] | None =
     }
 
 
-async def stream_customers(connection: Connection) -> AsyncIterator[tuple[int, list[GroupDefinition]]]:
-    """Every customer, ascending, with all its groups; holds one customer's groups at a time.
+async def read_policy(connection: Connection, customer_id: int) -> Policy | None:
+    """The customer's policy; None for a customer that is not there."""
+    with answering(connection):
+        row = await connection.fetchrow(statement("read_policy"), customer_id)
+    return _read_policy(row) if row is not None else None
+
+
+async def read_caller_ids(connection: Connection, customer_id: int, ids: Sequence[int] | None = None) -> list[int]:
+    """The ids of the customer's caller IDs, ascending: all of them, or those of `ids` that are the customer's."""
+    wanted = None if ids is None else list(ids)
+    with answering(connection):
+        rows = await connection.fetch(statement("read_caller_ids"), customer_id, wanted)
+    return [row["id"] for row in rows]
+
+
+async def stream_customers(
+    connection: Connection, customers: Sequence[int] | None = None
+) -> AsyncGenerator[CustomerDefinition, None]:
+    """Every customer, or those of `customers` that exist, ascending, each whole; holds one at a time.
 
     Needs a transaction: `async with snapshot(connection)`.
     """
+    wanted = None if customers is None else list(customers)
+    callers_of: tuple[int, list[int]] | None = None
+    async with (
+        aclosing(_stream_groups(connection, wanted)) as all_groups,
+        aclosing(_stream_caller_ids(connection, wanted)) as all_callers,
+    ):
+        async for customer, policy, groups in all_groups:
+            # Both ascend. A caller ID's customer exists, so the second never names one that the first passed over.
+            callers_of = callers_of or await anext(all_callers, None)
+            if callers_of is not None and callers_of[0] == customer:
+                yield CustomerDefinition(customer, policy, groups, callers_of[1])
+                callers_of = None
+            else:
+                yield CustomerDefinition(customer, policy, groups, [])
+
+
+async def _stream_groups(
+    connection: Connection, customers: list[int] | None
+) -> AsyncGenerator[tuple[int, Policy, list[GroupDefinition]], None]:
     customer, policy, groups = 0, DEFAULT_POLICY, list[GroupDefinition]()
     with answering(connection):
-        async for row in connection.cursor(statement("stream_groups"), prefetch=_ROWS_AT_ONCE):
+        async for row in connection.cursor(statement("stream_groups"), customers, prefetch=_ROWS_AT_ONCE):
             if row["customer_id"] != customer:
                 if customer:
-                    yield customer, groups
+                    yield customer, policy, groups
                 customer, policy, groups = row["customer_id"], _read_policy(row), []
             if row["id"] is not None:
                 groups.append(_group(row, policy))
         if customer:
-            yield customer, groups
+            yield customer, policy, groups
+
+
+async def _stream_caller_ids(
+    connection: Connection, customers: list[int] | None
+) -> AsyncGenerator[tuple[int, list[int]], None]:
+    with answering(connection):
+        async for row in connection.cursor(statement("stream_caller_ids"), customers, prefetch=_ROWS_AT_ONCE):
+            yield row["customer_id"], row["ids"]
 
 
 def _read_policy(row: asyncpg.Record) -> Policy:

@@ -1,21 +1,40 @@
 """What every long-running program does at its start and its end."""
 
+import argparse
 import asyncio
 import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 import uvloop
+from msgspec import Struct
 
+from rotary import __version__
 from rotary.errors import ConfigurationError
 from rotary.process import logs
-from rotary.process.settings import S, load
+from rotary.process.settings import S, described, load
 
 
-def run_program(name: str, kind: type[S], serve: Callable[[S], Coroutine[None, None, None]]) -> None:
-    """Reads the settings and runs `serve` on uvloop. A ConfigurationError is one line and exit status 2."""
+class TaskEndedError(Exception):
+    """A background task ended although nothing told it to: without it the program does not do its work."""
+
+
+def run_program(
+    name: str,
+    about: str,
+    kind: type[S],
+    serve: Callable[[S], Coroutine[None, None, None]],
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Reads the settings and runs `serve` on uvloop. A ConfigurationError is one line and exit status 2.
+
+    `--help` and `--version` print and exit before anything is read; any other of the `arguments`, which are those of
+    the command line by default, is an error with exit status 2. A TaskEndedError, which the log has explained, is exit
+    status 1.
+    """
+    _parser(name, about, kind).parse_args(arguments)
     logs.configure()
     _calm_collector()
     try:
@@ -23,6 +42,20 @@ def run_program(name: str, kind: type[S], serve: Callable[[S], Coroutine[None, N
     except* ConfigurationError as errors:
         print(f"{name}: {errors.exceptions[0]}", file=sys.stderr)  # noqa: T201  # the one line that an operator needs
         raise SystemExit(2) from None
+    except* TaskEndedError:
+        raise SystemExit(1) from None
+
+
+def _parser(name: str, about: str, kind: type[Struct]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        name,
+        description=about,
+        epilog=f"Settings, from the environment:\n{described(kind)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{name}, version {__version__}")
+    return parser
 
 
 def _calm_collector() -> None:

@@ -74,6 +74,19 @@ def _form(field: msgspec.structs.FieldInfo) -> str:
     return {"boolean": "true or false", "integer": "a whole number"}.get(described.get("type", ""), "text")
 
 
+def described(kind: type[Struct]) -> str:
+    """The variables of `kind` for a person, one a line: name, form, default."""
+    fields = msgspec.structs.fields(kind)
+    width = max(len(variable(field.name)) for field in fields)
+    return "\n".join(f"  {variable(field.name):{width}}  {_form(field)} ({_default(field)})" for field in fields)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    return f"default: {str(field.default).lower().removesuffix('.0') or 'none'}"
+
+
 def bind_address(bind: str) -> tuple[str, int]:
     """Splits `host:port`; an IPv6 host stands in brackets."""
     host, _, port = bind.rpartition(":")

@@ -1,9 +1,7 @@
 """The publisher of a dialer that runs on asyncio."""
 
 import asyncio
-import logging
 from datetime import datetime
-from itertools import count
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -18,13 +16,13 @@ from rotary.events import (
     event_type,
 )
 from rotary.publisher.batch import Lane, Message, lanes
-from rotary.publisher.errors import BacklogFullError, ClosedError, DeadlineError, PublishError, merged
+from rotary.publisher.errors import BacklogFullError, ClosedError, DeadlineError, PublishError, UnroutableError, merged
+from rotary.publisher.failures import FailureLog
 from rotary.publisher.limits import DEFAULT_LIMITS, Limits
-from rotary.publisher.link import Interrupted, Link, Rejected, pause
+from rotary.publisher.line import Interrupted, Rejected
+from rotary.publisher.link import Link
 from rotary.publisher.room import Room
 from rotary.publisher.source import EventSource, encode_checked
-
-_log = logging.getLogger("rotary.publisher")
 
 
 class Publisher:
@@ -58,6 +56,7 @@ class Publisher:
         """Events given back in an error so far."""
         self._limits = limits
         self._link = Link(url, ssl_context)
+        self._failures = FailureLog()
         self._room = Room(limits.outstanding_events)
         self._lanes = lanes(customer_id, limits, self._send)
         self._sending: set[asyncio.Task[PublishError | None]] = set()
@@ -81,6 +80,7 @@ class Publisher:
             error.add_note(str(undelivered))
         finally:
             await self._abandon()
+            self._failures.close()
             await self._link.close()
 
     @property
@@ -139,7 +139,7 @@ class Publisher:
         """Returns when the broker has confirmed the event. Giving up waiting does not take the event back.
 
         Raises EventRefusedError when it breaks its type's contract, DeadlineError when no confirmation came in time,
-        UnroutableError when no queue would receive it, RefusedError when the broker does not permit it,
+        UnroutableError when no log took it until then, RefusedError when the broker does not permit it,
         BacklogFullError when too much is outstanding and `limits.when_full` is "raise", and ClosedError outside
         `async with`.
         """
@@ -204,16 +204,19 @@ class Publisher:
         self._sending.add(task)
 
     async def _deliver(self, lane: Lane, message: Message) -> PublishError | None:
+        confirmed = False
         try:
             async with asyncio.timeout_at(message.deadline):
-                await self._until_confirmed(message)
+                await self._until_confirmed(lane, message)
+            confirmed = True
         except TimeoutError:
-            return self._failed(message, DeadlineError, self._past_deadline())
+            return self._failed(message, *self._past_deadline(message))
         except Rejected as rejected:
             return self._failed(message, rejected.kind, rejected.reason)
         except asyncio.CancelledError:
             return self._failed(message, ClosedError, "interrupted while publishing")
         finally:
+            lane.retries.leave(message, confirmed=confirmed)
             self._settle(lane, message)
         self.confirmed += len(message)
         message.confirm()
@@ -228,24 +231,28 @@ class Publisher:
         if task is not None:
             self._sending.remove(task)
 
-    async def _until_confirmed(self, message: Message) -> None:
+    async def _until_confirmed(self, lane: Lane, message: Message) -> None:
         body, content_type = message.encoded()
-        for attempt in count():
+        while True:
             try:
                 await self._link.publish(body, message.routing_key, content_type)
-            except Interrupted:
-                await asyncio.sleep(pause(attempt))
+            except Interrupted as interrupted:
+                message.unroutable = interrupted.unroutable
+                await lane.retries.turn(message)
             else:
                 return
 
     def _failed(self, message: Message, kind: type[PublishError], reason: str) -> PublishError:
         error = message.fail(kind, reason)
         self.undelivered += len(message)
-        _log.warning("%s", error)
+        self._failures.add(error)
         return error
 
-    def _past_deadline(self) -> str:
-        return f"not confirmed within {self._limits.deadline_seconds:g} s, last trouble: {self._link.trouble}"
+    def _past_deadline(self, message: Message) -> tuple[type[PublishError], str]:
+        within = f"within {self._limits.deadline_seconds:g} s"
+        if message.unroutable:
+            return UnroutableError, f"no log took {message.routing_key} {within} ({message.unroutable})"
+        return DeadlineError, f"not confirmed {within}, last trouble: {self._link.trouble}"
 
     async def _abandon(self) -> None:
         """Ends what is still under way, which is something only when leaving was itself interrupted."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EVENT_TYPES, MAX_MESSAGE_BYTES, Event, EventType
 from rotary.publisher.errors import PublishError
 from rotary.publisher.limits import Limits
+from rotary.publisher.retries import Retries
 
 
 class Message:
@@ -15,6 +16,8 @@ class Message:
         self.routing_key = routing_key
         self.deadline = deadline
         """In the event loop's time: that of its first event, which is at most `batch_seconds` older than its last."""
+        self.unroutable = ""
+        """Why no log took it, if that is what the broker said last."""
         self._events: list[Event] = []
         self._bodies: list[bytes] = []
         self._futures: list[asyncio.Future[None]] = []
@@ -65,6 +68,8 @@ class Lane:
     def __init__(self, routing_key: str, limits: Limits, send: Callable[["Lane", Message], None]) -> None:
         self.in_flight = 0
         """Messages sent and not yet settled; the sender keeps it."""
+        self.retries = Retries()
+        """Which of them is published again, when the broker did not take them."""
         self._routing_key = routing_key
         self._limits = limits
         self._send = send

@@ -181,10 +181,16 @@ class BlockingPublisher:
     async def _live(self, opened: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._leave = asyncio.Event()
-        async with self._publisher:
-            opened.set_result(None)
-            await self._leave.wait()
-            self._receive()
+        try:
+            async with self._publisher:
+                opened.set_result(None)
+                await self._leave.wait()
+                self._receive()
+        except Exception as error:
+            if opened.done():
+                raise
+            # Now: the loop's own end waits for the look-up of the host's name, however long that takes.
+            opened.set_exception(error)
 
     def _receive(self) -> None:
         """In the loop's thread: submits what the others handed over."""

@@ -29,7 +29,10 @@ class DeadlineError(PublishError):
 
 
 class UnroutableError(PublishError):
-    """The broker has no queue that would receive the events: start rotary-consumer once, it declares them."""
+    """Until the deadline no log took the events: the broker returned them. Start rotary-consumer, it declares the logs.
+
+    Logs that are still starting return events for a moment too, which is why the publisher tries again until then.
+    """
 
 
 class RefusedError(PublishError):

@@ -1,53 +1,37 @@
-"""One confirmed channel to the broker, kept open across whatever happens to it.
+"""A connection to the broker, kept open across whatever happens to it, with a channel for each routing key.
 
 aio-pika's robust connection restores topology and consumers, which a publisher has none of, and spends more a message;
 this speaks to the layer below it (aiormq) and reconnects by itself.
 """
 
 import asyncio
-from contextlib import suppress
-from random import SystemRandom
+import logging
+from collections.abc import Coroutine
 from ssl import SSLContext
+from typing import Any, TypeVar
 
 import aiormq
 from aiormq import Channel, Connection
-from pamqp.commands import Basic
+from aiormq.connection import TransportFactory
 from yarl import URL
 
+from rotary.amqp import AwayError, LoginRefusedError, UntrustedError, VirtualHostRefusedError, address, connected, words
 from rotary.errors import ConfigurationError, UnavailableError
-from rotary.events import EXCHANGE
-from rotary.publisher.errors import PublishError, RefusedError, UnroutableError
-from rotary.trust import distrust
+from rotary.publisher.errors import RefusedError
+from rotary.publisher.line import Interrupted, Line, we_are_cancelled
+from rotary.publisher.quiet import quiet_context
+from rotary.publisher.retries import pause
 
 _CONNECT_SECONDS = 10.0
-_CLOSE_SECONDS = 5.0
 # The client gives a silent connection up after three of these and a bit: 18 s, well within the default deadline.
 _HEARTBEAT_SECONDS = "5"
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 2.0
+_STUCK_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
+_READY_SECONDS = 0.1
 
-_LOGIN_REFUSED = (aiormq.AuthenticationError, aiormq.ProbableAuthenticationError, aiormq.ConnectionNotAllowed)
-_LOST = (aiormq.AMQPError, aiormq.ChannelInvalidStateError, OSError)
-_random = SystemRandom()
-
-
-class Interrupted(Exception):  # noqa: N818 - no error: the publish is to be tried again
-    """The connection went away under a publish, or the broker could not take the message for the moment."""
-
-
-class Rejected(Exception):  # noqa: N818 - becomes the PublishError it names, once the events are known
-    """The broker gave its answer, and trying again would bring the same one."""
-
-    def __init__(self, kind: type[PublishError], reason: str) -> None:
-        super().__init__(kind, reason)
-        self.kind = kind
-        self.reason = reason
-
-
-def pause(attempt: int) -> float:
-    """Seconds to wait before the attempt after this one, with a spread so that many dialers do not knock at once."""
-    longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(attempt, 10))
-    return _random.uniform(longest / 2, longest)
+_log = logging.getLogger("rotary.publisher")
+_LOST = (aiormq.AMQPError, aiormq.ChannelInvalidStateError, OSError, RuntimeError)
+T = TypeVar("T")
 
 
 class Link:
@@ -55,15 +39,23 @@ class Link:
 
     def __init__(self, url: str, ssl_context: SSLContext | None = None) -> None:
         self._url = URL(url)
+        if self._url.scheme not in {"amqp", "amqps"} or not self._url.host:
+            raise ConfigurationError("RabbitMQ's URL is invalid: expected amqp://user:password@host/ or amqps://…")
         if "heartbeat" not in self._url.query:
             self._url = self._url.update_query(heartbeat=_HEARTBEAT_SECONDS)
         self._ssl_context = ssl_context
-        self._channel: Channel | None = None
+        self._context = quiet_context()
+        self._connection: Connection | None = None
         self._up = asyncio.Event()
-        self._publishing: set[asyncio.Task[object]] = set()
+        self._lines: dict[str, Line] = {}
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._is_opened = False
+        self._is_closing = False
+        self._lost_at: float | None = None
         self._attempt = 0
-        self.trouble = "no confirmation arrived"
+        self.trouble = "the handshake did not end"
 
     async def open(self, seconds: float) -> None:
         """Connects for the first time. Raises UnavailableError when that did not succeed within `seconds`, and at once
@@ -71,157 +63,163 @@ class Link:
         believed.
         """
         try:
-            async with asyncio.timeout(seconds):
-                connection = await self._connect_once_or_again(first=True)
-                self._task = asyncio.create_task(self._run(connection))
-                await self._up.wait()
-        except BaseException as error:
+            await self._opened(seconds)
+        except BaseException:
             await self.close()
-            if isinstance(error, TimeoutError):
-                raise UnavailableError(f"RabbitMQ at {self._address} does not answer: {self.trouble}") from None
             raise
 
+    async def _opened(self, seconds: float) -> None:
+        self._task = self._begin(self._run())
+        up = asyncio.ensure_future(self._up.wait())
+        await asyncio.wait([self._task, up], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self._task.done():
+            await self._task
+        if not self._is_opened:
+            raise UnavailableError(f"RabbitMQ at {address(self._url)} does not answer: {self.trouble}")
+
     async def close(self) -> None:
-        if self._task is not None:
+        """Ends the connection; harmless to repeat."""
+        self._is_closing = True
+        # Not `await task` with its cancellation suppressed, which would suppress ours too.
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task], timeout=1)
 
     async def publish(self, body: bytes, routing_key: str, content_type: str) -> None:
         """Returns when the broker has confirmed. Waits for a connection as long as it takes: bring a timeout.
 
-        Raises Interrupted or Rejected.
+        Call it in a task of its own. Raises Interrupted or Rejected.
         """
-        channel = await self._current()
-        task: asyncio.Task[object] = asyncio.ensure_future(
-            channel.basic_publish(
-                body,
-                exchange=EXCHANGE,
-                routing_key=routing_key,
-                properties=Basic.Properties(content_type=content_type, delivery_mode=2),
-                mandatory=True,
-                wait=False,
-            )
-        )
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
+        line = self._lines.get(routing_key)
+        if line is None or not line.is_open:
+            line = await self._line(routing_key)
         try:
-            await task
-        except asyncio.CancelledError:
-            if _we_are_cancelled():
-                raise
-            raise Interrupted from None
-        except _LOST as error:
-            raise self._judged(error, routing_key) from None
+            await line.publish(body, content_type)
+        except Interrupted as interrupted:
+            self.trouble = interrupted.trouble or self.trouble
+            raise
         # Only what carried something was a good connection: one that opens and is lost again at once still backs off.
         self._attempt = 0
 
-    def _judged(self, error: Exception, routing_key: str) -> Interrupted | Rejected:
-        said = _words(error)
-        match error:
-            case aiormq.PublishError():
-                return Rejected(UnroutableError, f"no queue is bound for {routing_key} ({said})")
-            case aiormq.ChannelNotFoundEntity():
-                return Rejected(UnroutableError, said)
-            case aiormq.ChannelAccessRefused() if not _names_another(said, routing_key):
-                return Rejected(RefusedError, said)
-            case aiormq.ChannelPreconditionFailed():
-                return Rejected(RefusedError, said)
-        self.trouble = "the broker did not accept it" if isinstance(error, aiormq.DeliveryError) else said
-        return Interrupted()
-
-    async def _current(self) -> Channel:
+    async def _line(self, routing_key: str) -> Line:
         while True:
-            if self._channel is not None and self._channel.is_closed:
-                self._withdraw()
-            if self._channel is not None:
-                return self._channel
+            line = self._lines.get(routing_key)
+            if line is not None and line.is_open:
+                return line
             await self._up.wait()
+            if routing_key not in self._opening:
+                self._opening[routing_key] = self._begin(self._open_line(routing_key))
+            await asyncio.wait([self._opening[routing_key]])
 
-    def _withdraw(self) -> None:
-        self._channel = None
-        self._up.clear()
+    async def _open_line(self, routing_key: str) -> None:
+        """Opens a channel in place of the one that is used up, if the connection still allows it."""
+        try:
+            self._dismiss(routing_key)
+            if (connection := self._connection) is not None:
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                assert isinstance(channel, Channel)  # the declared type lacks basic_publish's `wait`
+                if connection is self._connection:
+                    self._lines[routing_key] = Line(channel, routing_key)
+        except _LOST as error:
+            self.trouble = words(error)
+            await asyncio.sleep(pause(0))
+        finally:
+            del self._opening[routing_key]
 
-    async def _run(self, connection: Connection) -> None:
-        while True:
-            await self._serve(connection)
-            connection = await self._connect_once_or_again(first=False)
+    def _dismiss(self, routing_key: str) -> None:
+        if (line := self._lines.pop(routing_key, None)) is not None:
+            closing = self._begin(line.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        return asyncio.create_task(work, name="rotary-publisher", context=self._context)
+
+    async def _run(self) -> None:
+        """Connects, again and again, until it is cancelled; before it was ever open, until waiting cannot mend it."""
+        while not self._is_closing:
+            try:
+                async with connected(self._url, self._connect, _CONNECT_SECONDS) as connection:
+                    await self._serve(connection)
+            except (LoginRefusedError, VirtualHostRefusedError) as error:
+                self.trouble = error.reason
+                if not self._is_opened:
+                    raise RefusedError((), error.reason) from None
+            except UntrustedError as error:
+                self.trouble = error.reason
+                if not self._is_opened:
+                    raise
+            except AwayError as error:
+                self.trouble = error.reason
+            self._tell_loss()
+            await asyncio.sleep(pause(self._attempt))
+            self._attempt += 1
+
+    async def _connect(self, transport: TransportFactory) -> Connection:
+        connection = Connection(self._url, context=self._ssl_context, transport_factory=transport)
+        await connection.connect()
+        return connection
 
     async def _serve(self, connection: Connection) -> None:
-        """Keeps a channel open until the connection is lost: a refused publish closes only its channel."""
+        """Lets publishes use the connection until it is lost."""
+        lost = ""
         try:
-            while not connection.is_closed:
-                channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-                assert isinstance(channel, Channel)  # the declared type lacks basic_publish's `wait`
-                self._channel = channel
-                self._up.set()
-                await self._until_closed(channel)
-        except (*_LOST, RuntimeError) as error:
-            self.trouble = _words(error)
+            self._arrive(connection)
+            lost = await self._until_closed(connection)
+        except asyncio.CancelledError:
+            # The client answers whoever waits for a silent broker with a cancellation that nobody asked for.
+            if self._is_closing or we_are_cancelled():
+                raise
+            lost = "it fell silent"
+        except Exception:  # noqa: BLE001 - logged
+            # A defect, which must neither end the publisher nor go unseen.
+            lost = "a defect of the publisher: see its log"
+            _log.exception("publishing was interrupted by a defect")
         finally:
-            self._withdraw()
-            with suppress(*_LOST, RuntimeError):
-                await connection.close(timeout=_CLOSE_SECONDS)
+            self._connection = None
+            self._up.clear()
+            lines, self._lines = self._lines, {}
+            await asyncio.gather(*(line.abandon(_STUCK_SECONDS) for line in lines.values()))
+        # After those who were publishing, whose words are about their channels.
+        self.trouble = lost
 
-    async def _until_closed(self, channel: Channel) -> None:
-        closing = asyncio.ensure_future(channel.closing)
-        await asyncio.wait([closing])
-        self._withdraw()
-        if not closing.cancelled() and (error := closing.exception()) is not None:
-            self.trouble = _words(error)
-        # aiormq has now told nearly every publish what happened. One that stands before its full write queue, which
-        # nobody empties any more, would wait for ever.
-        if self._publishing:
-            await asyncio.wait(self._publishing, timeout=1)
-        for task in self._publishing:
-            task.cancel()
+    def _arrive(self, connection: Connection) -> None:
+        if not self._is_opened:
+            self._is_opened = True
+            self.trouble = "no confirmation arrived"
+        if self._lost_at is not None:
+            away = asyncio.get_running_loop().time() - self._lost_at
+            self._lost_at = None
+            _log.info("RabbitMQ at %s is back after %.1f s", address(self._url), away)
+        self._connection = connection
+        self._up.set()
 
-    async def _connect_once_or_again(self, *, first: bool) -> Connection:
-        if not first:
-            await self._pause()
-        while True:
-            try:
-                async with asyncio.timeout(_CONNECT_SECONDS):
-                    return await aiormq.connect(self._url, context=self._ssl_context)
-            except _LOST as error:
-                refused = _login_refused(error)
-                self.trouble = refused or _words(error)
-                if first and refused:
-                    raise RefusedError((), refused) from None
-                if first and (why := distrust(error)):
-                    raise ConfigurationError(f"RabbitMQ at {self._address}: {why}") from None
-            await self._pause()
+    async def _until_closed(self, connection: Connection) -> str:
+        """Returns why."""
+        closing = asyncio.ensure_future(connection.closing)
+        while not closing.done():
+            await asyncio.wait([closing], timeout=_LOOK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            overdue = [key for key, line in self._lines.items() if line.is_overdue(now)]
+            if overdue and await _is_reading(connection):
+                self.trouble = "the broker did not confirm"
+                for routing_key in overdue:
+                    self._dismiss(routing_key)
+        error = None if closing.cancelled() else closing.exception()
+        # A cancellation stands for a heartbeat that is overdue.
+        return "it fell silent" if error is None or isinstance(error, asyncio.CancelledError) else words(error)
 
-    async def _pause(self) -> None:
-        await asyncio.sleep(pause(self._attempt))
-        self._attempt += 1
-
-    @property
-    def _address(self) -> str:
-        return f"{self._url.host}:{self._url.port or (5671 if self._url.scheme == 'amqps' else 5672)}"
+    def _tell_loss(self) -> None:
+        """Once a loss, not once an attempt."""
+        if self._is_opened and not self._is_closing and self._lost_at is None:
+            self._lost_at = asyncio.get_running_loop().time()
+            _log.warning("lost RabbitMQ at %s, reconnecting: %s", address(self._url), self.trouble)
 
 
-def _we_are_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _login_refused(error: Exception) -> str | None:
-    """Why the broker does not want this user here, if that is what the error says."""
-    said = _words(error)
-    if isinstance(error, _LOGIN_REFUSED):
-        return said
-    if isinstance(error, aiormq.InvalidFrameError) and "Connection.Close" in said:
-        # aiormq drops the broker's words at this step, which can only be about the virtual host.
-        return "the broker closed the door: the virtual host does not exist, or this user may not use it"
-    return None
-
-
-def _names_another(said: str, routing_key: str) -> bool:
-    """Whether the refusal is about another topic: it closes the channel, and so hits all that were in flight on it."""
-    return "topic '" in said and f"topic '{routing_key}'" not in said
-
-
-def _words(error: BaseException) -> str:
-    words = " ".join(str(argument) for argument in error.args if isinstance(argument, str | int)).strip()
-    return words or type(error).__name__
+async def _is_reading(connection: Connection) -> bool:
+    """Whether no alarm, of memory or disk, keeps the broker from reading what we publish."""
+    ready = asyncio.ensure_future(connection.ready())
+    await asyncio.wait([ready], timeout=_READY_SECONDS)
+    return not ready.cancel()

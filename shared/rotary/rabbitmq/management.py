@@ -40,6 +40,18 @@ class TopicPermission(Struct, frozen=True):
     read: str
 
 
+class UserLimits(Struct, frozen=True, rename={"max_connections": "max-connections", "max_channels": "max-channels"}):
+    """How much a user may have open at once, on all virtual hosts together; None where there is no limit."""
+
+    max_connections: int | None = None
+    max_channels: int | None = None
+
+
+class _LimitsOf(Struct):
+    user: str
+    value: UserLimits
+
+
 class _Me(Struct):
     name: str
     tags: list[str] | str  # one text, separated by commas, before RabbitMQ 3.9
@@ -98,6 +110,18 @@ class Management:
         """Of every user on our virtual host."""
         return await self._get(list[TopicPermission], "vhosts", self.vhost, "topic-permissions") or []
 
+    async def limit(self, user: str, limits: UserLimits) -> None:
+        """Sets the limits that are given and leaves the others. The broker refuses what would exceed them."""
+        for name, value in msgspec.to_builtins(limits).items():
+            if value is None:
+                continue
+            if await self._call("PUT", "user-limits", user, name, body={"value": value}) is None:
+                raise RotaryError("RabbitMQ cannot limit a user's connections and channels: it is older than 3.8.10")
+
+    async def limits(self) -> dict[str, UserLimits]:
+        """Of every user that has some. Empty, too, for a broker that knows none."""
+        return {of.user: of.value for of in await self._get(list[_LimitsOf], "user-limits") or ()}
+
     async def connections(self, user: str) -> int:
         """How many it has open, on any virtual host."""
         return len(await self._get(list[_Tracked], "connections", "username", user) or ())
@@ -114,7 +138,7 @@ class Management:
             raise self._foreign() from None
 
     async def _call(
-        self, method: str, *path: str, body: Mapping[str, str] | None = None, reason: str = ""
+        self, method: str, *path: str, body: Mapping[str, str | int] | None = None, reason: str = ""
     ) -> bytes | None:
         """The body of the answer, None when there is no such thing."""
         url = self._url.joinpath("api", *(quote(part, safe="") for part in path), encoded=True)

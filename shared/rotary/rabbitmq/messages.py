@@ -1,8 +1,8 @@
-"""From a message to the events in it, and to what must be parked with the reason."""
+"""From a message to the events in it, and to the reasons against those that can't be folded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -25,6 +25,7 @@ _TYPES: dict[str, type[Event]] = {
     "carrier-flag": CarrierFlag,
     "cooldown-cleared": CooldownCleared,
 }
+MAX_REASON, MAX_INDICES = 2_000, 500
 _CONTENT_TYPES = (EVENT_CONTENT_TYPE, BATCH_CONTENT_TYPE)
 # Of the union even where the routing key says which: alone, a Struct would accept an event that names no type.
 _decode_event: Callable[[bytes | msgspec.Raw], Event] = msgspec.json.Decoder(Event).decode
@@ -33,17 +34,19 @@ _decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Message(NamedTuple):
-    """One delivery."""
+class Message(Protocol):
+    """What is opened: a delivery from a log."""
 
-    tag: int
-    routing_key: str
-    content_type: str
-    body: bytes
+    @property
+    def routing_key(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
 
 
 class Refused(NamedTuple):
-    """What could not be folded: a whole message, or one event out of a batch."""
+    """A message that could not be folded, or not whole: then the reason lists the events that were not."""
 
     routing_key: str
     content_type: str
@@ -52,33 +55,56 @@ class Refused(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A message's events, all of one customer and of the type its routing key says, and what it held besides."""
+    """A message's events, all of one customer and of the type its routing key says; `faults` are the reasons against
+    others in it, by their index."""
 
     customer: int
     kind: type[Event]
-    events: Sequence[Event]
-    refused: Sequence[Refused] = ()
+    events: Sequence[tuple[int, Event]]
+    faults: Mapping[int, str] = {}
 
 
 def open_message(message: Message) -> Opened:
-    """Decodes a message. Whether to believe the events' times is for the caller to see.
+    """Decodes a message into (index, event). Whether to believe the events' times is for the caller to see.
 
-    Never raises for bad input: one bad event in a batch is refused alone, a message that cannot be read as a whole.
+    Raises EventRefusedError for a message that can't be read as a whole, whatever is in it and whatever that breaks:
+    bad input stops nobody's folding.
     """
     try:
         kind, customer = _address(message.routing_key)
         return _open(message, kind, customer)
-    except EventRefusedError as error:
-        whole = Refused(message.routing_key, message.content_type, message.body, error.reason)
-        return Opened(0, CallPlaced, (), (whole,))
+    except EventRefusedError:
+        raise
+    except Exception as error:
+        raise EventRefusedError(f"not_decodable: {type(error).__name__}: {error}"[:MAX_REASON]) from error
 
 
-def original(message: Message, event: Event, reason: str) -> Refused:
-    """One event of a message, refused after all, as it came: with whatever attributes we do not know."""
-    body = message.body
-    if _is_batch(message):
-        body = next(raw for raw in map(bytes, _split(body)) if _decode_one(raw) == event)
-    return Refused(message.routing_key, EVENT_CONTENT_TYPE, body, reason)
+def refused(message: Message, reason: str) -> Refused:
+    """The whole message, with the reason."""
+    return Refused(message.routing_key, message.content_type, message.body, reason[:MAX_REASON])
+
+
+def refused_events(message: Message, faults: Mapping[int, str]) -> Refused:
+    """A message some of whose events could not be folded: the others were."""
+    if not is_batch(message):
+        return refused(message, next(iter(faults.values())))
+    by_word: dict[str, list[int]] = {}
+    for index in sorted(faults):
+        by_word.setdefault(faults[index].partition(": ")[0], []).append(index)
+    # The words first, then the details: what is too long is cut at its end.
+    told = [f"{word}: {len(at)} of the batch, at {_listed(at)}" for word, at in by_word.items()]
+    told += [f"At {at[0]}: {faults[at[0]].partition(': ')[2]}" for at in by_word.values()]
+    return refused(message, ". ".join(told))
+
+
+def joined(first: Refused | None, second: Refused) -> Refused:
+    """One message that was refused in part for one reason and in part for another."""
+    return second if first is None else refused(first, f"{first.reason[: MAX_REASON // 2]}. {second.reason}")
+
+
+def _listed(indices: Sequence[int]) -> str:
+    text = ", ".join(map(str, indices))
+    return text if len(text) <= MAX_INDICES else text[:MAX_INDICES].rpartition(",")[0] + ", …"
 
 
 @lru_cache(maxsize=65536)
@@ -95,35 +121,46 @@ def _open(message: Message, kind: type[Event], customer: int) -> Opened:
     body = message.body
     if len(body) > MAX_MESSAGE_BYTES:
         raise EventRefusedError(f"too_large: {len(body)} bytes, at most {MAX_MESSAGE_BYTES} pass")
+    if not is_batch(message):
+        event = _decode_one(body)
+        if isinstance(event, str):
+            raise EventRefusedError(event)
+        if type(event) is not kind:
+            raise EventRefusedError(_other_type(message))
+        return Opened(customer, kind, ((0, event),))
     try:
-        events: Sequence[Event] = _decode_batch(body) if _is_batch(message) else (_decode_event(body),)
+        events = _decode_batch(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _open_singly(message, kind, customer)
-    if set(map(type, events)) - {kind}:
         return _open_singly(message, kind, customer)
     if len(events) > MAX_BATCH_EVENTS:
         raise _too_many(events)
-    return Opened(customer, kind, events)
+    if set(map(type, events)) - {kind}:
+        return _open_singly(message, kind, customer)
+    return Opened(customer, kind, tuple(enumerate(events)))
 
 
 def _open_singly(message: Message, kind: type[Event], customer: int) -> Opened:
-    raws = _split(message.body) if _is_batch(message) else [msgspec.Raw(message.body)]
+    raws = _split(message.body)
     if len(raws) > MAX_BATCH_EVENTS:
         raise _too_many(raws)
-    events, refused = list[Event](), list[Refused]()
-    for raw in raws:
+    events, faults = list[tuple[int, Event]](), dict[int, str]()
+    for index, raw in enumerate(raws):
         found = _decode_one(raw)
         if isinstance(found, str):
-            refused.append(Refused(message.routing_key, EVENT_CONTENT_TYPE, bytes(raw), found))
+            faults[index] = found
         elif type(found) is not kind:
-            reason = f"wrong_routing_key: the event is of another type than {message.routing_key!r} says"
-            refused.append(Refused(message.routing_key, EVENT_CONTENT_TYPE, bytes(raw), reason))
+            faults[index] = _other_type(message)
         else:
-            events.append(found)
-    return Opened(customer, kind, events, refused)
+            events.append((index, found))
+    return Opened(customer, kind, events, faults)
 
 
-def _is_batch(message: Message) -> bool:
+def _other_type(message: Message) -> str:
+    return f"wrong_routing_key: the event is of another type than {message.routing_key!r} says"
+
+
+def is_batch(message: Message) -> bool:
+    """Whether the content type says that it holds many events. Raises EventRefusedError for another type."""
     content_type = message.content_type
     if content_type not in _CONTENT_TYPES:
         content_type = content_type.partition(";")[0].strip().lower()

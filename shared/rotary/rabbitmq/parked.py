@@ -1,4 +1,7 @@
-"""The parked queue, as an operator sees it: what could not be folded, why, and a way back or out."""
+"""The parked queue: what could not be folded, why, and a way back or out.
+
+A parked message is ours: it holds what a dialer published as it was, and beside it only what we say of it.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -15,11 +18,15 @@ from rotary.rabbitmq.topology import PARKED
 REASON = "x-rotary-reason"
 ROUTING_KEY = "x-rotary-routing-key"
 PARKED_MS = "x-rotary-parked-ms"
+LOG = "x-rotary-log"
+OFFSET = "x-rotary-offset"
 CONFIRM_SECONDS = 10
+_MAX_SHORT = 200
 
 
 class ParkedMessage(Struct, frozen=True):
-    """One parked message. `id` is the hash of what it holds: the same thing parked twice has one id."""
+    """One parked message. `id` is the hash of what it holds: the same thing parked twice has one id. `log` and `offset`
+    say where it is among the events."""
 
     id: str
     parked_at: datetime | None
@@ -27,46 +34,50 @@ class ParkedMessage(Struct, frozen=True):
     reason: str
     content_type: str
     bytes: int
+    log: str
+    offset: int | None
 
 
-async def park(channel: AbstractChannel, refused: Refused, now_ms: int) -> None:
+async def park(channel: AbstractChannel, refused: Refused, log: str, offset: int, now_ms: int) -> None:
     """Puts what was refused on the parked queue; returns once the broker has it."""
     message = aio_pika.Message(
         refused.body,
-        content_type=refused.content_type,
+        content_type=_short(refused.content_type),
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        headers={REASON: refused.reason, ROUTING_KEY: refused.routing_key, PARKED_MS: now_ms},
+        headers={
+            REASON: refused.reason,
+            ROUTING_KEY: refused.routing_key,
+            PARKED_MS: now_ms,
+            LOG: log,
+            OFFSET: offset,
+        },
     )
-    await channel.default_exchange.publish(message, PARKED, timeout=CONFIRM_SECONDS)
+    await channel.default_exchange.publish(message, PARKED, mandatory=True, timeout=CONFIRM_SECONDS)
+
+
+def _short(text: str) -> str:
+    """As much as fits into a property, which is measured in bytes."""
+    return text.encode(errors="replace")[:_MAX_SHORT].decode(errors="ignore")
 
 
 def describe(message: AbstractIncomingMessage) -> ParkedMessage:
-    """What a consumer wrote beside it, or that the broker gave it up."""
-    key = _routing_key(message)
-    ours = message.headers if _is_ours(message) else {}
-    parked_ms = ours.get(PARKED_MS)
-    reason = ours.get(REASON, "given_up: the broker took it off the queue, undeliverable too often or expired")
+    """What a consumer wrote beside it."""
+    key, headers = _routing_key(message), message.headers
+    parked_ms, offset = headers.get(PARKED_MS), headers.get(OFFSET)
     return ParkedMessage(
         blake2b(key.encode() + b"\0" + message.body, digest_size=6).hexdigest(),
         datetime.fromtimestamp(parked_ms / 1000, UTC) if isinstance(parked_ms, int) else None,
         key,
-        str(reason),
+        str(headers.get(REASON, "")),
         message.content_type or "",
         len(message.body),
+        str(headers.get(LOG, "")),
+        offset if isinstance(offset, int) else None,
     )
 
 
-def _is_ours(message: AbstractIncomingMessage) -> bool:
-    """Whether a consumer parked it: through the default exchange, where no dialer can write.
-
-    What the broker gave up bears the dialer's own headers, x-death included, which it extends and does not clear. A
-    replay that believed them would publish one customer's message as another's.
-    """
-    return not message.exchange
-
-
 def _routing_key(message: AbstractIncomingMessage) -> str:
-    return str(message.headers[ROUTING_KEY]) if _is_ours(message) else message.routing_key or ""
+    return str(message.headers.get(ROUTING_KEY, ""))
 
 
 async def browse(channel: AbstractChannel) -> AsyncIterator[AbstractIncomingMessage]:

@@ -1,68 +1,145 @@
 """The one place that declares exchanges and queues; declaring again what exists is harmless.
 
-What an operator may need to tune (lengths, memory, delivery limits) is a broker policy, not an argument here, because
-a queue that exists with other arguments cannot be redeclared.
+Every accepted event is in exactly one log, a stream: nothing else is bound to the exchange that dialers publish to, so
+a confirm means that a log has the event, and what no log takes is returned.
 """
 
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from msgspec import Struct
 from pamqp.common import FieldTable
 
+from rotary.errors import ConfigurationError
 from rotary.events import EVENT_TYPES, EXCHANGE, EventType
 
-FOLD = "rotary.fold"
 PARKED = "rotary.parked"
-LOG_CALLS = "rotary.log.calls"
-LOG_FLAGS = "rotary.log.flags"
-LOGS = (LOG_FLAGS, LOG_CALLS)
-"""The streams a replay reads, flags first: they are few, and a missing rest does more harm than a missing call."""
-DEAD = "rotary.dead"
-"""Where the broker itself puts what it gives up. Its messages keep the routing key they were published with, which is
-whose they are: their headers are the dialer's, and may say anything."""
+MAX_PARKED = 100_000
+MAX_PARKED_BYTES = 1_000_000_000
 
+LogKind = Literal["calls", "flags"]
+LOG_KINDS: tuple[LogKind, ...] = ("calls", "flags")
+DEFAULT_LOGS: Mapping[LogKind, int] = {"calls": 4, "flags": 1}
+"""How many streams each kind of events is spread over, unless an operator adds some."""
+SPREAD: Mapping[LogKind, str] = {"calls": "rotary.calls", "flags": "rotary.flags"}
+"""The exchanges that spread the customers over the streams of a kind, by a consistent hash of the routing key."""
+_KIND_OF: Mapping[EventType, LogKind] = {"call-placed": "calls", "carrier-flag": "flags", "cooldown-cleared": "flags"}
+_MAX_AGE: Mapping[LogKind, str] = {"calls": "3D", "flags": "35D"}
 # Retention drops whole segments, so a segment must be small beside a day's log.
 _SEGMENT_BYTES = 50_000_000
-_LOG_OF: dict[EventType, str] = {
-    "call-placed": LOG_CALLS,
-    "carrier-flag": LOG_FLAGS,
-    "cooldown-cleared": LOG_FLAGS,
-}
+
+
+class Log(Struct, frozen=True, order=True):
+    """One stream of events. `name` is how positions and operators call it, as in calls.0."""
+
+    kind: LogKind
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}.{self.number}"
+
+    @property
+    def queue(self) -> str:
+        """The stream's name on the broker."""
+        return f"rotary.log.{self.name}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The log of this name. Raises ValueError."""
+        kind, _, number = name.partition(".")
+        if kind not in LOG_KINDS or not (number.isascii() and number.isdigit()):
+            raise ValueError(f"{name!r} is not the name of a log, such as calls.0")
+        return cls(kind, int(number))
+
+
+def default_logs() -> list[Log]:
+    """The logs of a new installation."""
+    return [Log(kind, number) for kind, count in DEFAULT_LOGS.items() for number in range(count)]
 
 
 async def declare(channel: AbstractChannel) -> None:
-    """Declares everything Rotary needs on the broker, and binds it."""
-    exchange = await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
-    parked = await channel.declare_queue(PARKED, durable=True, arguments={"x-queue-type": "quorum"})
-    await parked.bind(await channel.declare_exchange(DEAD, ExchangeType.FANOUT, durable=True))
-    fold = await channel.declare_queue(FOLD, durable=True, arguments=_FOLD_ARGUMENTS)
-    logs = {
-        name: await channel.declare_queue(name, durable=True, arguments=_log_arguments(age))
-        for name, age in ((LOG_CALLS, "3D"), (LOG_FLAGS, "35D"))
+    """Everything a new installation needs: the exchanges, the parked queue, the default logs, and their bindings."""
+    await declare_exchanges(channel)
+    logs = default_logs()
+    for log in logs:
+        await declare_log(channel, log)
+    await route(channel, logs)
+
+
+async def declare_exchanges(channel: AbstractChannel) -> None:
+    """The exchange that dialers publish to, and the parked queue. Raises ConfigurationError where another version's
+    queue is in the way."""
+    await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
+    arguments: FieldTable = {
+        "x-queue-type": "quorum",
+        "x-max-length": MAX_PARKED,
+        "x-max-length-bytes": MAX_PARKED_BYTES,
     }
-    for kind in EVENT_TYPES:
-        await logs[_LOG_OF[kind]].bind(exchange, f"{kind}.*")
-    # Last, and everything: an event of an unknown type is parked with a reason, not returned to its publisher.
-    await fold.bind(exchange, "#")
+    try:
+        await channel.declare_queue(PARKED, durable=True, arguments=arguments)
+    except ChannelPreconditionFailed as error:
+        raise ConfigurationError(
+            f"the queue {PARKED} was declared by an earlier version of Rotary: run  rotary-admin upgrade"
+        ) from error
 
 
-# At-least-once, so that what dead-letters reaches the parked queue even if the broker dies between the two. A limit
-# well over the connection drops that a message may live through: each of them counts as a delivery.
-_FOLD_ARGUMENTS: FieldTable = {
-    "x-queue-type": "quorum",
-    "x-dead-letter-exchange": DEAD,
-    "x-dead-letter-strategy": "at-least-once",
-    "x-overflow": "reject-publish",
-    "x-delivery-limit": 100,
-}
+async def declare_log(channel: AbstractChannel, log: Log) -> None:
+    """The stream of a log; it gets no events until `route` includes it."""
+    arguments: FieldTable = {
+        "x-queue-type": "stream",
+        "x-max-age": _MAX_AGE[log.kind],
+        "x-stream-max-segment-size-bytes": _SEGMENT_BYTES,
+    }
+    await channel.declare_queue(log.queue, durable=True, arguments=arguments)
 
 
-@lru_cache(maxsize=65536)
-def log_of(routing_key: str) -> str:
-    """The log that holds messages with this routing key; KeyError for an unknown type."""
-    return _LOG_OF[routing_key.partition(".")[0]]  # type: ignore[index]  # an unknown type is the KeyError promised
+async def exists(channel: AbstractChannel, log: Log) -> bool:
+    """Whether the stream of a log is there. A channel that finds it missing is closed: use one for this alone."""
+    try:
+        await channel.declare_queue(log.queue, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    return True
 
 
-def _log_arguments(age: str) -> FieldTable:
-    return {"x-queue-type": "stream", "x-max-age": age, "x-stream-max-segment-size-bytes": _SEGMENT_BYTES}
+async def route(channel: AbstractChannel, logs: Sequence[Log]) -> None:
+    """Has every event go to one of these logs, which exist. What is routed to now stays so until the new way is open:
+    meanwhile an event may be in two logs, which counts once."""
+    for kind in LOG_KINDS:
+        await _route_kind(channel, kind, [log for log in logs if log.kind == kind])
+
+
+async def unroute(channel: AbstractChannel, log: Log, others: Sequence[Log]) -> None:
+    """Has no more events go to `log`; `others` are those that take them."""
+    await route(channel, others)
+    queue = await channel.get_queue(log.queue, ensure=False)
+    for pattern in patterns(log.kind):
+        await queue.unbind(EXCHANGE, pattern)
+    if sum(other.kind == log.kind for other in others) > 1:
+        await queue.unbind(SPREAD[log.kind], "1")
+
+
+def patterns(kind: LogKind) -> list[str]:
+    """The routing keys of the events that the logs of a kind hold."""
+    return [f"{event_type}.*" for event_type in EVENT_TYPES if _KIND_OF[event_type] == kind]
+
+
+async def _route_kind(channel: AbstractChannel, kind: LogKind, logs: Sequence[Log]) -> None:
+    queues = [await channel.get_queue(log.queue, ensure=False) for log in logs]
+    if len(logs) == 1:
+        for pattern in patterns(kind):
+            await queues[0].bind(EXCHANGE, pattern)
+        await channel.exchange_delete(SPREAD[kind])
+        return
+    spread = await channel.declare_exchange(SPREAD[kind], ExchangeType.X_CONSISTENT_HASH, durable=True)
+    for queue in queues:
+        await queue.bind(spread, "1")
+    for pattern in patterns(kind):
+        await spread.bind(EXCHANGE, pattern)
+    for queue in queues:
+        for pattern in patterns(kind):
+            await queue.unbind(EXCHANGE, pattern)

@@ -34,6 +34,13 @@ def connect(url: str, timeout_seconds: float = 5.0, max_connections: int = 50) -
     )
 
 
+class FunctionsMissingError(UnavailableError):
+    """The server has lost our functions, or never had them: load them and try again."""
+
+    def __init__(self) -> None:
+        super().__init__("Redis lacks our functions")
+
+
 @contextmanager
 def redis_answers() -> Iterator[None]:
     """Turns every error that says "not now" into UnavailableError; any other is a defect and passes."""
@@ -53,8 +60,10 @@ def raise_if_unavailable(reply: object) -> None:
     match reply:
         case _ if isinstance(reply, _AWAY):
             raise UnavailableError(f"Redis is away: {reply}") from reply
-        case ResponseError() if str(reply).startswith(("MISCONF", "NOREPLICAS", "LOADING", "OOM")):
+        case ResponseError() if str(reply).startswith(("MISCONF", "NOREPLICAS", "LOADING", "OOM", "READONLY")):
             raise UnavailableError(f"Redis refuses writes: {reply}") from reply
+        case ResponseError() if "Function not found" in str(reply):
+            raise FunctionsMissingError from reply
         case Exception():
             raise reply
         case _:
@@ -73,13 +82,8 @@ async def check_server(client: Redis) -> None:
 
 
 async def load_functions(client: Redis) -> None:
-    """Puts our library of Redis functions, this version, on the server; harmless to repeat."""
-    code = files("rotary.redis").joinpath("rotary.lua").read_text()
-    with redis_answers():
-        await client.function_load(code, replace=True)
-
-
-async def run_id(client: Redis) -> str:
-    """The id that the server process drew when it started: another id means that it may have lost writes."""
-    with redis_answers():
-        return str((await client.info("server"))["run_id"])
+    """Puts our libraries of Redis functions, this version's, on the server; harmless to repeat."""
+    for file in files("rotary.redis").iterdir():
+        if file.name.endswith(".lua"):
+            with redis_answers():
+                await client.function_load(file.read_text(), replace=True)

@@ -1,95 +1,87 @@
-"""Definition documents: written by the projector, read by the query service."""
+"""Definition documents, and what a reader checks before it believes them.
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+Every document is a msgpack array that begins with the schema's number, so that another release's is recognised. The
+documents are spread over parts: the buckets of customers, and the tokens. Each part has a hash that says whether it is
+complete; definitions.lua has its fields. A reader asks for `DEFINITIONS_FIELDS` of the part in the same round trip as
+for the document, and passes the values on to `is_complete`.
+"""
+
+from collections.abc import Sequence
 
 import msgspec
-from redis.asyncio import Redis
 
 from rotary.definitions import GroupDefinition, GroupSummary, TokenDefinition
+from rotary.errors import UnavailableError
 from rotary.redis import keys
-from rotary.redis.connection import redis_answers, run_id
+
+SCHEMA = 1
+"""The number of the documents' form. It changes with every struct that is in them."""
+PARTS = (*(keys.definitions(bucket) for bucket in range(keys.BUCKETS)), keys.TOKEN_DEFINITIONS)
+"""The keys of the hashes, one a part."""
+DEFINITIONS_FIELDS = ("complete", "newest")
+"""What a reader asks of a part's hash."""
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_group = msgspec.msgpack.Decoder(GroupDefinition).decode
-decode_groups = msgspec.msgpack.Decoder(tuple[GroupSummary, ...]).decode
-decode_token = msgspec.msgpack.Decoder(TokenDefinition).decode
+_group = msgspec.msgpack.Decoder(tuple[int, GroupDefinition])
+_groups = msgspec.msgpack.Decoder(tuple[int, tuple[GroupSummary, ...]])
+_token = msgspec.msgpack.Decoder(tuple[int, str, TokenDefinition | None])
+_PAIR, _TRIPLE = _encode((SCHEMA, None))[:2], _encode((SCHEMA, None, None))[:2]
 
 
-class DocumentWriter:
-    """Writes documents and announces each, so that whoever mirrors it forgets its copy."""
+class UnknownSchemaError(UnavailableError):
+    """A document was written by another release; a projector of this one replaces it."""
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self) -> None:
+        super().__init__("The definitions are being rebuilt")
 
-    async def put_groups(
-        self, customer: int, groups: Iterable[GroupDefinition], gone: Iterable[int], summaries: Sequence[GroupSummary]
-    ) -> None:
-        """Writes the groups given, removes those gone and replaces the customer's list, in one transaction."""
-        pipeline = self._client.pipeline(transaction=True)
-        touched = []
-        for group in groups:
-            pipeline.set(keys.group(customer, group.id), _encode(group))
-            touched.append(group.id)
-        for group_id in gone:
-            pipeline.delete(keys.group(customer, group_id))
-            touched.append(group_id)
-        if summaries:
-            pipeline.set(keys.groups(customer), _encode(summaries))
-        else:
-            pipeline.delete(keys.groups(customer))
-        pipeline.publish(keys.CHANGES_CHANNEL, _encode(("groups", str(customer), touched)))
-        with redis_answers():
-            await pipeline.execute()
 
-    async def put_tokens(self, tokens: dict[str, TokenDefinition], gone: Iterable[str]) -> None:
-        """Writes the tokens' documents and removes those gone, all by the SHA-256 of the token in hex."""
-        pipeline = self._client.pipeline(transaction=False)
-        touched = list(tokens)
-        for sha256, token in tokens.items():
-            pipeline.set(keys.token(sha256), _encode(token))
-        for sha256 in gone:
-            pipeline.delete(keys.token(sha256))
-            touched.append(sha256)
-        pipeline.publish(keys.CHANGES_CHANNEL, _encode(("tokens", touched)))
-        with redis_answers():
-            await pipeline.execute()
+def part_of(customer: int) -> str:
+    """The part that the customer's documents are in."""
+    return keys.definitions(keys.bucket_of(customer))
 
-    async def stored_groups(self, customer: int) -> set[int]:
-        """The ids of the groups that the customer's list names."""
-        with redis_answers():
-            document = await self._client.get(keys.groups(customer))
-        assert not isinstance(document, str)
-        return {group.id for group in decode_groups(document)} if document else set()
 
-    async def stored(self) -> tuple[dict[int, set[int]], set[str]]:
-        """Everything that has a document: group ids by customer, and tokens' SHA-256."""
-        groups: dict[int, set[int]] = {}
-        async for name in self._scan("{*}:group*"):
-            customer, _, rest = name[1:].partition("}:")
-            found = groups.setdefault(int(customer), set())
-            if rest != "groups":
-                found.add(int(rest.rpartition(":")[2]))
-        return groups, {name.removeprefix("token:") async for name in self._scan("token:*")}
+def is_complete(complete: bytes | None, newest: bytes | None, seen: bytes = b"") -> bool:
+    """Whether the part's documents can be believed, by the values of `DEFINITIONS_FIELDS`.
 
-    async def _scan(self, pattern: str) -> AsyncIterator[str]:
-        with redis_answers():
-            async for name in self._client.scan_iter(match=pattern, count=1000):
-                yield name.decode()
+    `seen` is the highest `newest` that the caller has seen in this part. A lower one means that Redis went back, and
+    that a token that was revoked since may be there again. Remember `newest` only when this returns True.
+    """
+    return complete is not None and newest is not None and newest >= seen
 
-    async def server(self) -> str:
-        """The run id of the server process that documents are written to."""
-        return await run_id(self._client)
 
-    async def complete(self, run_id: str) -> None:
-        """Says that the server process `run_id` has every document: until then readers answer 503 rather than 404."""
-        with redis_answers():
-            await self._client.set(keys.DEFINITIONS, run_id)
+def encode_group(group: GroupDefinition) -> bytes:
+    """The document of a group."""
+    return _encode((SCHEMA, group))
 
-    async def is_complete(self) -> bool:
-        """Whether the server that answers is the one that was filled, and has not lost it since."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.info("server")
-        pipeline.get(keys.DEFINITIONS)
-        with redis_answers():
-            server, filled = await pipeline.execute()
-        return bool(filled == server["run_id"].encode())
+
+def encode_groups(groups: Sequence[GroupSummary]) -> bytes:
+    """The document of a customer's list of groups."""
+    return _encode((SCHEMA, groups))
+
+
+def encode_token(version: str, token: TokenDefinition | None) -> bytes:
+    """The document of a token, or of one that is revoked; it carries its own version."""
+    return _encode((SCHEMA, version, token))
+
+
+def decode_group(document: bytes) -> GroupDefinition:
+    """Raises UnknownSchemaError for another release's document."""
+    _check(document, _PAIR)
+    return _group.decode(document)[1]
+
+
+def decode_groups(document: bytes) -> tuple[GroupSummary, ...]:
+    """Raises UnknownSchemaError for another release's document."""
+    _check(document, _PAIR)
+    return _groups.decode(document)[1]
+
+
+def decode_token(document: bytes) -> TokenDefinition | None:
+    """None for a token that was revoked or deleted. Raises UnknownSchemaError for another release's document."""
+    _check(document, _TRIPLE)
+    return _token.decode(document)[2]
+
+
+def _check(document: bytes, head: bytes) -> None:
+    if not document.startswith(head):
+        raise UnknownSchemaError

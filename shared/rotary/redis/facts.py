@@ -1,17 +1,20 @@
 """Reading facts: many caller IDs' counters and flags in one round trip."""
 
+import sys
+from array import array
 from collections.abc import Sequence
-from struct import Struct as Layout
 
 import msgspec
 from msgspec import Struct
 
-from rotary.domain.facts import NO_FACTS, QUARTERS_A_DAY, Flag, Tally
+from rotary.domain.facts import NO_FACTS, Flag, Tally
 from rotary.events import FlagKind
 from rotary.redis import keys
 
 _SIGN = 2**63
-_COUNTERS = [Layout(f">{length}H") for length in range(QUARTERS_A_DAY + 1)]
+COUNTER = "I"
+"""The `array` type of what Redis counts in."""
+assert array(COUNTER).itemsize == 4, "Redis counts in 32 bits"  # C leaves the size to the machine
 
 
 class _StoredFlags(Struct, array_like=True):
@@ -22,12 +25,12 @@ class _StoredFlags(Struct, array_like=True):
 _decode = msgspec.msgpack.Decoder(_StoredFlags).decode
 
 
-def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int]) -> list[str]:
+def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int], generation: int = 0) -> list[str]:
     """The keys of all that is known about `callers` on the UTC `days`: of each its flags, then its days' counters."""
     names = []
     for caller in callers:
-        names.append(keys.flags(customer, caller))
-        names += [keys.calls(customer, caller, day) for day in days]
+        names.append(keys.flags(customer, caller, generation))
+        names += [keys.calls(customer, caller, day, generation) for day in days]
     return names
 
 
@@ -40,7 +43,7 @@ def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[b
     for at, day in enumerate(days, 1):
         for known, value in zip(calls, values[at::width], strict=True):
             if value:
-                known[day] = _COUNTERS[len(value) // 2].unpack(value)
+                known[day] = decode_counters(value)
     facts = {}
     for caller, flags, known in zip(callers, values[::width], calls, strict=True):
         if flags is not None:
@@ -50,9 +53,11 @@ def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[b
     return facts
 
 
-def decode_counters(value: bytes) -> tuple[int, ...]:
-    """Big-endian unsigned 16-bit counters, one a quarter hour; Redis leaves out the zeros at the end."""
-    counts: tuple[int, ...] = _COUNTERS[len(value) // 2].unpack(value)
+def decode_counters(value: bytes) -> Sequence[int]:
+    """Big-endian unsigned 32-bit counters, one a quarter hour; Redis leaves out the zeros at the end."""
+    counts = array(COUNTER, value)
+    if sys.byteorder == "little":
+        counts.byteswap()
     return counts
 
 

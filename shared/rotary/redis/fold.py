@@ -1,30 +1,40 @@
-"""Folding: from a customer's events to one call of the Redis function."""
+"""Folding: from events to calls of the Redis function that commits facts together with a log's position."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from secrets import token_hex
+from typing import NamedTuple
 
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from rotary.domain.facts import DAY_MS, QUARTER_MS, QUARTERS_A_DAY, event_ms
+from rotary.domain.facts import DAY_MS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, event_ms
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, identity
 from rotary.redis import keys
-from rotary.redis.connection import load_functions, raise_if_unavailable, redis_answers
+from rotary.redis.connection import raise_if_unavailable
+from rotary.redis.pipeline import Pipeline, pack
 
 _encode = msgspec.msgpack.Encoder().encode
 
-MOST_IDENTITIES = 4_000
-"""In one entry of a batch: Lua can hand no more than about 8,000 arguments to a command."""
+MAX_CALL_WEIGHT = 1_000
+"""What one call of the function may be asked to do, in calls folded: some milliseconds, during which no reader is
+answered."""
+CALLS_WEIGHT = 3
+"""Of a caller ID's day, beside each call in it: its keys are looked up, and expire."""
+FLAGS_WEIGHT = 100
+"""Of a caller ID's flags, beside each: all that are kept, up to 256, are unpacked, merged and packed again."""
 StoredFlag = tuple[int, str, str]
 """(time in ms, identity as hex digits, kind)."""
+_Calls = tuple[str, str, list[str], list[int]]
+_Flags = tuple[str, int, list[StoredFlag]]
+_Piece = tuple[str, list[_Calls], list[_Flags]]
 
 
 class Batch:
     """One customer's events on their way to the function, grouped by caller ID and UTC day, each identity once."""
 
-    __slots__ = ("_calls", "_flags")
+    __slots__ = ("_calls", "_flags", "customer")
 
-    def __init__(self) -> None:
+    def __init__(self, customer: int) -> None:
+        self.customer = customer
         self._calls: dict[tuple[int, int], dict[int, int]] = {}
         self._flags: dict[int, tuple[list[int], list[StoredFlag]]] = {}
 
@@ -48,24 +58,31 @@ class Batch:
             case CooldownCleared():
                 cleared.append(at_ms)
 
-    def encode(self) -> bytes:
-        """The function's last argument; 64-bit numbers are strings, because Lua's are doubles."""
-        calls = [
-            (str(caller), str(day), numbers[begin : begin + MOST_IDENTITIES], quarters[begin : begin + MOST_IDENTITIES])
-            for (caller, day), seen in self._calls.items()
-            for numbers, quarters in ((list(map(str, seen)), list(seen.values())),)
-            for begin in range(0, len(numbers), MOST_IDENTITIES)
-        ]
-        flags = [(str(caller), max(cleared), flags) for caller, (cleared, flags) in self._flags.items()]
-        return _encode((calls, flags))
+    def pieces(self) -> Iterator[tuple[int, _Piece]]:
+        """What the function takes, each with its weight; 64-bit numbers are strings, because Lua's are doubles."""
+        name = str(self.customer)
+        for (caller, day), seen in self._calls.items():
+            numbers, quarters = list(map(str, seen)), list(seen.values())
+            for begin in range(0, len(numbers), MAX_CALL_WEIGHT):
+                end = begin + MAX_CALL_WEIGHT
+                some = numbers[begin:end]
+                yield CALLS_WEIGHT + len(some), (name, [(str(caller), str(day), some, quarters[begin:end])], [])
+        for caller, (cleared, flags) in self._flags.items():
+            some_flags = _newest(flags)
+            yield FLAGS_WEIGHT + len(some_flags), (name, [], [(str(caller), max(cleared), some_flags)])
 
 
-def batch_of(events: Iterable[Event]) -> Batch:
-    """A batch of one customer's events."""
-    batch = Batch()
-    for event in events:
-        batch.add(event)
-    return batch
+def _newest(flags: list[StoredFlag]) -> list[StoredFlag]:
+    """No more of each kind than are kept: a batch of thousands of flags is little work for Redis."""
+    if len(flags) <= MAX_FLAGS_OF_A_KIND:
+        return flags
+    by_identity = {flag[1:]: flag for flag in sorted(flags)}
+    kept: dict[str, list[StoredFlag]] = {}
+    for flag in sorted(by_identity.values(), reverse=True):
+        of_kind = kept.setdefault(flag[2], [])
+        if len(of_kind) < MAX_FLAGS_OF_A_KIND:
+            of_kind.append(flag)
+    return [flag for of_kind in kept.values() for flag in of_kind]
 
 
 def flag_identity(number: int) -> str:
@@ -73,57 +90,117 @@ def flag_identity(number: int) -> str:
     return f"{number + 2**63:016x}"
 
 
-class FenceError(Exception):
-    """Redis is not where the consumer left it: `kind` is EPOCH (it is empty) or LOST (its number went back)."""
-
-    def __init__(self, kind: str, customer: int) -> None:
-        super().__init__(f"{kind} at customer {customer}")
-        self.kind = kind
-        self.customer = customer
-
-
-class Folder:
-    """Folds batches under one consumer's name, remembering for each customer the fence's last number."""
-
-    def __init__(self, client: Redis, consumer: str) -> None:
-        self._client = client
-        self._consumer = consumer
-        self._numbers: dict[int, int] = {}
-        self.epoch = ""
-
-    def begin(self, epoch: str) -> None:
-        """From here on folds belong to this generation of the facts; earlier numbers mean nothing in it."""
-        self.epoch = epoch
-        self._numbers = {}
-
-    async def fold(self, batches: dict[int, Batch]) -> None:
-        """Folds each customer's batch in one round trip. Folding again what was folded before changes nothing.
-
-        Raises FenceError when a customer's facts are not where this consumer left them (others may have been folded),
-        UnavailableError when Redis cannot answer or refuses writes now.
-        """
-        # Bound now: a reply that comes after `begin` must not bring a number of the time before.
-        numbers = self._numbers
-        with redis_answers():
-            replies = await self._send(batches)
-            if any(isinstance(reply, ResponseError) and "Function not found" in str(reply) for reply in replies):
-                await load_functions(self._client)
-                replies = await self._send(batches)
-        for customer, reply in zip(batches, replies, strict=True):
-            _accept(numbers, customer, reply)
-
-    async def _send(self, batches: dict[int, Batch]) -> list[object]:
-        pipeline = self._client.pipeline(transaction=False)
-        for customer, batch in batches.items():
-            number = self._numbers.get(customer, 0)
-            pipeline.fcall("fold", 1, keys.fence(customer), self.epoch, self._consumer, number, batch.encode())
-        replies: list[object] = await pipeline.execute(raise_on_error=False)
-        return replies
+def batches_of(events: Iterable[tuple[int, Event]]) -> list[Batch]:
+    """A batch for each customer of (customer, event)."""
+    batches: dict[int, Batch] = {}
+    for customer, event in events:
+        batches.setdefault(customer, Batch(customer)).add(event)
+    return list(batches.values())
 
 
-def _accept(numbers: dict[int, int], customer: int, reply: object) -> None:
-    raise_if_unavailable(reply)
-    if not isinstance(reply, int):
-        assert isinstance(reply, bytes)
-        raise FenceError(reply.decode(), customer)
-    numbers[customer] = reply
+class Span(NamedTuple):
+    """The part of a log that a fold covers.
+
+    From the offset that the bucket is known to have reached (None: from the log's beginning) to the first offset after
+    it (None: the position stays where it is), with the time of the last arrival marker before that.
+    """
+
+    log: str
+    begin: int | None
+    end: int | None
+    marker_ms: int
+
+
+class Folded(NamedTuple):
+    """What became of one bucket's batches.
+
+    `refused`: the caller IDs whose events were not folded, being unknown beyond their customer's allowance, as
+    (customer, caller). `admitted`: how many unknown ones were begun.
+    """
+
+    refused: tuple[tuple[int, int], ...] = ()
+    admitted: int = 0
+
+
+class PositionLostError(Exception):
+    """A bucket is behind the position that we continue from: Redis lost data. Go on from what is stored."""
+
+
+class GenerationReplacedError(Exception):
+    """The generation that was folded into is not the current one any more."""
+
+
+async def fold(
+    pipeline: Pipeline,
+    batches: Mapping[int, Sequence[Batch]],
+    spans: Mapping[int, Span],
+    logs: str,
+    generation: int = 0,
+) -> dict[int, Folded]:
+    """Folds each bucket's batches in one round trip; all that a span covers must be given. Repeating changes nothing.
+
+    `logs` names the logs that must be read, separated by commas. Raises PositionLostError or GenerationReplacedError,
+    with other buckets folded or not, and UnavailableError when Redis can't answer or refuses writes now.
+    """
+    commands, owners = list[bytes](), list[int]()
+    for bucket, some in batches.items():
+        for command in _commands(keys.position(bucket, generation), spans[bucket], logs, some):
+            commands.append(command)
+            owners.append(bucket)
+    replies = await pipeline.call(commands)
+    folded: dict[int, Folded] = {}
+    for bucket, reply in zip(owners, replies, strict=True):
+        if (found := _accept(reply)) is not None:
+            known = folded.get(bucket, Folded())
+            folded[bucket] = Folded(known.refused + found.refused, known.admitted + found.admitted)
+    return folded
+
+
+def _commands(key: str, span: Span, logs: str, batches: Sequence[Batch]) -> Iterator[bytes]:
+    """Calls of bounded weight, of which only the last moves the position, if all before it were folded."""
+    begin = "" if span.begin is None else span.begin
+    first = ("FCALL", "fold_1", 1, key, span.log, begin)
+    calls = list(_calls(batches))
+    if span.end is None or (span.begin is not None and span.end <= span.begin):
+        # The position stays: all of it is behind, and folded again to hear again what is refused.
+        for call in calls:
+            yield pack(*first, "", span.marker_ms, logs, call)
+        return
+    batch, before = token_hex(8) if len(calls) > 1 else "", ""
+    for at, call in enumerate(calls, 1):
+        is_last = at == len(calls)
+        piece = "" if is_last else f"{batch}.{at}"
+        yield pack(*first, span.end if is_last else "", span.marker_ms, logs, call, piece, before)
+        before = piece
+
+
+def _calls(batches: Sequence[Batch]) -> Iterator[bytes]:
+    parts: dict[str, _Piece] = {}
+    weight = 0
+    for batch in batches:
+        for more, (name, calls, flags) in batch.pieces():
+            if weight and weight + more > MAX_CALL_WEIGHT:
+                yield _encode([*parts.values()])
+                parts, weight = {}, 0
+            weight += more
+            _, known_calls, known_flags = parts.setdefault(name, (name, [], []))
+            known_calls += calls
+            known_flags += flags
+    yield _encode([*parts.values()])
+
+
+def _accept(reply: object) -> Folded | None:
+    match reply:
+        case int():
+            return None
+        case [int(), list(refused), int(admitted)]:
+            return Folded(
+                tuple((int(customer), int(caller)) for customer, *callers in refused for caller in callers), admitted
+            )
+        case b"BEHIND":
+            raise PositionLostError
+        case b"REPLACED":
+            raise GenerationReplacedError
+        case _:
+            raise_if_unavailable(reply)
+            raise AssertionError(f"fold_1 answered {reply!r}")

@@ -14,9 +14,8 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from pydantic import BaseModel
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from rotary.rabbitmq import topology
-
 COUNTS = "calls_today"
+QUEUE = "calls"
 PREFETCH = 1_000
 CONNECTIONS = 100
 
@@ -45,7 +44,7 @@ def application(rabbitmq_url: str, redis_url: str) -> FastStream:
     redis = Redis(connection_pool=BlockingConnectionPool.from_url(redis_url, max_connections=CONNECTIONS))
 
     # FastStream decodes application/json by itself, CloudEvents' content type not: hence the bytes.
-    @broker.subscriber(RabbitQueue(topology.FOLD, declare=False))
+    @broker.subscriber(RabbitQueue(QUEUE, declare=False))
     async def count(body: bytes) -> None:
         call = Call.model_validate_json(body)
         await redis.hincrby(COUNTS, str(call.data.caller_id_id), 1)

@@ -1,0 +1,144 @@
+"""Definitions in YAML, or in JSON, which is YAML.
+
+Read event by event instead of through PyYAML's constructors: a hundred thousand rows take seconds, and lines are looked
+for only when something is wrong.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+import yaml
+
+from rotary_admin.checking import Locate, Mistakes
+from rotary_admin.document import Definitions
+from rotary_admin.program import Failure
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Any: PyYAML may have been built without libyaml
+_DEEPEST = 20
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp"))
+
+
+def read_yaml(path: Path, text: str) -> tuple[Definitions, Locate]:
+    """The definitions, and where in the file each is. Raises Failure with all that does not fit."""
+    try:
+        content = _Reader(text).document()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Failure(f"{path}:{line}: {error.problem or error}") from None
+    except yaml.YAMLError as error:
+        raise Failure(f"{path}: {error}") from None
+    locate = _Locator(path, text)
+    try:
+        return msgspec.convert(content, Definitions, strict=False), locate
+    except msgspec.ValidationError:
+        found = Mistakes()
+        found.check(Definitions, content, "")
+        found.refuse(str(path), locate)
+        raise
+
+
+class _Reader:
+    """All plain scalars but null are text, and the types are the entries': a number keeps its + and its leading 0."""
+
+    def __init__(self, text: str) -> None:
+        self._next = _Loader(text).get_event
+        self._anchored: dict[str, object] = {}
+
+    def document(self) -> object:
+        """What the one document holds. Raises YAMLError."""
+        self._next()  # the stream's beginning
+        content: object = {"customers": []}
+        if isinstance(self._next(), yaml.DocumentStartEvent):
+            content = self._value(self._next(), 0)
+            self._next()  # the document's end
+            if not isinstance(event := self._next(), yaml.StreamEndEvent):
+                _refuse(event, "there is a second document")
+        return content
+
+    def _value(self, event: Any, depth: int) -> object:
+        """Any: PyYAML's events have no common type that says what they hold."""
+        if isinstance(event, yaml.AliasEvent):
+            return self._anchored[event.anchor] if event.anchor in self._anchored else _refuse(event, "unknown alias")
+        if depth > _DEEPEST:
+            _refuse(event, "it is nested too deeply")
+        value: object
+        if isinstance(event, yaml.ScalarEvent):
+            value = _scalar(event)
+        elif isinstance(event, yaml.MappingStartEvent):
+            value = self._mapping(depth)
+        else:
+            value = self._sequence(depth)
+        if event.anchor:
+            self._anchored[event.anchor] = value
+        return value
+
+    def _sequence(self, depth: int) -> list[object]:
+        items = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._value(event, depth + 1))
+        return items
+
+    def _mapping(self, depth: int) -> dict[str, object]:
+        fields: dict[str, object] = {}
+        merged: list[dict[str, object]] = []
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                _refuse(event, "a field's name is text")
+            value = self._value(self._next(), depth + 1)
+            if event.value == "<<" and event.implicit[0]:
+                merged += _mappings(event, value)
+            elif event.value in fields:
+                _refuse(event, f"{event.value} stands there twice")
+            else:
+                fields[event.value] = value
+        for other in merged:
+            fields = other | fields
+        return fields
+
+
+def _scalar(event: Any) -> str | None:
+    if event.tag not in (None, "!") and event.tag not in _PLAIN_TAGS:
+        _refuse(event, f"unknown tag {event.tag}")
+    return None if event.implicit[0] and event.value in _NULLS else event.value
+
+
+def _mappings(event: Any, value: object) -> list[dict[str, object]]:
+    """What `<<` takes in: a mapping, or a list of them, of which the first counts."""
+    values = value if isinstance(value, list) else [value]
+    found = [each for each in values if isinstance(each, dict)]
+    if len(found) < len(values):
+        _refuse(event, "<< takes in mappings alone")
+    return found
+
+
+def _refuse(event: Any, what: str) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=what, problem_mark=event.start_mark)
+
+
+class _Locator:
+    """Finds lines, by a second reading of the file that most imports never need."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._text = text
+        self._root: yaml.Node | None = None
+
+    def __call__(self, where: str) -> str:
+        if self._root is None:
+            self._root = yaml.compose(self._text, Loader=_Loader)
+        if self._root is None:
+            return str(self._path)
+        place = f"{self._path}:{_line(self._root, where)}"
+        return f"{place}: {where.removeprefix('.')}" if where else place
+
+
+def _line(node: yaml.Node, where: str) -> int:
+    for field, position in re.findall(r"\.(\w+)|\[(\d+)\]", where):
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[int(position)]
+        elif isinstance(node, yaml.MappingNode):
+            node = next((value for key, value in node.value if key.value == field), node)
+    return int(node.start_mark.line) + 1

@@ -1,0 +1,167 @@
+"""From a log's deliveries to one batch a customer, and to what must be parked.
+
+Every verdict is a function of the log: of the message, of the arrival marker before it and, for an event that is ahead
+of that, of the marker after it. So it is the same live and in any replay, on any consumer, whatever its clock says.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct, field
+
+from rotary.domain.acceptance import AHEAD_MS, Arrived, check_time, window
+from rotary.domain.facts import event_ms
+from rotary.errors import EventRefusedError
+from rotary.events import Event
+from rotary.rabbitmq.markers import Marker, is_in_markers_place, read_marker
+from rotary.rabbitmq.messages import Opened, Refused, joined, open_message, refused, refused_events
+from rotary.rabbitmq.stream import Delivery
+from rotary.redis import keys
+from rotary.redis.fold import Batch
+
+MAX_LATE_MS = 600_000
+"""A marker that is earlier than the one before it by less was late; by more, the clock was wrong."""
+MAX_EVENTS = 2_000
+"""Of a batch that is decoded at once: while Redis folds it, others wait their turn."""
+
+
+class Decoded(Struct):
+    """What a run of deliveries holds: accepted events by customer, refusals by offset, the events' number, bad ones
+    included, the last marker, the time of the marker in force after the run, and the first offset after it."""
+
+    batches: dict[int, Batch] = field(default_factory=dict)
+    refused: list[tuple[int, Refused]] = field(default_factory=list)
+    events: int = 0
+    marker: Marker | None = None
+    marker_ms: int = 0
+    end: int = 0
+    deliveries: Sequence[Delivery] = ()
+
+
+class MessageDecoder:
+    """Decodes the deliveries of one log in order, keeping track of when they arrived.
+
+    `marker_ms` is the marker in force where the next delivery begins; `clock_offset_ms` shifts the markers' clock, for
+    rehearsals.
+    """
+
+    def __init__(self, queue: str, clock_offset_ms: int = 0) -> None:
+        self._queue = queue
+        self._clock_offset_ms = clock_offset_ms
+        self.marker_ms = 0
+        self.upcoming: tuple[int, int] | None = None
+        """The next marker's offset and time, where they were looked for."""
+
+    def decode(self, deliveries: Sequence[Delivery], floors: Sequence[int] | None) -> Decoded:
+        """Decodes deliveries up to the first that can't be judged before more of the log is known, or up to a batch's
+        size. `floors` are the offsets below which a bucket has everything; None is below all of these."""
+        found, count = Decoded(end=deliveries[0].offset), 0
+        for at, delivery in enumerate(deliveries):
+            if not delivery.exchange and is_in_markers_place(delivery, self._queue):
+                self._mark(delivery, found)
+            elif not self._decode_one(delivery, deliveries, at, floors, found):
+                break
+            found.end, count = delivery.offset + 1, at + 1
+            if found.events >= MAX_EVENTS:
+                break
+        found.deliveries, found.marker_ms = deliveries[:count], self.marker_ms
+        return found
+
+    def _mark(self, delivery: Delivery, found: Decoded) -> None:
+        marker = read_marker(delivery)
+        if marker is None:
+            reason = "not_a_marker: published straight into a log, where only consumers put their markers"
+            found.refused.append((delivery.offset, refused(delivery, reason)))
+            return
+        found.marker = marker
+        # One that was long on its way is older than its place in the log; a clock that was set back is followed.
+        if not 0 < self.marker_ms - marker.at_ms < MAX_LATE_MS:
+            self.marker_ms = marker.at_ms
+        if self.upcoming is not None and delivery.offset >= self.upcoming[0]:
+            self.upcoming = None
+
+    def _decode_one(  # its place among the others is part of the question
+        self,
+        delivery: Delivery,
+        deliveries: Sequence[Delivery],
+        at: int,
+        floors: Sequence[int] | None,
+        found: Decoded,
+    ) -> bool:
+        """Whether the delivery could be judged."""
+        try:
+            opened = open_message(delivery)
+        except EventRefusedError as error:
+            found.refused.append((delivery.offset, refused(delivery, error.reason)))
+            return True
+        if floors is not None and delivery.offset < floors[keys.bucket_of(opened.customer)]:
+            return True
+        times = [event_ms(event) for _, event in opened.events]
+        after_ms = before_ms = self.marker_ms + self._clock_offset_ms
+        if times and max(times) > after_ms + AHEAD_MS:
+            upcoming_ms = self._next_marker_ms(deliveries, at)
+            if upcoming_ms is None:
+                return False
+            before_ms = max(before_ms, upcoming_ms + self._clock_offset_ms)
+        self._add(delivery, opened, times, Arrived(after_ms, before_ms), found)
+        return True
+
+    def _next_marker_ms(self, deliveries: Sequence[Delivery], at: int) -> int | None:
+        if self.upcoming is not None:
+            return self.upcoming[1]
+        for delivery in deliveries[at + 1 :]:
+            if is_in_markers_place(delivery, self._queue) and (marker := read_marker(delivery)):
+                self.upcoming = delivery.offset, marker.at_ms
+                return marker.at_ms
+        return None
+
+    def _add(self, delivery: Delivery, opened: Opened, times: list[int], arrived: Arrived, found: Decoded) -> None:
+        batch = found.batches.get(opened.customer)
+        if batch is None:
+            batch = found.batches[opened.customer] = Batch(opened.customer)
+        earliest_ms, latest_ms = window(opened.kind, arrived)
+        faults = dict(opened.faults)
+        for (index, event), at_ms in zip(opened.events, times, strict=True):
+            if not earliest_ms <= at_ms <= latest_ms:
+                faults[index] = _out_of_window(event, at_ms, arrived)
+                continue
+            try:
+                batch.add_at(event, at_ms)
+            except Exception as error:  # noqa: BLE001  # whatever is in an event, it stops nobody else's
+                faults[index] = f"not_decodable: {type(error).__name__}: {error}"
+        found.events += len(opened.events) + len(opened.faults)
+        if faults:
+            found.refused.append((delivery.offset, refused_events(delivery, faults)))
+
+
+def _out_of_window(event: Event, at_ms: int, arrived: Arrived) -> str:
+    try:
+        check_time(event, at_ms, arrived)
+    except EventRefusedError as error:
+        return error.reason
+    raise AssertionError("outside its window and inside it")
+
+
+def refusals(found: Decoded, callers: set[tuple[int, int]]) -> Sequence[tuple[int, Refused]]:
+    """What is to be parked of a run, ascending by offset, one entry a message: what could not be decoded or was out of
+    its window, and the events whose caller IDs, as (customer, caller), the fold refused."""
+    if not callers:
+        return found.refused
+    by_offset = dict(found.refused)
+    for delivery in found.deliveries:
+        if late := _of_callers(delivery, callers):
+            by_offset[delivery.offset] = joined(by_offset.get(delivery.offset), late)
+    return sorted(by_offset.items())
+
+
+def _of_callers(delivery: Delivery, callers: set[tuple[int, int]]) -> Refused | None:
+    try:
+        opened = open_message(delivery)
+    except EventRefusedError:
+        return None
+    reason = "unknown_caller_id: the customer has no caller ID {}, and has used up today's allowance of unknown ones"
+    faults = {
+        index: reason.format(event.data.caller_id_id)
+        for index, event in opened.events
+        if (opened.customer, event.data.caller_id_id) in callers
+    }
+    return refused_events(delivery, faults) if faults else None

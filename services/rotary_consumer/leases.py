@@ -1,0 +1,117 @@
+"""Which logs this consumer reads: its fair share, by a lease in Redis.
+
+A lease saves double work, and no more: two readers of one log do no harm. So a consumer that can't reach Redis goes on
+reading what it read, and one that can't reach the broker gives up its leases.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from redis.asyncio import Redis
+
+from rotary.errors import UnavailableError
+from rotary.process.backoff import Backoff
+from rotary.process.program import end
+from rotary.rabbitmq.topology import Log
+from rotary.redis.connection import FunctionsMissingError, check_server, load_functions
+from rotary.redis.positions import lease
+from rotary_consumer import metrics
+from rotary_consumer.log_reader import LogReader
+from rotary_consumer.logs import Logs
+from rotary_consumer.publishing import Publishing
+from rotary_consumer.rebuild import Generations
+
+logger = logging.getLogger(__name__)
+
+TTL_MS = 1_800
+TICK_SECONDS = 0.4
+
+Unit = tuple[int, Log]
+"""What one reader reads: a log, into a generation of the facts."""
+
+
+class Leases:
+    """Runs a reader for each lease that this consumer holds."""
+
+    def __init__(  # composed once
+        self,
+        name: str,
+        client: Redis,
+        logs: Logs,
+        generations: Generations,
+        publishing: Publishing,
+        make: Callable[[Log, int], LogReader],
+    ) -> None:
+        self._name = name
+        self._client = client
+        self._logs = logs
+        self._generations = generations
+        self._publishing = publishing
+        self._make = make
+        self._readers: dict[Unit, tuple[LogReader, asyncio.Task[None]]] = {}
+        self._unreachable = 0
+        self.is_answered = False
+
+    @property
+    def readers(self) -> Mapping[Unit, LogReader]:
+        """Those that run."""
+        return {unit: reader for unit, (reader, _) in self._readers.items()}
+
+    async def run(self) -> None:
+        """Holds leases and runs their readers until cancelled; then gives the leases back."""
+        backoff = Backoff(most=1.0)
+        try:
+            while True:
+                try:
+                    await self._tick()
+                    self.is_answered = True
+                    backoff.reset()
+                except FunctionsMissingError:
+                    with suppress(UnavailableError):
+                        await check_server(self._client)
+                        await load_functions(self._client)
+                except UnavailableError as error:
+                    self.is_answered = False
+                    await backoff.wait(error.what)
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            await self._leave()
+
+    async def _tick(self) -> None:
+        self._raise_failures()
+        self._logs.generation = (await self._generations.look()).current
+        units = self._units()
+        # A blink of the connection is no reason to hand the logs over.
+        self._unreachable = 0 if self._publishing.is_connected else self._unreachable + 1
+        held = set[Unit]()
+        if self._unreachable < 5:
+            names = {f"{generation}/{log.name}": (generation, log) for generation, log in units}
+            held = {names[name] for name in await lease(self._client, self._name, TTL_MS, sorted(names))}
+        else:
+            await lease(self._client, self._name, 0, ())
+        await self._run_exactly(held)
+
+    def _units(self) -> list[Unit]:
+        return [(generation, log) for generation in self._generations.being_read() for log in self._logs.all()]
+
+    async def _run_exactly(self, held: set[Unit]) -> None:
+        for unit in self._readers.keys() - held:
+            logger.info("no longer reading %s", unit[1].name)
+            await end(self._readers.pop(unit)[1])
+        for unit in sorted(held - self._readers.keys()):
+            reader = self._make(unit[1], unit[0])
+            self._readers[unit] = reader, asyncio.create_task(reader.run())
+        metrics.LOGS_READ.set(len(self._readers))
+
+    def _raise_failures(self) -> None:
+        for unit, (_, task) in list(self._readers.items()):
+            if task.done():
+                del self._readers[unit]
+                task.result()
+
+    async def _leave(self) -> None:
+        await end(*(task for _, task in self._readers.values()))
+        with suppress(UnavailableError):
+            await lease(self._client, self._name, 0, ())

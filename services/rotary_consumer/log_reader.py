@@ -1,0 +1,399 @@
+"""Reading one log into Redis, from wherever Redis says that it is.
+
+There is no other way to fold: a start, a takeover, what Redis lost and a rebuild are all the same loop, begun at
+another position. What is read and not yet committed is forgotten when anything goes wrong, and read again.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from hashlib import blake2b
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from rotary.clock import Clock
+from rotary.errors import UnavailableError
+from rotary.process.backoff import Backoff
+from rotary.process.program import end as cancel_and_wait
+from rotary.rabbitmq.connection import translate_errors
+from rotary.rabbitmq.markers import Marker, is_in_markers_place, publish_marker, read_marker
+from rotary.rabbitmq.stream import Delivery, LogConsumer, LogMissingError, open_log
+from rotary.rabbitmq.topology import Log
+from rotary.redis import keys
+from rotary.redis.connection import FunctionsMissingError, load_functions
+from rotary.redis.fold import Batch, Folded, GenerationReplacedError, PositionLostError, Span, fold
+from rotary.redis.pipeline import Pipeline, pack
+from rotary.redis.positions import Advance, LogPosition, Positions, decode_position
+from rotary_consumer import metrics
+from rotary_consumer.decode import Decoded, MessageDecoder, refusals
+from rotary_consumer.in_order import InOrderTasks
+from rotary_consumer.logs import LogGapError, Logs
+from rotary_consumer.parking import Parking
+from rotary_consumer.publishing import Publishing
+
+logger = logging.getLogger(__name__)
+
+MARKER_SECONDS = 0.5
+MIN_MARKER_SECONDS = 0.02
+ADVANCE_SECONDS = 0.25
+MAX_MESSAGES = 500
+MAX_HELD, MAX_HELD_BYTES = 2_000, 16_777_216
+"""Messages that wait for the next marker, and their bytes, before it is looked for further on."""
+PROBE_SECONDS = 10.0
+MAX_OWN_MARKERS = 1_000
+
+
+class Tools(Struct, frozen=True, kw_only=True):
+    """What all readers of a consumer share. `user` is whose markers count; `prefetch` bounds the messages held."""
+
+    client: Redis
+    pipeline: Pipeline
+    url: str
+    user: str
+    publishing: Publishing
+    logs: Logs
+    clock: Clock
+    clock_offset_ms: int
+    prefetch: int
+
+
+class LogReader:
+    """Folds one log into one generation for as long as `run` runs."""
+
+    def __init__(self, log: Log, generation: int, tools: Tools) -> None:
+        self._log = log
+        self._generation = generation
+        self._tools = tools
+        self._positions = Positions(tools.pipeline, generation)
+        self._parking = Parking(tools.publishing, log.name, tools.clock)
+        self._parked_from: LogPosition | None = None
+        self._checkpoints = deque[tuple[int, int]]()
+        self._decoder = MessageDecoder(log.queue, tools.clock_offset_ms)
+        self._reached: list[int | None] = [None] * keys.BUCKETS
+        self._wanted = asyncio.Event()
+        self._parks = False
+        self._own: dict[str, int] = {}
+        self._advanced_at = 0.0
+        self._advanced_ms = 0
+        self.attached = False
+        self.next_offset: int | None = None
+
+    async def run(self) -> None:
+        """Reads until cancelled, or until another generation has replaced this one."""
+        backoff = Backoff(most=1.0)
+        try:
+            while True:
+                try:
+                    await self._read_on(backoff)
+                except PositionLostError:
+                    logger.warning("%s: Redis lost data; going on from the position that it has", self._log.name)
+                    metrics.POSITIONS_LOST.labels(self._log.name).inc()
+                except LogGapError as gap:
+                    await self._close_gap(gap)
+                except FunctionsMissingError:
+                    await self._load_functions(backoff)
+                except UnavailableError as error:
+                    await backoff.wait(f"{self._log.name}: {error.what}")
+        except GenerationReplacedError:
+            logger.info("%s: generation %d is over", self._log.name, self._generation)
+        finally:
+            await self._parking.close()
+
+    async def _load_functions(self, backoff: Backoff) -> None:
+        try:
+            await load_functions(self._tools.client)
+        except UnavailableError as error:
+            await backoff.wait(error.what)
+
+    async def _read_on(self, backoff: Backoff) -> None:
+        """Attaches, and reads until something goes wrong."""
+        async with AsyncExitStack() as stack:
+            # In this order: another reader of this log may move the positions on meanwhile, past the end that we find.
+            positions = await self._positions.read(self._log.name)
+            tail = await self._probe_end()
+            position = await self._begin(positions, tail)
+            begin = position.next
+            await self._check_identity(begin)
+            self._parked_from = await self._parked_to()
+            consumer = await self._open(self._start(position), stack)
+            buffer = await self._first(consumer, begin)
+            marking = asyncio.create_task(self._keep_marking())
+            stack.push_async_callback(cancel_and_wait, marking)
+            folds = await stack.enter_async_context(InOrderTasks())
+            self.attached = True
+            stack.callback(self._detach)
+            backoff.reset()
+            logger.info("reading %s from %s", self._log.name, begin if begin is not None else "its beginning")
+            while self._parks == (self._generation == self._tools.logs.generation):
+                buffer = await self._step(consumer, buffer, folds)
+
+    def _detach(self) -> None:
+        self.attached = False
+
+    async def _open(self, offset: int | str, stack: AsyncExitStack, prefetch: int | None = None) -> LogConsumer:
+        try:
+            return await stack.enter_async_context(
+                open_log(self._tools.url, self._log.queue, offset, prefetch or self._tools.prefetch)
+            )
+        except LogMissingError:
+            raise LogGapError("its stream was deleted", 0, None) from None
+
+    async def _probe_end(self) -> int:
+        """The offset of a marker that we publish and read back: where the log ends now."""
+        async with AsyncExitStack() as stack:
+            consumer = await self._open("next", stack)
+            token = await self._mark()
+            deadline = time.monotonic() + PROBE_SECONDS
+            while time.monotonic() < deadline:
+                for delivery in await consumer.take(MAX_MESSAGES):
+                    if self._token(delivery) == token:
+                        return delivery.offset
+        raise UnavailableError(f"RabbitMQ does not deliver from {self._log.queue}")
+
+    def _token(self, delivery: Delivery) -> str | None:
+        if not is_in_markers_place(delivery, self._log.queue):
+            return None
+        marker = read_marker(delivery)
+        return marker.token if marker else None
+
+    async def _begin(self, positions: Sequence[LogPosition], tail: int) -> LogPosition:
+        """The position to go on from, the earliest. Raises LogGapError when the log ends before a position."""
+        self._reached = [position.next for position in positions]
+        furthest = max((position.next or 0 for position in positions), default=0)
+        if furthest > tail:
+            raise LogGapError(f"it ends at {tail}, before {furthest}, up to where it was read", 0, None)
+        earliest = min(positions, key=_offset_or_none)
+        if (until_ms := self._tools.logs.known_gap_ms(self._log)) is not None:
+            logs = self._tools.logs.must_read(self._log.name)
+            await self._positions.gap(range(keys.BUCKETS), self._log.name, None, logs, until_ms)
+        self.next_offset = earliest.next
+        return earliest
+
+    async def _check_identity(self, begin: int | None) -> None:
+        """A log that was made anew is another one, even if it has grown past where we read the former. Raises
+        LogGapError. While the record is away, reading goes on without."""
+        if not begin or not self._tools.logs.is_recorded:
+            return
+        async with AsyncExitStack() as stack:
+            consumer = await self._open("first", stack, prefetch=1)
+            if taken := await consumer.take(1, PROBE_SECONDS):
+                await self._tools.logs.check_beginning(self._log, taken[0].offset, fingerprint(taken[0]))
+
+    def _start(self, begin: LogPosition) -> int | str:
+        """Where to read from: what was refused before, and may not have been parked, is judged again, as it was."""
+        start = begin
+        if begin.next is not None and self._parked_from is not None and (self._parked_from.next or 0) < begin.next:
+            start = self._parked_from
+        self._decoder.marker_ms = start.marker_ms
+        self._decoder.upcoming = None
+        self._checkpoints.clear()
+        return "first" if start.next is None else start.next
+
+    async def _parked_to(self) -> LogPosition | None:
+        """From where refusals are to be parked. Another generation's reader leaves that to the current one's."""
+        self._parks = self._generation == self._tools.logs.generation
+        if not self._parks:
+            return None
+        [stored] = await self._tools.pipeline.call([pack("HGET", keys.PARKED_TO, self._log.name)])
+        if isinstance(stored, bytes):
+            return decode_position(stored)
+        return self._parked_from  # Redis was emptied, and we were there before
+
+    async def _first(self, consumer: LogConsumer, begin: int | None) -> list[Delivery]:
+        """The first deliveries, when they are what they must be. Raises LogGapError."""
+        deadline = time.monotonic() + PROBE_SECONDS
+        while not (taken := await consumer.take(MAX_MESSAGES)):
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"RabbitMQ does not deliver from {self._log.queue}")
+        first = taken[0]
+        if begin is None or not first.offset:
+            await self._tools.logs.check_beginning(self._log, first.offset, fingerprint(first))
+        elif first.offset > begin:
+            raise LogGapError(
+                f"it begins at {first.offset}, after {begin}, up to where it was read", first.offset, None
+            )
+        if begin is None and first.offset:
+            _, oldest_ms = await self._look_for_marker(first.offset)
+            self._tools.logs.check_age(self._log, oldest_ms, first.offset)
+        return taken
+
+    async def _close_gap(self, gap: LogGapError) -> None:
+        """Closes the buckets that the gap concerns, and goes on behind it."""
+        backoff = Backoff(most=1.0)
+        while True:
+            try:
+                # What was parked was another log's, or is behind us.
+                self._parked_from = None
+                await self._tools.pipeline.call([pack("HDEL", keys.PARKED_TO, self._log.name)])
+                await self._tools.logs.close_gap(self._log, gap, self._positions)
+            except FunctionsMissingError:
+                await self._load_functions(backoff)
+            except UnavailableError as error:
+                await backoff.wait(error.what)
+            else:
+                break
+        await asyncio.sleep(1.0)
+
+    async def _step(self, consumer: LogConsumer, buffer: list[Delivery], folds: InOrderTasks) -> list[Delivery]:
+        """Takes, decodes and submits one batch; returns the deliveries that must wait for the next marker."""
+        if len(buffer) < MAX_MESSAGES:
+            buffer = buffer + await consumer.take(MAX_MESSAGES)
+        if not buffer:
+            await folds.reap()
+            return buffer
+        found = self._decoder.decode(buffer, self._floors(buffer[0].offset))
+        if not found.deliveries:
+            return buffer + await self._await_marker(consumer, buffer)
+        await self._submit(found, consumer, folds)
+        return buffer[len(found.deliveries) :]
+
+    def _floors(self, offset: int) -> list[int] | None:
+        """Below which each bucket has everything and all refusals are parked, while some have what is read now."""
+        floors = [reached or 0 for reached in self._reached]
+        if self._parks:
+            parked = (self._parked_from and self._parked_from.next) or 0
+            floors = [min(floor, parked) for floor in floors]
+        return floors if max(floors) > offset else None
+
+    async def _await_marker(self, consumer: LogConsumer, buffer: Sequence[Delivery]) -> list[Delivery]:
+        """More of the log, because the first of what we hold can't be judged before the next marker."""
+        self._wanted.set()
+        if len(buffer) > MAX_HELD or sum(len(delivery.body) for delivery in buffer) > MAX_HELD_BYTES:
+            self._decoder.upcoming = await self._look_for_marker(buffer[-1].offset + 1)
+            return []
+        if len(buffer) >= self._tools.prefetch // 2:
+            await consumer.acknowledge(buffer[-1].tag)
+        return await consumer.take(MAX_MESSAGES)
+
+    async def _look_for_marker(self, offset: int) -> tuple[int, int]:
+        """The next marker from an offset on: after a long silence of all readers it may be far away."""
+        async with AsyncExitStack() as stack:
+            consumer = await self._open(offset, stack)
+            while True:
+                taken = await consumer.take(MAX_MESSAGES)
+                for delivery in taken:
+                    if is_in_markers_place(delivery, self._log.queue) and (marker := read_marker(delivery)):
+                        return delivery.offset, marker.at_ms
+                if taken:
+                    await consumer.acknowledge(taken[-1].tag)
+
+    async def _submit(self, found: Decoded, consumer: LogConsumer, folds: InOrderTasks) -> None:
+        began = time.perf_counter()
+
+        async def finish(folded: dict[int, Folded]) -> None:
+            await self._finish(found, folded)
+            await consumer.acknowledge(found.deliveries[-1].tag)
+            metrics.FOLD_SECONDS.observe(time.perf_counter() - began)
+
+        await folds.submit(self._commit(found), finish)
+
+    def _commit(self, found: Decoded) -> "asyncio.Task[dict[int, Folded]]":
+        """Begins to fold a batch, and the advance that follows its marker. In order: see Pipeline."""
+        buckets: dict[int, list[Batch]] = {}
+        for customer, batch in found.batches.items():
+            buckets.setdefault(keys.bucket_of(customer), []).append(batch)
+        name, marker_ms, logs = self._log.name, found.marker_ms, self._tools.logs.must_read(self._log.name)
+        spans = {bucket: Span(name, self._reached[bucket], found.end, marker_ms) for bucket in buckets}
+        for bucket in buckets:
+            self._reached[bucket] = max(found.end, self._reached[bucket] or 0)
+        # Each is a task from here on: tasks begin in the order in which they are made, and so are these sent.
+        folding = asyncio.create_task(fold(self._tools.pipeline, buckets, spans, ",".join(logs), self._generation))
+        if found.marker is None or not self._is_advance_due(found.marker):
+            return folding
+        reached, at_ms = self._reached, found.marker.at_ms
+        self._reached = [max(found.end, offset or 0) for offset in reached]
+        advancing = asyncio.create_task(self._positions.advance(name, found.end, at_ms, logs, reached))
+        return asyncio.create_task(_both(folding, advancing))
+
+    def _is_advance_due(self, marker: Marker) -> bool:
+        """After a marker, now and then. One of our own tells the time even if Redis' clock went back; another's may
+        have been long on its way, and tells it only if it is later."""
+        if time.monotonic() - self._advanced_at < ADVANCE_SECONDS:
+            return False
+        if self._own.pop(marker.token, None) is None and marker.at_ms <= self._advanced_ms:
+            return False
+        self._advanced_at = time.monotonic()
+        self._advanced_ms = marker.at_ms
+        return True
+
+    async def _finish(self, found: Decoded, folded: dict[int, Folded]) -> None:
+        if self._parks:
+            callers = {caller for one in folded.values() for caller in one.refused}
+            for offset, one in refusals(found, callers):
+                if offset >= ((self._parked_from and self._parked_from.next) or 0):
+                    await self._parking.submit(offset, one)
+        self.next_offset = found.end
+        metrics.UNKNOWN_CALLERS.inc(sum(one.admitted for one in folded.values()))
+        metrics.MESSAGES.inc(len(found.deliveries))
+        metrics.EVENTS.inc(found.events)
+        if found.marker is not None:
+            await self._note_parked(found.end, found.marker_ms)
+            behind_ms = self._tools.logs.redis_now_ms() - found.marker.at_ms
+            metrics.LAG.labels(self._log.name).set(max(0, behind_ms) / 1000)
+
+    async def _note_parked(self, end: int, marker_ms: int) -> None:
+        """Up to where all refusals are parked, with the marker in force there: what is read again is judged alike."""
+        if not self._parks:
+            return
+        self._checkpoints.append((end, marker_ms))
+        parked_to = self._parking.parked_to(end)
+        while len(self._checkpoints) > 1 and self._checkpoints[1][0] <= parked_to:
+            self._checkpoints.popleft()
+        offset, at_ms = self._checkpoints[0]
+        if offset <= parked_to and offset > ((self._parked_from and self._parked_from.next) or 0):
+            self._parked_from = LogPosition(offset, at_ms)
+            await self._tools.pipeline.call([pack("HSET", keys.PARKED_TO, self._log.name, f"{offset}:{at_ms}")])
+
+    async def _keep_marking(self) -> None:
+        """A marker twice a second, and soon when a message waits for one."""
+        backoff = Backoff(most=1.0)
+        while True:
+            self._wanted.clear()
+            try:
+                async with asyncio.timeout(MARKER_SECONDS):
+                    await self._wanted.wait()
+                    await asyncio.sleep(MIN_MARKER_SECONDS)
+            except TimeoutError:
+                pass
+            try:
+                await self._mark()
+            except UnavailableError as error:
+                # What is delivered is folded all the same, as while a memory alarm keeps everybody from publishing.
+                await backoff.wait(f"{self._log.name}: no arrival markers: {error.what}")
+
+    async def _mark(self) -> str:
+        now_ms = await self._positions.now_ms()
+        self._tools.logs.saw_redis_clock(now_ms)
+        with translate_errors():
+            channel = await self._tools.publishing.channel()
+            token = await publish_marker(channel, self._log.queue, now_ms, self._tools.user)
+        # Confirmed in time: a marker that arrives late, after a timeout, is not known as ours.
+        if len(self._own) > MAX_OWN_MARKERS:
+            self._own.clear()
+        self._own[token] = now_ms
+        return token
+
+
+async def _both(folding: "asyncio.Task[dict[int, Folded]]", advancing: "asyncio.Task[Advance]") -> dict[int, Folded]:
+    folded, advanced = await asyncio.gather(folding, advancing)
+    if advanced.replaced:
+        raise GenerationReplacedError
+    if advanced.behind:
+        raise PositionLostError
+    return folded
+
+
+def _offset_or_none(position: LogPosition) -> int:
+    return -1 if position.next is None else position.next
+
+
+def fingerprint(delivery: Delivery) -> bytes:
+    """What tells a log's first message from any other's."""
+    digest = blake2b(delivery.routing_key.encode(errors="replace"), digest_size=16)
+    digest.update(b"\0")
+    digest.update(delivery.body)
+    return digest.digest()

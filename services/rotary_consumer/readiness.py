@@ -1,0 +1,44 @@
+"""What a consumer lacks to do its work, for /readyz."""
+
+from rotary.errors import UnavailableError
+from rotary.redis.pipeline import Pipeline
+from rotary.redis.positions import CURRENT_MS, Positions
+from rotary_consumer.leases import Leases
+from rotary_consumer.logs import Logs
+from rotary_consumer.publishing import Publishing
+
+
+class Readiness:
+    """Asks whenever it is asked: nothing old may look ready."""
+
+    def __init__(self, publishing: Publishing, leases: Leases, logs: Logs, pipeline: Pipeline) -> None:
+        self._publishing = publishing
+        self._leases = leases
+        self._logs = logs
+        self._pipeline = pipeline
+
+    async def missing(self) -> list[str]:
+        """In an operator's words; nothing when facts are current and this consumer keeps them so."""
+        lacking = []
+        if not self._publishing.is_connected:
+            lacking.append("RabbitMQ: not connected")
+        lacking += [
+            f"RabbitMQ: not reading {log.name} yet"
+            for (_, log), reader in self._leases.readers.items()
+            if not reader.attached
+        ]
+        if not self._logs.is_connected:
+            lacking.append("Postgres: not connected")
+        return lacking + await self._facts()
+
+    async def _facts(self) -> list[str]:
+        positions = Positions(self._pipeline, self._logs.generation)
+        try:
+            now_ms, standings = await positions.now_ms(), await positions.standings()
+        except UnavailableError as error:
+            return [error.what]
+        late = [one for one in standings if one.refusal(now_ms) or one.age_ms(now_ms) > CURRENT_MS]
+        if not late:
+            return []
+        reason = late[0].refusal(now_ms) or f"the facts are {late[0].age_ms(now_ms) // 1000} s old"
+        return [f"Redis: {reason} ({len(late)} of {len(standings)} buckets)"]

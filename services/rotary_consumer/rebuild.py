@@ -1,0 +1,124 @@
+"""Generations of the facts: a rebuild on demand writes the next one beside the current one.
+
+`rotary-admin rebuild` asks for it in Redis; every consumer then reads the logs into both, the new one from the logs'
+beginning. When that is as complete as the old one its buckets are switched over, each in one step, and the old one's
+facts are removed. Readers notice nothing but the switch.
+"""
+
+import asyncio
+import logging
+import re
+import time
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from rotary.errors import UnavailableError
+from rotary.process.backoff import Backoff
+from rotary.redis import keys
+from rotary.redis.connection import redis_answers
+from rotary.redis.pipeline import Pipeline
+from rotary.redis.positions import CURRENT_MS, Positions, switch
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.3
+EXACT_SECONDS = 5.0
+_FACTS = re.compile(r"\{b\d+\}(?:(\d+)/)?(?:position|\d+:(?:calls|seen|flags|unknown):.*)")
+_SCAN, _PAUSE_SECONDS = 1000, 0.01
+
+
+class Generation(Struct, frozen=True):
+    """The generation that readers read, and the one that is being built."""
+
+    current: int = 0
+    building: int | None = None
+
+
+async def read_generation(client: Redis) -> Generation:
+    """As stored. Raises UnavailableError."""
+    with redis_answers():
+        stored = await client.hgetall(keys.REBUILD)
+    building = stored.get(b"building")
+    return Generation(int(stored.get(b"current", 0)), int(building) if building else None)
+
+
+class Generations:
+    """Knows the generations, and completes a rebuild."""
+
+    def __init__(self, client: Redis, pipeline: Pipeline) -> None:
+        self._client = client
+        self._pipeline = pipeline
+        self._known = Generation()
+        self._caught_up_at: float | None = None
+
+    def being_read(self) -> list[int]:
+        """The generations that every log is read into."""
+        known = self._known
+        return [known.current] if known.building is None else [known.current, known.building]
+
+    async def look(self) -> Generation:
+        """The generations now. Raises UnavailableError."""
+        self._known = await read_generation(self._client)
+        return self._known
+
+    async def run(self) -> None:
+        """Completes rebuilds, until cancelled."""
+        backoff = Backoff(most=1.0)
+        while True:
+            try:
+                known = await self.look()
+                if known.building is None:
+                    self._caught_up_at = None
+                elif await self._is_caught_up(known.building):
+                    await self._complete(known.current, known.building)
+                backoff.reset()
+                await asyncio.sleep(LOOK_SECONDS)
+            except UnavailableError as error:
+                await backoff.wait(error.what)
+
+    async def _is_caught_up(self, building: int) -> bool:
+        positions = Positions(self._pipeline, building)
+        now_ms = await positions.now_ms()
+        standings = await positions.standings()
+        caught_up = all(one.complete_ms and one.age_ms(now_ms) < CURRENT_MS for one in standings)
+        if not caught_up:
+            self._caught_up_at = None
+        elif self._caught_up_at is None:
+            self._caught_up_at = time.monotonic()
+        return caught_up
+
+    async def _complete(self, old: int, new: int) -> None:
+        """Switches every bucket that can be. For some seconds only those that are nowhere behind, so that no count goes
+        back; then also those that are behind by what is on its way."""
+        assert self._caught_up_at is not None
+        exact = time.monotonic() - self._caught_up_at < EXACT_SECONDS
+        switched = [await switch(self._client, bucket, new, exact=exact) for bucket in range(keys.BUCKETS)]
+        if not all(switched):
+            return
+        with redis_answers():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hset(keys.REBUILD, "current", str(new))
+            pipeline.hdel(keys.REBUILD, "building")
+            await pipeline.execute()
+        logger.info("generation %d of the facts has replaced %d", new, old)
+        self._known = Generation(new)
+        await self._remove(old)
+
+    async def _remove(self, old: int) -> None:
+        """Removes a generation's facts, a few at a time: readers must not wait for it."""
+        with redis_answers():
+            cursor = 0
+            while True:
+                cursor, names = await self._client.scan(cursor, match="{b*", count=_SCAN)
+                if gone := [name for name in names if isinstance(name, bytes) and _is_of(name.decode(), old)]:
+                    # By a function that looks again: emptied or restored, Redis may read this generation by now.
+                    await self._client.fcall("remove_1", len(gone), *gone)
+                if not cursor:
+                    return
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _is_of(name: str, generation: int) -> bool:
+    found = _FACTS.fullmatch(name)
+    return found is not None and int(found[1] or 0) == generation

@@ -1,0 +1,273 @@
+"""Requests per token, 60 s sliding, shared by all replicas through Redis and paid for with local integers.
+
+A replica reserves hits from a token's window a few at a time (`rotary.redis.rate_limits`) and spends them without
+asking anybody. It reserves more in the background before they run out; only a request that finds none waits for Redis.
+How much it reserves follows how fast it spends: twice as much after less than 0.25 s, half as much after more than 1 s,
+between 1 % and 25 % of the limit. What is not spent is returned after 2 s without a request.
+
+- All replicas together never exceed the limit in any 60 s, whatever crashes, hangs or is retried. Two exceptions: Redis
+  loses the windows (counting begins anew), or its clock is set forward.
+- A token may be refused below its limit by what other replicas hold at that moment: each that served it within the last
+  2 s about what it spends in half a second, between 1 % and 25 % of the limit. A replica that is killed takes what it
+  held with it for 65 s. A single replica refuses exactly at the limit; hits within 0.25 s of each other stop counting
+  together.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from secrets import token_hex
+
+from redis.asyncio import Redis
+
+from rotary.clock import Clock
+from rotary.errors import UnavailableError
+from rotary.redis.rate_limits import HELD_MS, RateLimitStore, Reserve, Reserved
+from rotary_query import batches
+from rotary_query.batches import Batches
+
+MAX_BATCH = 64
+"""Tokens whose reservations share a round trip."""
+REFUSED_MS = 1_000
+"""How long a refusal holds before Redis is asked again: another replica may have returned some."""
+IDLE_MS = 2_000
+RETRY_MS = 250
+SWEEP_SECONDS = 1.0
+CLOSING_SECONDS = 0.5
+
+
+class TokenWindow:
+    """What this replica may spend of one token's window, and what it knows of the rest. Times are the clock's ms."""
+
+    __slots__ = (
+        "_counted",
+        "_filled_ms",
+        "_frees_at_ms",
+        "_kept",
+        "_left",
+        "_low",
+        "_made",
+        "_refill",
+        "_refresh_ms",
+        "_refused_until_ms",
+        "_reported",
+        "_until_ms",
+        "_want",
+        "_wanted",
+        "last_ms",
+        "limit",
+        "pending",
+        "sha256_hex",
+        "waiters",
+    )
+
+    def __init__(self, sha256_hex: str, limit: int, refill: Callable[["TokenWindow"], object]) -> None:
+        self.sha256_hex = sha256_hex
+        self.limit = limit
+        self.last_ms = 0
+        self.pending: Waiting | None = None
+        """The call under way, if there is one: never two at a time."""
+        self.waiters = 0
+        """Requests that wait for it."""
+        self._refill = refill
+        self._left = 0
+        self._made = 0
+        self._reported = 0  # made, and told in the call under way
+        self._kept = 0
+        self._wanted = 0
+        self._want = self._least
+        self._low = 0
+        self._filled_ms = 0
+        self._until_ms = 0
+        self._refresh_ms = 0
+        self._refused_until_ms = 0
+        self._counted = 0
+        self._frees_at_ms = 0
+
+    @property
+    def _least(self) -> int:
+        return max(1, self.limit // 100)
+
+    @property
+    def _most(self) -> int:
+        return max(1, self.limit // 4)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether Redis counts nothing for this replica that it does not know to be made."""
+        return not (self._left or self._made or self._reported)
+
+    def hit(self, now_ms: int) -> bool:
+        """Counts a hit if one may be spent. Where this is false, `is_dry` tells whether Redis may have more."""
+        if self._left > self._low and self._filled_ms <= now_ms < self._refresh_ms:
+            self._left -= 1
+            self._made += 1
+            self.last_ms = now_ms
+            return True
+        return self._hit_and_refill(now_ms)
+
+    def _hit_and_refill(self, now_ms: int) -> bool:
+        if self._left <= 0 or not self._filled_ms <= now_ms < self._until_ms:
+            return False
+        self._left -= 1
+        self._made += 1
+        self.last_ms = now_ms
+        if self._low or now_ms >= self._refresh_ms:
+            self._refill(self)
+        return True
+
+    def is_dry(self, now_ms: int) -> bool:
+        """Whether nothing can be said without asking Redis."""
+        if self._left > 0 and self._filled_ms <= now_ms < self._until_ms:
+            return False
+        return not 0 < self._refused_until_ms - now_ms <= REFUSED_MS
+
+    def resize(self, limit: int) -> None:
+        """The token's limit is another one."""
+        if limit == self.limit:
+            return
+        if limit < self.limit:
+            self._left = 0
+        self.limit = limit
+        self._want = self._least
+        self._refused_until_ms = 0
+
+    def ask(self, now_ms: int, *, is_return: bool = False) -> Reserve:
+        """What to tell Redis, and ask for, now; `is_return` keeps nothing. `take` or `fail` must follow."""
+        is_live = self._filled_ms <= now_ms < self._until_ms
+        self._left = self._kept = self._left if is_live and not is_return else 0
+        wanted = self.waiters if is_return else max(self._want, self.waiters)
+        self._wanted = max(0, wanted - self._kept)
+        self._reported, self._made = self._made, 0
+        age_ms = max(0, now_ms - self.last_ms)
+        return Reserve(self.sha256_hex, self.limit, self._reported, age_ms, self._kept, self._wanted)
+
+    def take(self, reserved: Reserved, sent_ms: int, now_ms: int) -> None:
+        """The answer to what was asked at `sent_ms`. What was spent meanwhile came from what was kept."""
+        self._left = max(0, reserved.held - self._made)
+        self._reported = 0
+        self._counted = reserved.counted
+        self._frees_at_ms = now_ms + reserved.frees_in_ms
+        self._adapt(sent_ms - self._filled_ms)
+        self._filled_ms, self._until_ms = sent_ms, sent_ms + HELD_MS
+        self._low, self._refresh_ms = max(1, self._want // 2), sent_ms + HELD_MS // 2
+        if reserved.held < self._kept + self._wanted:  # the limit is near: what is left is spent before asking again
+            self._low, self._refresh_ms = 0, now_ms + RETRY_MS
+            if not self._left:
+                self._refused_until_ms = now_ms + min(max(reserved.frees_in_ms, 1), REFUSED_MS)
+
+    def fail(self, now_ms: int) -> None:
+        """There was no answer. Redis may or may not have counted what was told: it is told again."""
+        self._made += self._reported
+        self._reported = 0
+        self._low, self._refresh_ms = 0, now_ms + RETRY_MS
+
+    def _adapt(self, lasted_ms: int) -> None:
+        if lasted_ms < 250:
+            self._want = min(self._want * 2, self._most)
+        elif lasted_ms > 1_000:
+            self._want = max(self._want // 2, self._least)
+
+    def retry_after(self, now_ms: int) -> int:
+        """Whole seconds, at least 1, after which the oldest hits have left the window."""
+        return max(1, -((now_ms - self._frees_at_ms) // 1000))
+
+    def lines(self, now_ms: int) -> bytes:
+        """The header lines that tell a client where it stands, as far as this replica knows.
+
+        Reset is the epoch second at which the oldest hits stop counting.
+        """
+        remaining = self.limit - self._counted - self._reported - self._made
+        return b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % (
+            self.limit,
+            max(0, remaining),
+            -(-(max(now_ms, self._frees_at_ms)) // 1000),
+        )
+
+
+Waiting = batches.Waiting[TokenWindow, None]
+
+
+class RateLimits:
+    """Reserves for the windows of this replica."""
+
+    def __init__(self, client: Redis, clock: Clock) -> None:
+        self.store = RateLimitStore(client, token_hex(8))
+        self._clock = clock
+        self._batches = Batches(self._reserve, MAX_BATCH)
+        self._holding: set[TokenWindow] = set()
+        self._returning: set[TokenWindow] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self.calls = 0
+        """Reservations asked of Redis so far."""
+
+    def window(self, sha256_hex: str, limit: int) -> TokenWindow:
+        """A new window of a token's."""
+        return TokenWindow(sha256_hex, limit, self._ask)
+
+    async def fill(self, window: TokenWindow) -> None:
+        """Asks Redis for hits to spend and returns once it has answered. Raises UnavailableError."""
+        window.waiters += 1
+        try:
+            await self._ask(window).answer()
+        finally:
+            window.waiters -= 1
+
+    async def close(self) -> None:
+        """Returns what is held, if Redis takes it back soon, and ends the calls under way."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        with suppress(TimeoutError, UnavailableError):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                for returned in [self._return(window) for window in self._holding]:
+                    await returned.answer()
+        await self._batches.close()
+
+    def _ask(self, window: TokenWindow) -> Waiting:
+        if window.pending is None:
+            window.pending = self._batches.ask(window)
+        return window.pending
+
+    def _return(self, window: TokenWindow) -> Waiting:
+        self._returning.add(window)
+        return self._ask(window)
+
+    async def _reserve(self, batch: list[Waiting]) -> None:
+        sent_ms = self._clock()
+        windows = [waiting.asked for waiting in batch]
+        asked = [window.ask(sent_ms, is_return=window in self._returning) for window in windows]
+        self._returning.difference_update(windows)
+        self.calls += len(asked)
+        try:
+            reserved = await self.store.reserve(asked)
+        except BaseException:
+            for window in windows:
+                window.fail(self._clock())
+            raise
+        else:
+            now_ms = self._clock()
+            for window, answer in zip(windows, reserved, strict=True):
+                window.take(answer, sent_ms, now_ms)
+        finally:
+            for window in windows:
+                window.pending = None
+                self._hold(window)
+        for waiting in batch:
+            waiting.give(None)
+
+    def _hold(self, window: TokenWindow) -> None:
+        self._holding.add(window)
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Returns what nobody spends, so that other replicas may."""
+        self._sweeping = None
+        now_ms = self._clock()
+        for window in [*self._holding]:
+            if window.is_settled:
+                self._holding.discard(window)
+            elif window.pending is None and abs(now_ms - window.last_ms) >= IDLE_MS:
+                self._return(window)
+        if self._holding:
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)

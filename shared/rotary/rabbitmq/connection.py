@@ -1,0 +1,80 @@
+"""Connecting to the broker as the services do: a channel on a connection of its own, and one error for its absence."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+from aiormq.connection import TransportFactory
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from yarl import URL
+
+from rotary.amqp import CONNECT_SECONDS, LoginRefusedError, UntrustedError, connected
+from rotary.errors import ConfigurationError, UnavailableError
+
+AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
+"""What the client raises when the connection or the channel under a call is lost."""
+
+
+@asynccontextmanager
+async def channel(
+    url: str, *, confirms: bool = False, seconds: float = CONNECT_SECONDS
+) -> AsyncIterator[AbstractChannel]:
+    """A channel on a connection of its own, which is not recovered: whoever loses it opens another.
+
+    Raises UnavailableError when the broker does not open it within `seconds`, or is lost inside the block, and
+    ConfigurationError for what waiting cannot mend: a login refused, a certificate not trusted.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+
+    async def connect(transport: TransportFactory) -> aio_pika.Connection:
+        connection = aio_pika.Connection(URL(url))
+        connection.kwargs["transport_factory"] = transport
+        await connection.connect()
+        return connection
+
+    with translate_errors():
+        async with connected(URL(url), connect, seconds) as connection:
+            async with asyncio.timeout_at(deadline):
+                opened = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            yield opened
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turns what the client raises when the broker is lost into UnavailableError.
+
+    Raises ConfigurationError for what waiting cannot mend: a login refused, a certificate not trusted.
+    """
+    try:
+        with _lost_is_away():
+            yield
+    except LoginRefusedError as error:
+        raise ConfigurationError(
+            f"RabbitMQ refuses the user or virtual host of ROTARY_RABBITMQ_URL: {error.reason}"
+        ) from error
+    except UntrustedError as error:
+        raise ConfigurationError(f"RabbitMQ at the address in ROTARY_RABBITMQ_URL: {error.reason}") from error
+
+
+@contextmanager
+def _lost_is_away() -> Iterator[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        yield
+    except AWAY as error:
+        raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
+    except Exception as error:
+        # What the client raises from a call on a channel that is lost while it opens, without a class of its own.
+        if type(error) is not Exception:
+            raise
+        raise UnavailableError("RabbitMQ is away: the channel was lost while it opened") from error
+    except asyncio.CancelledError:
+        # When the broker falls silent, the client answers whoever waits with a cancellation that nobody asked for. It
+        # would end our task as if we had been told to stop.
+        if task.cancelling() > before:
+            raise
+        raise UnavailableError("RabbitMQ is away: it fell silent") from None

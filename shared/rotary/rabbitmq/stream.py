@@ -1,0 +1,358 @@
+"""Reading a log: deliveries of one stream, in order, held in a buffer that the broker's prefetch bounds.
+
+aiormq speaks the protocol; deliveries never reach it. A tap between its parser and the socket takes them out, for two
+reasons. A publisher may set any property, and one that the client library can't decode would close the connection,
+again at each attempt: of a message's properties only three matter here, the others are skipped by their length. And
+three objects and two tasks a message would cost more than everything else that is done with it.
+
+Nothing recovers by itself: a broken consumer raises, and its owner opens another.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from struct import Struct as Layout
+from struct import error as struct_error
+from typing import NamedTuple
+
+import aiormq
+from aiormq.connection import TransportFactory
+from aiormq.exceptions import ChannelNotFoundEntity
+from pamqp.common import FieldTable
+from yarl import URL
+
+from rotary.amqp import CONNECT_SECONDS, connected
+from rotary.errors import UnavailableError
+from rotary.rabbitmq.connection import AWAY, translate_errors
+
+GATHER_SECONDS = 0.004
+ENOUGH_MESSAGES = 200
+MAX_TAKEN_BYTES = 262_144
+WAIT_SECONDS = 1.0
+
+_DELIVER = b"\x00\x3c\x00\x3c"
+_METHOD, _HEADER, _BODY = 1, 2, 3
+_frame = Layout(">BHI").unpack_from
+_u64 = Layout(">Q").unpack_from
+_i64 = Layout(">q").unpack_from
+_u32 = Layout(">I").unpack_from
+_u16 = Layout(">H").unpack_from
+_HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+_FIXED = {
+    ord(kind): width
+    for kinds, width in (("tbB", 1), ("suU", 2), ("Iif", 4), ("lLdT", 8), ("D", 5), ("V", 0))
+    for kind in kinds
+}
+"""How long the values of a field table are, by type; those of the types S, x, A and F say it themselves."""
+_OFFSET = b"x-stream-offset"
+
+
+class Delivery(NamedTuple):
+    """One message of a log. `exchange` is empty for what was published straight into it; `user_id` is whom the broker
+    knows the publisher to be, if it said so. `headers` is a field table as it came, where it was asked for."""
+
+    tag: int
+    offset: int
+    exchange: str
+    routing_key: str
+    content_type: str
+    user_id: str
+    body: bytes
+    headers: bytes = b""
+
+
+class LogMissingError(Exception):
+    """There is no such stream."""
+
+
+class _Partial:
+    """A delivery whose frames are still arriving."""
+
+    __slots__ = ("content_type", "exchange", "headers", "missing", "offset", "parts", "routing_key", "tag", "user_id")
+
+    def __init__(self, tag: int, exchange: str, routing_key: str) -> None:
+        self.tag = tag
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.content_type = ""
+        self.user_id = ""
+        self.headers = b""
+        self.offset: int | None = None
+        self.missing = 0
+        self.parts: list[bytes] = []
+
+
+class DeliveryTap(asyncio.StreamReader):
+    """Gives deliveries to `deliver`, and all other frames to whoever reads from it."""
+
+    def __init__(self, deliver: Callable[[_Partial], None], lost: Callable[[], None]) -> None:
+        super().__init__(limit=2**20, loop=asyncio.get_running_loop())
+        self._deliver = deliver
+        self._lost = lost
+        self._rest = b""
+        self._partial: _Partial | None = None
+        self._names: dict[bytes, str] = {}
+        self._beaten_at = 0.0
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # typeshed's idea of bytes is wider
+        """Called by the transport with whatever arrived."""
+        if self._rest:
+            data = self._rest + data
+        at, size, others = 0, len(data), list[bytes]()
+        while size - at >= 8:
+            kind, _channel, length = _frame(data, at)
+            end = at + 7 + length
+            if end >= size:
+                break
+            if not self._take(kind, data, at + 7, end):
+                others.append(data[at : end + 1])
+            at = end + 1
+        self._rest = data[at:]
+        self._pass_on(b"".join(others))
+
+    def feed_eof(self) -> None:
+        """Called by the transport at the connection's end."""
+        super().feed_eof()
+        self._lost()
+
+    def set_exception(self, exc: Exception) -> None:
+        """Called by the transport when the connection broke."""
+        super().set_exception(exc)
+        self._lost()
+
+    def _pass_on(self, others: bytes) -> None:
+        now = time.monotonic()
+        if not others and now - self._beaten_at < 1.0:
+            return
+        # A connection that delivers sends no heartbeats; aiormq must not take it for dead.
+        self._beaten_at = now
+        super().feed_data(others or _HEARTBEAT)
+
+    def _take(self, kind: int, data: bytes, begin: int, end: int) -> bool:
+        partial = self._partial
+        if kind == _METHOD:
+            if data[begin : begin + 4] != _DELIVER:
+                return False
+            self._partial = self._begin(data, begin + 4)
+        elif partial is None:
+            return False
+        elif kind == _BODY:
+            partial.parts.append(data[begin:end])
+            partial.missing -= end - begin
+            if partial.missing <= 0:
+                self._finish(partial)
+        elif kind == _HEADER:
+            (partial.missing,) = _u64(data, begin + 4)
+            # Whatever is in there: at worst the message has no content type, and is refused for that.
+            with contextlib.suppress(struct_error, IndexError):
+                _read_properties(partial, data, begin + 12)
+            if not partial.missing:
+                self._finish(partial)
+        else:
+            return False
+        return True
+
+    def _begin(self, data: bytes, at: int) -> _Partial:
+        at += 1 + data[at]  # the consumer's tag
+        (tag,) = _u64(data, at)
+        at += 9
+        exchange_end = at + 1 + data[at]
+        key_end = exchange_end + 1 + data[exchange_end]
+        return _Partial(tag, self._name(data[at + 1 : exchange_end]), self._name(data[exchange_end + 1 : key_end]))
+
+    def _name(self, raw: bytes) -> str:
+        name = self._names.get(raw)
+        if name is None:
+            if len(self._names) >= 65_536:
+                self._names.clear()
+            name = self._names[raw] = raw.decode(errors="replace")
+        return name
+
+    def _finish(self, partial: _Partial) -> None:
+        self._partial = None
+        self._deliver(partial)
+
+
+def _read_properties(partial: _Partial, data: bytes, at: int) -> None:
+    """Content type, the offset among the headers, and the user; each of the others is skipped by its length."""
+    (flags,) = _u16(data, at)
+    more, at = flags & 1, at + 2
+    while more:
+        (further,) = _u16(data, at)
+        more, at = further & 1, at + 2
+    if flags & 0x8000:
+        partial.content_type = data[at + 1 : at + 1 + data[at]].decode(errors="replace")
+        at += 1 + data[at]
+    if flags & 0x4000:
+        at += 1 + data[at]
+    if flags & 0x2000:
+        (length,) = _u32(data, at)
+        partial.headers = data[at + 4 : at + 4 + length]
+        partial.offset = _find_offset(data, at + 4, at + 4 + length)
+        at += 4 + length
+    if not flags & 0x0010:  # no user
+        return
+    at += (flags >> 12 & 1) + (flags >> 11 & 1)  # delivery mode, priority
+    for bit in (10, 9, 8, 7):  # correlation id, reply to, expiration, message id
+        if flags >> bit & 1:
+            at += 1 + data[at]
+    at += 8 * (flags >> 6 & 1)  # timestamp
+    if flags & 0x20:  # type
+        at += 1 + data[at]
+    partial.user_id = data[at + 1 : at + 1 + data[at]].decode(errors="replace")
+
+
+def _find_offset(data: bytes, at: int, end: int) -> int | None:
+    """The value of the first header `x-stream-offset`, which is the broker's: its own comes before a forged second."""
+    while at < end:
+        name_end = at + 1 + data[at]
+        name, kind, at = data[at + 1 : name_end], data[name_end], name_end + 1
+        if name == _OFFSET and kind == 0x6C:  # l
+            offset: int = _i64(data, at)[0]
+            return offset
+        width = _FIXED.get(kind)
+        at += width if width is not None else 4 + _u32(data, at)[0]
+    return None
+
+
+class LogConsumer:
+    """One registration as a consumer of a stream, and what it was delivered and has not yet taken."""
+
+    def __init__(self, queue: str, *, keep_headers: bool = False) -> None:
+        self.queue = queue
+        self._keep_headers = keep_headers
+        self._buffer: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self._channel: aiormq.abc.AbstractChannel | None = None
+        self._tag = ""
+        self._taken_at = 0.0
+        self._left_over = False
+        self._last_offset = -1
+        self._acknowledged = 0
+
+    def tap(self) -> DeliveryTap:
+        """What the connection reads through."""
+        return DeliveryTap(self._deliver, self._arrived.set)
+
+    async def start(self, channel: aiormq.abc.AbstractChannel, prefetch: int, offset: int | str | None) -> None:
+        """Registers from an offset, `first` or `next`; at most `prefetch` messages are unacknowledged.
+
+        With None the queue is no stream.
+
+        Raises LogMissingError.
+        """
+        self._channel = channel
+        await channel.basic_qos(prefetch_count=prefetch)
+        try:
+            arguments: FieldTable = {} if offset is None else {"x-stream-offset": offset}
+            registered = await channel.basic_consume(
+                self.queue, _never_called, arguments=arguments, timeout=CONNECT_SECONDS
+            )
+        except ChannelNotFoundEntity as error:
+            raise LogMissingError(self.queue) from error
+        assert registered.consumer_tag
+        self._tag = registered.consumer_tag
+        self._last_offset = offset - 1 if isinstance(offset, int) else -1
+
+    def _deliver(self, partial: _Partial) -> None:
+        # Only a header that can't be read at all leaves the offset open; offsets of a stream follow each other.
+        offset = partial.offset if partial.offset is not None else self._last_offset + 1
+        self._last_offset = offset
+        body = partial.parts[0] if len(partial.parts) == 1 else b"".join(partial.parts)
+        self._buffer.append(
+            Delivery(
+                partial.tag,
+                offset,
+                partial.exchange,
+                partial.routing_key,
+                partial.content_type,
+                partial.user_id,
+                body,
+                partial.headers if self._keep_headers else b"",
+            )
+        )
+        self._arrived.set()
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the broker still knows us: it deregisters whom it can't serve, as when a stream is deleted."""
+        return self._channel is not None and not self._channel.is_closed and self._tag in self._channel.consumers  # type: ignore[attr-defined]  # the abstract channel does not name it
+
+    @property
+    def pending(self) -> int:
+        """Messages delivered and not yet taken."""
+        return len(self._buffer)
+
+    async def take(self, limit: int, wait_seconds: float = WAIT_SECONDS) -> list[Delivery]:
+        """The next deliveries: at most `limit`, at most about 256 KiB, none if none comes in time.
+
+        At once after a pause; while they keep coming a few milliseconds apart, because what is done once a batch costs
+        more than a dozen messages. Raises UnavailableError once the connection is lost.
+        """
+        await self._gather()
+        if not self._buffer:
+            await self._wait(wait_seconds)
+        taken, size = list[Delivery](), 0
+        while self._buffer and len(taken) < limit and size < MAX_TAKEN_BYTES:
+            delivery = self._buffer.popleft()
+            size += len(delivery.body)
+            taken.append(delivery)
+        self._taken_at, self._left_over = time.monotonic(), bool(self._buffer)
+        return taken
+
+    async def _gather(self) -> None:
+        # What was left behind by the last take is more than enough for the next.
+        early = GATHER_SECONDS - (time.monotonic() - self._taken_at)
+        if early > 0 and len(self._buffer) < ENOUGH_MESSAGES and not self._left_over:
+            await asyncio.sleep(early)
+
+    async def _wait(self, seconds: float) -> None:
+        self._arrived.clear()
+        if not self.is_registered:
+            raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._arrived.wait()
+
+    async def acknowledge(self, tag: int) -> None:
+        """Lets the broker send as many more. A stream forgets nothing by it; what was acknowledged before is left out,
+        because twice is an error."""
+        assert self._channel is not None
+        if tag <= self._acknowledged:
+            return
+        self._acknowledged = tag
+        try:
+            await self._channel.basic_ack(tag, multiple=True)
+        except AWAY as error:
+            raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
+
+
+@asynccontextmanager
+async def open_log(
+    url: str, queue: str, offset: int | str | None, prefetch: int = 1000, *, keep_headers: bool = False
+) -> AsyncIterator[LogConsumer]:
+    """A consumer of a stream from an offset, `first` or `next`, on a connection of its own; None for another queue.
+
+    Raises LogMissingError, UnavailableError, ConfigurationError.
+    """
+    consumer = LogConsumer(queue, keep_headers=keep_headers)
+
+    async def connect(transport: TransportFactory) -> aiormq.Connection:
+        connection = aiormq.Connection(url, transport_factory=transport)
+        await connection.connect()
+        return connection
+
+    with translate_errors():
+        async with connected(URL(url), connect, CONNECT_SECONDS, consumer.tap) as connection:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                channel = await connection.channel(publisher_confirms=False)
+                await consumer.start(channel, prefetch, offset)
+            yield consumer
+
+
+async def _never_called(_message: aiormq.abc.DeliveredMessage) -> None:
+    raise AssertionError("a delivery passed the tap")

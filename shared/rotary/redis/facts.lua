@@ -1,0 +1,507 @@
+#!lua name=rotary_facts_1
+-- Facts and positions. A position says up to which offset of a stream a bucket's facts hold everything; it is written in
+-- the same step as the facts, so whatever Redis loses, it loses both, and the reader of the stream goes on from what is
+-- left. Names end in the version of this library: two releases fold side by side.
+--
+-- A bucket's position is a hash. Of each log: `<log>` is "<next offset>:<time of the last arrival marker>", `<log>@` when a
+-- reader was last at the log's end, `<log>!` since when it goes on from an earlier position, `<log>#` until when events
+-- that the log lost would matter, `<log>+` the piece folded last of a batch in pieces. `logs` names the logs that must have a position, `read` is all that a reader needs:
+-- "<at> <back> <gap>", the earliest @, the latest ! and #. All times are this server's clock in milliseconds.
+--
+-- Out of memory, Redis does not begin a function; an error within one leaves what was written before it, and the position
+-- is written last: what is folded again changes nothing. Numbers in Lua are doubles: ids travel as strings.
+
+local KEPT_FLAGS_OF_A_KIND, FLAGS_TTL_S, DAY_S, CALLS_TTL_DAYS = 64, 35 * 86400, 86400, 3
+local DEFAULT_ALLOWANCE, CURRENT_MS = 1000, 2000
+local CHANGES = 'rotary:changes'
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function hash(key)
+  local found, flat = {}, redis.call('HGETALL', key)
+  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
+  return found
+end
+
+-- {b17}2/position → {b17}, 2/, 2
+local function parse(key)
+  local tag, part = string.match(key, '^({b%d+})(.-)position$')
+  return tag, part, part == '' and 0 or tonumber(string.sub(part, 1, -2))
+end
+
+local function is_replaced(tag, generation)
+  return generation < tonumber(redis.call('GET', tag .. 'generation') or 0)
+end
+
+local function is_current(tag, generation)
+  return generation == tonumber(redis.call('GET', tag .. 'generation') or 0)
+end
+
+local function next_offset(value)
+  return value and tonumber(string.match(value, '^%d+'))
+end
+
+-- The logs of both lists. A log is never forgotten by folding: only `forget` takes one off.
+local function union(a, b)
+  local known, names = {}, {}
+  for name in string.gmatch((a or '') .. ',' .. b, '[^,]+') do
+    if not known[name] then
+      known[name] = true
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return table.concat(names, ',')
+end
+
+-- What readers need, from the position's fields.
+local function summary(fields)
+  local at, back, gap
+  for log in string.gmatch(fields.logs or '', '[^,]+') do
+    local reached = fields[log] and tonumber(fields[log .. '@'] or 0) or 0
+    at = math.min(at or reached, reached)
+    back = math.max(back or 0, tonumber(fields[log .. '!'] or 0))
+    gap = math.max(gap or 0, tonumber(fields[log .. '#'] or 0))
+  end
+  return string.format('%.0f %.0f %.0f', at or 0, back or 0, gap or 0)
+end
+
+-- Announces the `read` of buckets: {read → {bucket number, ...}}.
+local function announce(reads)
+  local groups = {}
+  for read, buckets in pairs(reads) do groups[#groups + 1] = {read, buckets} end
+  if #groups > 0 then redis.call('PUBLISH', CHANGES, cmsgpack.pack({'positions', now_ms(), groups})) end
+end
+
+-- Writes `changed` fields over `fields`, and `read` with them; collects the bucket for `announce`.
+local function write(key, fields, changed, reads)
+  for name, value in pairs(changed) do fields[name] = value end
+  changed.read = summary(fields)
+  local flat = {}
+  for name, value in pairs(changed) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', key, unpack(flat))
+  local tag, _, generation = parse(key)
+  if is_current(tag, generation) then
+    local buckets = reads[changed.read] or {}
+    buckets[#buckets + 1] = tonumber(string.match(tag, '%d+'))
+    reads[changed.read] = buckets
+  end
+end
+
+-- A reader continues from a position that this bucket has not reached: it was here before, and Redis went back.
+local function went_back(key, fields, log, logs, reads)
+  local changed = {logs = union(fields.logs, logs)}
+  if not fields[log .. '!'] then changed[log .. '!'] = string.format('%.0f', now_ms()) end
+  write(key, fields, changed, reads)
+end
+
+-- Whether the facts about a caller ID that has none on this day may be begun: its customer has it, or has unknown ones to
+-- spare today. While the definitions are not complete nobody is unknown.
+local function is_admitted(customer, caller)
+  if customer.complete == nil then
+    customer.complete = redis.call('HGET', customer.tag .. 'definitions', 'complete') == '1'
+  end
+  if not customer.complete or redis.call('SISMEMBER', customer.documents .. 'callers', caller) == 1 then return true end
+  local unknown = customer.facts .. 'unknown:' .. customer.day
+  if redis.call('SISMEMBER', unknown, caller) == 1 then return true end
+  local allowance = tonumber(redis.call('HGET', customer.documents .. 'customer', 'allowance') or DEFAULT_ALLOWANCE)
+  if redis.call('SCARD', unknown) >= allowance then
+    customer.refused[#customer.refused + 1] = caller
+    return false
+  end
+  redis.call('SADD', unknown, caller)
+  redis.call('EXPIREAT', unknown, (customer.day + CALLS_TTL_DAYS) * DAY_S)
+  customer.admitted = customer.admitted + 1
+  return true
+end
+
+-- Counts the identities not seen before; returns {quarter, new count, ...} of what changed, or nil.
+-- Both keys expire three days after their UTC day ends: later than any event of that day may still arrive.
+local function fold_calls(customer, caller, day, ids, quarters)
+  local suffix = caller .. ':' .. day
+  local seen, calls = customer.facts .. 'seen:' .. suffix, customer.facts .. 'calls:' .. suffix
+  local fresh, ops, added, order
+  if #ids == 1 then
+    -- The most frequent case by far, and SADD itself says whether it was new.
+    if redis.call('SADD', seen, ids[1]) == 0 then return nil end
+    fresh, order, added = ids, quarters, {[quarters[1]] = 1}
+  else
+    local known = redis.call('SMISMEMBER', seen, unpack(ids))
+    fresh, added, order = {}, {}, {}
+    for i = 1, #ids do
+      if known[i] == 0 then
+        fresh[#fresh + 1] = ids[i]
+        local quarter = quarters[i]
+        if not added[quarter] then order[#order + 1] = quarter end
+        added[quarter] = (added[quarter] or 0) + 1
+      end
+    end
+    if #fresh == 0 or redis.call('SADD', seen, unpack(fresh)) == 0 then return nil end
+  end
+  ops = {'BITFIELD', calls}
+  for _, quarter in ipairs(order) do
+    local n = #ops
+    ops[n + 1], ops[n + 2], ops[n + 3], ops[n + 4] = 'INCRBY', 'u32', '#' .. quarter, added[quarter]
+  end
+  local counts, changed, first = redis.call(unpack(ops)), {}, false
+  for i, quarter in ipairs(order) do
+    changed[2 * i - 1], changed[2 * i] = quarter, counts[i]
+    first = first or counts[i] == added[quarter]
+  end
+  if first and redis.call('SCARD', seen) == #fresh then
+    if not is_admitted(customer, caller) then
+      redis.call('DEL', seen, calls)
+      return nil
+    end
+    local expiry = (tonumber(day) + 1 + CALLS_TTL_DAYS) * DAY_S
+    redis.call('EXPIREAT', seen, expiry)
+    redis.call('EXPIREAT', calls, expiry)
+  end
+  return changed
+end
+
+-- A flag is {at_ms, identity as 16 hex digits, kind}: in this order they compare as the domain compares them.
+local function before(a, b)
+  if a[1] ~= b[1] then return a[1] < b[1] end
+  if a[2] ~= b[2] then return a[2] < b[2] end
+  return a[3] < b[3]
+end
+
+-- The newest of each kind, ascending: no kind pushes out another.
+local function newest(flags)
+  local count, kept, reversed = {}, {}, {}
+  for i = #flags, 1, -1 do
+    local kind = flags[i][3]
+    count[kind] = (count[kind] or 0) + 1
+    if count[kind] <= KEPT_FLAGS_OF_A_KIND then reversed[#reversed + 1] = flags[i] end
+  end
+  for i = #reversed, 1, -1 do kept[#kept + 1] = reversed[i] end
+  return kept
+end
+
+-- The flags of both lists, ascending, each identity of a kind once. `stored` ascends and is all that a caller ID has,
+-- `incoming` is few: sorting both as one took five times as long, and no reader is answered meanwhile.
+local function merged(stored, incoming)
+  local fresh, flags = {}, {}
+  for _, flag in ipairs(incoming) do
+    local of_kind = fresh[flag[3]] or {}
+    fresh[flag[3]] = of_kind
+    local other = of_kind[flag[2]]
+    if not other or before(other, flag) then of_kind[flag[2]] = flag end
+  end
+  local kept = {}
+  for _, flag in ipairs(stored) do
+    local of_kind = fresh[flag[3]]
+    local other = of_kind and of_kind[flag[2]]
+    if other and not before(flag, other) then of_kind[flag[2]] = nil end
+    if not other or not before(flag, other) then kept[#kept + 1] = flag end
+  end
+  local new = {}
+  for _, of_kind in pairs(fresh) do
+    for _, flag in pairs(of_kind) do new[#new + 1] = flag end
+  end
+  table.sort(new, before)
+  local at = 1
+  for _, flag in ipairs(kept) do
+    while new[at] and before(new[at], flag) do
+      flags[#flags + 1] = new[at]
+      at = at + 1
+    end
+    flags[#flags + 1] = flag
+  end
+  for i = at, #new do flags[#flags + 1] = new[i] end
+  return flags
+end
+
+-- Merges flags and a clear (0 is none) into the caller's document; returns the new document, or nil if it is the same.
+local function fold_flags(customer, caller, cleared, incoming)
+  local key = customer.facts .. 'flags:' .. caller
+  local old = redis.call('GET', key)
+  if not old and not is_admitted(customer, caller) then return nil end
+  local document = old and cmsgpack.unpack(old) or {0, {}}
+  if old and #incoming == 0 and cleared <= document[1] then return nil end
+  local flags = #incoming == 0 and document[2] or newest(merged(document[2], incoming))
+  local new = cmsgpack.pack({math.max(document[1], cleared), flags})
+  if new == old then return nil end
+  redis.call('SET', key, new, 'EX', FLAGS_TTL_S)
+  return new
+end
+
+-- {id, {{caller, day, {identity, ...}, {quarter, ...}}, ...}, {{caller, cleared, {flag, ...}}, ...}} of one customer.
+local function fold_customer(customer, batch)
+  local calls, flags = {}, {}
+  for _, entry in ipairs(batch[2]) do
+    local changed = fold_calls(customer, entry[1], entry[2], entry[3], entry[4])
+    if changed then calls[#calls + 1] = {entry[1], tonumber(entry[2]), changed} end
+  end
+  for _, entry in ipairs(batch[3]) do
+    local document = fold_flags(customer, entry[1], entry[2], entry[3])
+    if document then flags[#flags + 1] = {entry[1], document} end
+  end
+  return calls, flags
+end
+
+-- FCALL fold_1 1 {b17}position log from to marker logs batch [piece before]
+-- `from`: the offset that the caller continues from, '' for the beginning of the log. `to`: the first offset after the
+-- batch, '' for a piece that leaves the position where it is because others follow. `marker`: the time of the last arrival
+-- marker before `to`. `batch`: msgpack {customer, ...}, see fold_customer. `piece`: what tells this piece of a batch from
+-- any other, '' for the last; `before`: the piece that must be the last one folded, '' for the first. One that was refused,
+-- or that Redis lost, would else be missing below the position that the last one sets.
+-- Returns the position, or {position, {{customer, caller refused, ...}, ...}, how many unknown callers were admitted}, or
+-- the status BEHIND with nothing folded (continue from the stored position) or REPLACED (the generation is over).
+local function fold(keys, args)
+  local key, log, from, to = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
+  local tag, part, generation = parse(key)
+  if is_replaced(tag, generation) then return redis.status_reply('REPLACED') end
+  local stored = redis.call('HMGET', key, log, 'logs')
+  local position = next_offset(stored[1])
+  if from and (not position or position < from) then
+    local reads = {}
+    went_back(key, hash(key), log, args[5], reads)
+    announce(reads)
+    return redis.status_reply('BEHIND')
+  end
+  if (args[8] or '') ~= '' and redis.call('HGET', key, log .. '+') ~= args[8] then
+    return redis.status_reply('BEHIND')
+  end
+  if position and to and position >= to then return position end
+  local changes, refused, admitted = {}, {}, 0
+  for _, batch in ipairs(cmsgpack.unpack(args[6])) do
+    local id = batch[1]
+    local customer = {
+      tag = tag, facts = tag .. part .. id .. ':', documents = tag .. id .. ':',
+      day = math.floor(tonumber(args[4]) / 86400000), refused = {id}, admitted = 0,
+    }
+    local calls, flags = fold_customer(customer, batch)
+    if #calls + #flags > 0 then changes[#changes + 1] = {id, calls, flags} end
+    if #customer.refused > 1 then refused[#refused + 1] = customer.refused end
+    admitted = admitted + customer.admitted
+  end
+  if to then redis.call('HSET', key, log, args[3] .. ':' .. args[4]) end
+  if (args[7] or '') ~= '' then
+    redis.call('HSET', key, log .. '+', args[7])
+  elseif (args[8] or '') ~= '' then
+    redis.call('HDEL', key, log .. '+')
+  end
+  if stored[2] ~= args[5] and union(stored[2], args[5]) ~= stored[2] then
+    local reads = {}
+    write(key, hash(key), {logs = union(stored[2], args[5])}, reads)
+    announce(reads)
+  end
+  if #changes > 0 and is_current(tag, generation) then
+    redis.call('PUBLISH', CHANGES, cmsgpack.pack({'facts', changes}))
+  end
+  if #refused + admitted > 0 then return {to or 0, refused, admitted} end
+  return to or 0
+end
+
+-- Advances one bucket, wherever it is; returns whether it is behind.
+local function advance_one(key, log, from, to, marker, logs, reads)
+  local fields = hash(key)
+  local position = next_offset(fields[log])
+  if from and (not position or position < from) then
+    went_back(key, fields, log, logs, reads)
+    return true
+  end
+  if not position or position <= tonumber(to) then
+    local back = tonumber(fields[log .. '!'])
+    if back and tonumber(marker) >= back then
+      redis.call('HDEL', key, log .. '!')
+      fields[log .. '!'] = nil
+    end
+    local changed = {[log] = to .. ':' .. marker, [log .. '@'] = marker, logs = union(fields.logs, logs)}
+    write(key, fields, changed, reads)
+  end
+  return false
+end
+
+-- Most advances find every bucket where it should be: then three fields are read and written by name, with none of the
+-- detours of `hash` and `write`, for this is done twice a second for each log and each bucket.
+local function advance_plainly(key, log, from, to, marker, fields, mark, logs)
+  local values = redis.call('HMGET', key, 'logs', unpack(fields))
+  local own = values[mark]
+  local position = next_offset(own)
+  if values[1] ~= logs or not position or (from and position < from) or position > tonumber(to) then return nil end
+  if values[mark + 2] then return nil end
+  local at, back, gap = tonumber(marker), 0, 0
+  for i = 2, #values, 4 do
+    if i ~= mark then at = math.min(at, values[i] and tonumber(values[i + 1] or 0) or 0) end
+    if values[i + 2] then back = math.max(back, tonumber(values[i + 2])) end
+    if values[i + 3] then gap = math.max(gap, tonumber(values[i + 3])) end
+  end
+  local read = string.format('%.0f %.0f %.0f', at, back, gap)
+  redis.call('HSET', key, log, to .. ':' .. marker, log .. '@', marker, 'read', read)
+  return read
+end
+
+-- FCALL advance_1 n key... log to marker logs from...
+-- Every bucket given holds everything before `to`, the offset after an arrival marker of the time `marker`. The buckets
+-- are of one generation. Returns the numbers (from 1) of the keys that were not advanced because they are behind, negative
+-- if replaced.
+local function advance(keys, args)
+  local log, to, marker, logs = args[1], args[2], args[3], args[4]
+  local reads, failed, fields, mark = {}, {}, {}, 0
+  for name in string.gmatch(logs, '[^,]+') do
+    if name == log then mark = #fields + 2 end
+    for _, suffix in ipairs({'', '@', '!', '#'}) do fields[#fields + 1] = name .. suffix end
+  end
+  for i, key in ipairs(keys) do
+    local tag, _, generation = parse(key)
+    local from, current = tonumber(args[4 + i]), tonumber(redis.call('GET', tag .. 'generation') or 0)
+    if generation < current then
+      failed[#failed + 1] = -i
+    else
+      local read = advance_plainly(key, log, from, to, marker, fields, mark, logs)
+      if not read then
+        if advance_one(key, log, from, to, marker, logs, reads) then failed[#failed + 1] = i end
+      elseif generation == current then
+        local buckets = reads[read] or {}
+        buckets[#buckets + 1] = tonumber(string.match(tag, '%d+'))
+        reads[read] = buckets
+      end
+    end
+  end
+  announce(reads)
+  return failed
+end
+
+-- FCALL gap_1 n key... log to marker logs until
+-- The log can't give what lies before `to`: goes on from there, and closes the buckets until the operator's word, or
+-- until what was lost could not matter any more. With '' for `to` the position stays: the gap was found before.
+local function gap(keys, args)
+  local log, to, reads = args[1], tonumber(args[2]), {}
+  for _, key in ipairs(keys) do
+    local fields = hash(key)
+    if not fields[log .. '#'] or (to and next_offset(fields[log]) ~= to) then
+      local changed = {[log .. '#'] = args[5], logs = union(fields.logs, args[4])}
+      if to then changed[log] = args[2] .. ':' .. args[3] end
+      write(key, fields, changed, reads)
+    end
+  end
+  announce(reads)
+  return redis.status_reply('OK')
+end
+
+-- FCALL accept_gap_1 n key... log until
+-- Opens the buckets whose gap the operator accepted: those until `until` at the latest. Returns how many, and the latest
+-- end of the gaps that are left, 0 if there is none: found since, they are closed until there is a word on them too.
+local function accept_gap(keys, args)
+  local reads, accepted, left = {}, 0, 0
+  for _, key in ipairs(keys) do
+    local gap = tonumber(redis.call('HGET', key, args[1] .. '#') or 0)
+    if gap > tonumber(args[2]) then
+      left = math.max(left, gap)
+    elseif gap > 0 then
+      redis.call('HDEL', key, args[1] .. '#')
+      accepted = accepted + 1
+      write(key, hash(key), {}, reads)
+    end
+  end
+  announce(reads)
+  return {accepted, left}
+end
+
+-- FCALL forget_1 n key... log: the log is gone for good, and nothing in it counts any more.
+local function forget(keys, args)
+  local reads, log = {}, args[1]
+  for _, key in ipairs(keys) do
+    local fields, names, named = hash(key), {}, false
+    for name in string.gmatch(fields.logs or '', '[^,]+') do
+      if name == log then named = true else names[#names + 1] = name end
+    end
+    if named then
+      redis.call('HDEL', key, log, log .. '@', log .. '!', log .. '#', log .. '+')
+      for _, mark in ipairs({'', '@', '!', '#'}) do fields[log .. mark] = nil end
+      write(key, fields, {logs = table.concat(names, ',')}, reads)
+    end
+  end
+  announce(reads)
+  return redis.status_reply('OK')
+end
+
+-- FCALL switch_1 1 {b17}generation new exact
+-- Readers read the generation `new` from here on, if it is complete: at the end of every log lately and, if `exact`,
+-- nowhere behind the one that it replaces.
+local function switch(keys, args)
+  local tag, new = string.match(keys[1], '^{b%d+}'), args[1]
+  local old = redis.call('GET', keys[1]) or '0'
+  if tonumber(old) >= tonumber(new) then return 1 end
+  local built = hash(tag .. new .. '/position')
+  local replaced = hash(tag .. (old == '0' and '' or old .. '/') .. 'position')
+  local at, back = string.match(built.read or '0 0 0', '^(%d+) (%d+)')
+  if math.abs(now_ms() - tonumber(at)) > CURRENT_MS or tonumber(back) > 0 then return 0 end
+  for log in string.gmatch(replaced.logs or '', '[^,]+') do
+    local reached = next_offset(built[log])
+    if not reached or args[2] == '1' and reached < (next_offset(replaced[log]) or 0) then return 0 end
+  end
+  redis.call('SET', keys[1], new)
+  redis.call('PUBLISH', CHANGES, cmsgpack.pack({'generation', tonumber(string.match(tag, '%d+')), tonumber(new)}))
+  return 1
+end
+
+-- FCALL lease_1 1 rotary:leases consumer ttl-ms unit...
+-- Shares the units among the consumers that called lately, to within one of equal; returns those of this consumer.
+-- With a ttl of 0 the consumer leaves. A lease saves double work, no more: whoever folds without one does no harm.
+local function lease(keys, args)
+  local key, me, ttl, now = keys[1], args[1], tonumber(args[2]), now_ms()
+  local fields, alive, owners, mine, free = hash(key), {}, {}, {}, {}
+  if ttl == 0 then fields['c ' .. me] = '0' else fields['c ' .. me] = string.format('%.0f', now + ttl) end
+  for name, value in pairs(fields) do
+    if string.sub(name, 1, 2) == 'c ' then
+      -- A lease from further ahead was given by a clock that has gone back since: nobody would renew a dead one's for long.
+      local left = tonumber(value) - now
+      if left > 0 and (ttl == 0 or left <= ttl) then alive[string.sub(name, 3)] = true else redis.call('HDEL', key, name) end
+    end
+  end
+  for name, value in pairs(fields) do
+    if string.sub(name, 1, 2) == 'u ' then
+      if alive[value] then owners[string.sub(name, 3)] = value else redis.call('HDEL', key, name) end
+    end
+  end
+  if ttl == 0 then return {} end
+  local names, units = {}, {unpack(args, 3)}
+  for name in pairs(alive) do names[#names + 1] = name end
+  table.sort(names)
+  for _, unit in ipairs(units) do
+    if owners[unit] == me then mine[#mine + 1] = unit elseif not owners[unit] then free[#free + 1] = unit end
+  end
+  local quota = math.floor(#units / #names)
+  for rank, name in ipairs(names) do
+    if name == me and rank <= #units % #names then quota = quota + 1 end
+  end
+  while #mine > quota do redis.call('HDEL', key, 'u ' .. table.remove(mine)) end
+  while #mine < quota and #free > 0 do
+    local unit = table.remove(free, 1)
+    redis.call('HSET', key, 'u ' .. unit, me)
+    mine[#mine + 1] = unit
+  end
+  redis.call('HSET', key, 'c ' .. me, fields['c ' .. me])
+  return mine
+end
+
+redis.register_function('fold_1', fold)
+redis.register_function('advance_1', advance)
+redis.register_function('gap_1', gap)
+redis.register_function('accept_gap_1', accept_gap)
+redis.register_function('forget_1', forget)
+redis.register_function('switch_1', switch)
+-- FCALL remove_1 n key...
+-- Removes facts and positions of generations that were replaced, and of none that is read: Redis may have been emptied or
+-- restored since the caller looked. Returns how many keys there were.
+local function remove(keys)
+  local gone = {}
+  for _, key in ipairs(keys) do
+    local tag, rest = string.match(key, '^({b%d+})(.*)$')
+    if is_replaced(tag, tonumber(string.match(rest, '^(%d+)/') or 0)) then gone[#gone + 1] = key end
+  end
+  return #gone > 0 and redis.call('UNLINK', unpack(gone)) or 0
+end
+
+redis.register_function('lease_1', lease)
+redis.register_function('remove_1', remove)

@@ -1,0 +1,319 @@
+"""No line that `rotary-dialer` reads is lost: each is confirmed by the broker, or reported and kept."""
+
+import asyncio
+import codecs
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import aio_pika
+import pytest
+from aio_pika import ExchangeType
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from integration.dialer_runner import dialer
+from integration.inbox import Inbox, open_inbox
+from integration.private_vhost import private_user, private_vhost
+from rotary.events import EXCHANGE
+from rotary.publisher import BlockingPublisher
+from rotary_dialer.__main__ import cli
+from rotary_dialer.spooling import Spooler
+
+CALL = b'{"type": "call-placed", "caller_id_id": 18, "id": "good"}\n'
+HEADER = b"type,caller_id_id,id\n"
+
+
+@pytest.fixture(scope="module")
+def url(rabbitmq_url: str) -> Iterator[str]:
+    with private_vhost(rabbitmq_url) as own:
+        yield own
+
+
+@pytest.fixture
+async def inbox(url: str) -> AsyncIterator[Inbox]:
+    async with open_inbox(url) as box:
+        yield box
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+NASTY = {
+    "empty": (b"", "is empty"),
+    "blank": (b"\n \r\n", "is empty"),
+    "NUL-filled": (bytes(4096), "line 1: it holds NUL bytes"),
+    "NUL-filled after a line end": (b"\n" + bytes(4096), "line 2: it holds NUL bytes"),
+    "UTF-16": (CALL.decode().encode("utf-16"), "it is UTF-16; convert it first"),
+    "UTF-16, big-endian": (codecs.BOM_UTF16_BE + CALL.decode().encode("utf-16-be"), "it is UTF-16"),
+    "UTF-16 without a mark": (CALL.decode().encode("utf-16-le"), "line 1: it holds NUL bytes"),
+    "Latin-1": (b"\xe9t\xe9\n", "line 1 is not UTF-8"),
+    "another CSV": (b"date,number\n2026-06-06,0901\n", "'date' is no column"),
+    "a CSV with semicolons": (b"type;caller_id_id\ncall-placed;18\n", "'type;caller_id_id' is no column"),
+    "a CSV without its header": (b"call-placed,18\n", "'call-placed' is no column"),
+    "a CSV that lacks a column": (b"type,group_id\ncall-placed,3\n", "the column caller_id_id is missing"),
+    "a CSV header alone": (HEADER, "a CSV header and no event"),
+    "a CSV header that was cut": (b"type,caller_id_id", "no line end"),
+    "a column twice": (b"type,caller_id_id,type\ncall-placed,18,x\n", "a column stands in it twice"),
+    "a JSON array": (b'[{"type": "call-placed", "caller_id_id": 18}]\n', "no JSON object, and no CSV"),
+    "printed JSON": (b'{\n"type": "call-placed",\n"caller_id_id": 18}\n', "line 1: Input data was truncated"),
+    "cut JSON": (CALL[:30], "line 1: Input data was truncated"),
+    "a log line first": (b"starting up\n" + CALL, "'starting up' is no column"),
+}
+cases = pytest.mark.parametrize(("content", "told"), NASTY.values(), ids=NASTY.keys())
+
+
+@cases
+async def test_spool_keeps_a_file_that_it_does_not_understand_and_says_why(
+    url: str, tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / "nasty").write_bytes(content)
+    done = await dialer(url, "spool", "--once", tmp_path)
+    assert done.status == 1
+    assert "nasty refused: " in done.err
+    assert told in done.err
+    assert (tmp_path / ".refused" / "nasty").read_bytes() == content
+    assert told in (tmp_path / ".refused" / "nasty.reason").read_text()
+    assert not (tmp_path / "nasty").exists()
+
+
+@cases
+async def test_publish_refuses_a_file_that_it_does_not_understand_and_leaves_it(
+    url: str, tmp_path: Path, content: bytes, told: str
+) -> None:
+    file = tmp_path / "nasty"
+    file.write_bytes(content)
+    done = await dialer(url, "publish", file)
+    assert (done.status, done.out) == (1, "confirmed 0, refused 0\n")
+    assert f"rotary-dialer: {file}: " in done.err
+    assert told in done.err
+    assert "Traceback" not in done.err
+    assert names(tmp_path) == ["nasty"]
+    assert file.read_bytes() == content
+
+
+async def test_a_pipe_that_is_not_understood_is_an_error_and_can_be_kept(url: str, tmp_path: Path) -> None:
+    told = await dialer(url, "publish", stdin=b"date,number\n2026-06-06,0901\n")
+    assert (told.status, told.out) == (1, "confirmed 0, refused 0\n")
+    assert "standard input: line 1: it is no JSON object, and 'date' is no column; expected a JSON object" in told.err
+    kept = await dialer(url, "publish", "--rejected", tmp_path / "kept", stdin=b"date,number\n2026-06-06,0901\n")
+    assert kept.status == 1
+    assert (tmp_path / "kept").read_bytes() == b"date,number\n2026-06-06,0901\n"
+
+
+async def test_a_pipe_without_a_byte_is_no_error(url: str) -> None:
+    done = await dialer(url, "publish", stdin=b"")
+    assert (done.status, done.out, done.err) == (0, "confirmed 0, refused 0\n", "")
+    blank = await dialer(url, "publish", stdin=b"\n")
+    assert (blank.status, blank.out) == (1, "confirmed 0, refused 0\n")
+
+
+async def test_a_byte_order_mark_is_no_part_of_the_first_line(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    for name, content in (("json", CALL), ("csv", HEADER + b"call-placed,18,good\n")):
+        (tmp_path / name).write_bytes(codecs.BOM_UTF8 + content)
+        done = await dialer(url, "publish", tmp_path / name)
+        assert (done.status, done.out, done.err) == (0, "confirmed 1, refused 0\n", "")
+        assert [event["id"] for event in await inbox.events(1)] == ["good"]
+
+
+BAD_LINES = {
+    "not JSON": (CALL, b"oops\n", "JSON is malformed"),
+    "another JSON": (CALL, b"[1]\n", "Expected `object`"),
+    "cut off": (CALL, b'{"type": "call-pl', "Input data was truncated"),
+    "NULs": (CALL, b"\0\0\0\0\n", "it holds NUL bytes"),
+    "not UTF-8": (CALL, b'{"type": "call-placed", "caller_id_id": 18, "lead_id": "\xe9"}\n', "it is not UTF-8"),
+    "nested a thousand deep": (
+        *(CALL, b'{"specversion": "1.0", "x": ' + b"[" * 9999 + b"]" * 9999 + b"}\n", "it is nested too deeply"),
+    ),
+    "a number without end": (CALL, CALL.replace(b"18", b"9" * 5000), "Integer value out of range"),
+    "a cell too many": (HEADER + b"call-placed,18,good\n", b"call-placed,18,x,y\n", "it has 4 cells"),
+    "a cell too few": (HEADER + b"call-placed,18,good\n", b"call-placed,18\n", "it has 2 cells"),
+    "an open quote": (HEADER + b"call-placed,18,good\n", b'call-placed,18,"x\n', "unexpected end of data"),
+    "a cut cell": (HEADER + b"call-placed,18,good\n", b"call-placed,18,17807", "the last line has no line end"),
+}
+
+
+@pytest.mark.parametrize(("good", "bad", "told"), BAD_LINES.values(), ids=BAD_LINES.keys())
+async def test_of_a_file_with_a_bad_line_the_rest_is_published_and_the_line_is_kept(
+    url: str, inbox: Inbox, tmp_path: Path, good: bytes, bad: bytes, told: str
+) -> None:
+    file, spool = tmp_path / "calls", tmp_path / "spool"
+    spool.mkdir()
+    for copy in (file, spool / "calls"):
+        copy.write_bytes(good + bad)
+    kept = (HEADER if good.startswith(HEADER) else b"") + bad
+    line = len((good + bad).splitlines())
+
+    done = await dialer(url, "publish", file)
+    assert (done.status, done.out) == (1, "confirmed 1, refused 1\n")
+    assert f"line {line}: {told}" in done.err
+    assert file.read_bytes() == good + bad
+    assert (tmp_path / "calls.rejected").read_bytes() == kept
+    assert (tmp_path / "calls.rejected.reason").read_text().startswith(f"line {line}: {told}")
+    assert [event["id"] for event in await inbox.events(1)] == ["good"]
+
+    done = await dialer(url, "spool", "--once", spool)
+    assert done.status == 1
+    assert f"line {line}: {told}" in done.err
+    assert (spool / ".refused" / "calls.rejected").read_bytes() == kept
+    assert not (spool / "calls").exists()
+    assert [event["id"] for event in await inbox.events(1)] == ["good"]
+
+
+async def test_what_is_kept_is_refused_again_until_it_is_mended(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    (tmp_path / "calls").write_bytes(HEADER + b"call-placed,18,good\ncall-placed,18,17807")
+    await dialer(url, "publish", tmp_path / "calls")
+    kept = tmp_path / "calls.rejected"
+    assert (await dialer(url, "publish", kept)).out == "confirmed 0, refused 1\n"
+    kept.write_bytes(kept.read_bytes() + b"47140.17\n")
+    assert (await dialer(url, "publish", kept)).out == "confirmed 1, refused 0\n"
+    assert [event["id"] for event in await inbox.events(2)] == ["good", "1780747140.17"]
+
+
+async def test_what_is_kept_replaces_nothing(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    file = tmp_path / "calls"
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        assert (await dialer(url, "spool", "--once", tmp_path)).status == 1
+    kept = tmp_path / ".refused"
+    assert [(kept / name).read_bytes() for name in ("calls", "calls.2")] == [b"one", b"two"]
+    for bad in (b"one\n", b"two\n"):
+        file.write_bytes(CALL + bad)
+        assert (await dialer(url, "publish", file)).status == 1
+    assert [(tmp_path / name).read_bytes() for name in ("calls.rejected", "calls.rejected.2")] == [b"one\n", b"two\n"]
+
+
+async def test_a_bad_line_stays_while_the_good_ones_are_not_confirmed(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    (tmp_path / "calls").write_bytes(CALL + b"oops\n")
+    with private_user(url, "^$") as nobody:
+        done = await dialer(nobody, "spool", "--once", tmp_path)
+    assert (done.status, names(tmp_path)) == (1, ["calls"])
+    assert (tmp_path / "calls").read_bytes() == CALL + b"oops\n"
+
+
+async def test_lines_without_ids_are_named_after_their_file_and_place(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    (tmp_path / "calls").write_bytes(b'{"type": "call-placed", "caller_id_id": 18}\n' * 3)
+    assert (await dialer(url, "spool", "--once", tmp_path)).status == 0
+    assert {event["id"] for event in await inbox.events(3)} == {"calls", "calls/2", "calls/3"}
+
+
+async def test_two_events_of_one_identity_are_not_taken_for_one(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    (tmp_path / "calls").write_bytes(CALL + CALL.replace(b"18", b"19"))
+    done = await dialer(url, "spool", "--once", tmp_path)
+    assert done.status == 1
+    assert "line 2: line 1 is another event of the same source and id" in done.err
+    assert [event["data"] for event in await inbox.events(1)] == [{"caller_id_id": 18}]
+
+
+def test_a_file_that_grew_while_it_was_published_is_read_again(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    with BlockingPublisher(url, customer_id=7, source="/x") as publisher:
+        spooler = Spooler(tmp_path, publisher)
+        (tmp_path / "calls").write_bytes(CALL)
+        spooler.look()
+        with (tmp_path / "calls").open("ab") as file:
+            file.write(CALL.replace(b"good", b"late"))
+        spooler.wait()
+        assert (tmp_path / "calls").exists()
+        spooler.look()
+        spooler.wait()
+        assert publisher.confirmed == 3
+    assert names(tmp_path) == []
+
+
+async def test_what_a_file_says_cannot_move_the_cursor(url: str, inbox: Inbox, tmp_path: Path) -> None:
+    (tmp_path / "calls").write_bytes(CALL + b'{"type": "call-placed", "caller_id_id": 18, "\\u001b[2J": 1}\n')
+    for command in (("publish", tmp_path / "calls"), ("spool", "--once", tmp_path)):
+        done = await dialer(url, *command)
+        assert (done.status, "\x1b" in done.err) == (1, False)
+
+
+# The law, for whatever a file may hold.
+
+NUMBERS = st.integers(0, 9)
+good_lines = st.builds(lambda number: b'{"type":"call-placed","caller_id_id":18,"id":"id-%d"}' % number, NUMBERS)
+csv_lines = st.builds(lambda number: b"call-placed,18,id-%d" % number, NUMBERS)
+cut_lines = st.builds(lambda line, at: line[:at], good_lines, st.integers(1, 40))
+junk = st.binary(max_size=30) | st.sampled_from(
+    [b"\0" * 20, b"", b" ", b"[]", b"{}", b'{"a":' * 2000, b'"', b"\xff\xfe"]
+)
+lines = good_lines | good_lines | csv_lines | cut_lines | junk
+starts = st.sampled_from([b"", b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, HEADER, codecs.BOM_UTF8 + HEADER, b"\n\n"])
+ends = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r"])
+files = st.builds(
+    lambda start, some, end, last: start + end.join(some) + last,
+    *(starts, st.lists(lines, max_size=8), ends, st.sampled_from([b"", b"\n"])),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=files | st.binary(max_size=200))
+def test_every_line_is_confirmed_or_kept(module_publisher: BlockingPublisher, content: bytes) -> None:
+    confirmed = module_publisher.confirmed
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "file").write_bytes(content)
+        spooler = Spooler(folder, module_publisher)
+        spooler.look()
+        spooler.wait()
+        kept = [path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".reason")]
+        assert not (folder / "file").exists()
+    if content in kept:
+        assert (spooler.refused, module_publisher.confirmed) == (1, confirmed)
+        return
+    header, expected = _meaning(content)
+    aside = [line for text in kept for line in text.split(b"\n") if line.strip() and line != header]
+    assert len(aside) + (module_publisher.confirmed - confirmed) == len(expected)
+    assert spooler.refused == min(len(aside), 1)
+    for line in aside:
+        expected.remove(line)
+    for line in expected:
+        assert b"id-" in line, line
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=files)
+def test_the_exit_status_is_0_only_when_every_line_was_confirmed(
+    module_publisher: BlockingPublisher, url: str, content: bytes
+) -> None:
+    with TemporaryDirectory() as name:
+        file = Path(name) / "file"
+        file.write_bytes(content)
+        command = ["publish", "--url", url, "--customer", "7", str(file)]
+        result = CliRunner().invoke(cli, command)
+        assert file.read_bytes() == content
+        kept = Path(f"{file}.rejected").read_bytes() if Path(f"{file}.rejected").exists() else b""
+    counts = re.fullmatch(r"confirmed (\d+), refused (\d+)\n", result.stdout)
+    assert counts is not None
+    confirmed, refused = map(int, counts.groups())
+    assert result.exit_code == int(refused > 0 or confirmed == 0)
+    if (confirmed, refused) != (0, 0):
+        header, expected = _meaning(content)
+        aside = [line for line in kept.split(b"\n") if line.strip() and line != header]
+        assert (len(aside), confirmed + refused) == (refused, len(expected))
+    else:
+        assert "rotary-dialer: " in result.stderr
+
+
+def _meaning(content: bytes) -> tuple[bytes | None, list[bytes]]:
+    """The header, if there is one, and every other line that is not blank."""
+    found = [line for line in content.split(b"\n") if line.strip()]
+    is_json = found[0].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    return (None, found) if is_json else (found[0], found[1:])
+
+
+@pytest.fixture(scope="module")
+def module_publisher(url: str) -> Iterator[BlockingPublisher]:
+    asyncio.run(_declare(url))
+    with BlockingPublisher(url, customer_id=7, source="/dialers/hcm-1") as publisher:
+        yield publisher
+
+
+async def _declare(url: str) -> None:
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
+        queue = await channel.declare_queue("all")
+        await queue.bind(exchange, "#")

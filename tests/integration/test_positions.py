@@ -1,0 +1,381 @@
+"""Positions on a real server: what a bucket says of itself, and that no gap is passed over in silence."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from given import NOW, placed
+from integration.private_redis import heard, is_of, names, private_redis
+from rotary.errors import ConfigurationError
+from rotary.redis import keys
+from rotary.redis.connection import check_server
+from rotary.redis.fold import GenerationReplacedError, PositionLostError, Span, batches_of, fold
+from rotary.redis.pipeline import Pipeline
+from rotary.redis.positions import (
+    CURRENT_MS,
+    RECOVERY_LIMIT_MS,
+    UNKNOWN,
+    Advance,
+    LogPosition,
+    Positions,
+    Standing,
+    decode_standing,
+    switch,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+CALLS, FLAGS = "calls.0", "flags.0"
+LOGS = (CALLS, FLAGS)
+ALL = range(keys.BUCKETS)
+NOTHING = [None] * keys.BUCKETS
+CUSTOMER = 7
+BUCKET = keys.bucket_of(CUSTOMER)
+OTHER = (BUCKET + 1) % keys.BUCKETS
+HOUR = 3_600_000
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with private_redis(redis_url) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def pipeline(redis: Redis) -> AsyncIterator[Pipeline]:
+    pipeline = Pipeline(redis)
+    yield pipeline
+    await pipeline.close()
+
+
+@pytest.fixture
+def positions(pipeline: Pipeline) -> Positions:
+    return Positions(pipeline)
+
+
+async def complete(positions: Positions, end: int = 10, *, logs: Sequence[str] = LOGS) -> int:
+    """Every log is read to its end now; returns when, by Redis' clock."""
+    now_ms = await positions.now_ms()
+    for log in logs:
+        stored = [position.next for position in await positions.read(log)]
+        assert await positions.advance(log, end, now_ms, logs, stored) == Advance((), ())
+    return now_ms
+
+
+async def standing(redis: Redis, bucket: int = BUCKET, generation: int = 0) -> Standing:
+    stored = await redis.hget(keys.position(bucket, generation), "read")
+    assert not isinstance(stored, str)
+    return decode_standing(stored)
+
+
+async def fold_one(pipeline: Pipeline, begin: int | None, end: int, generation: int = 0, name: str = "1") -> None:
+    span = Span(CALLS, begin, end, NOW)
+    await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed(name))])}, {BUCKET: span}, ",".join(LOGS), generation)
+
+
+# What a standing means
+
+
+@pytest.mark.parametrize(
+    ("standing", "age_ms", "refusal"),
+    [
+        (UNKNOWN, NOW, "rebuilt"),
+        (Standing(NOW, 0, 0), 0, None),
+        (Standing(NOW - HOUR, 0, 0), HOUR, None),
+        (Standing(NOW + HOUR, 0, 0), HOUR, None),
+        (Standing(NOW - RECOVERY_LIMIT_MS, NOW, 0), RECOVERY_LIMIT_MS, None),
+        (Standing(NOW - RECOVERY_LIMIT_MS - 1, NOW, 0), RECOVERY_LIMIT_MS + 1, "rebuilt"),
+        (Standing(NOW, 0, NOW + 1), 0, "lost events"),
+        (Standing(NOW, 0, NOW), 0, None),
+    ],
+)
+async def test_a_standing_says_how_old_the_facts_are_and_when_they_must_not_be_shown(
+    standing: Standing, age_ms: int, refusal: str | None
+) -> None:
+    assert standing.age_ms(NOW) == age_ms
+    said = standing.refusal(NOW)
+    assert (said is None) if refusal is None else (said is not None and refusal in said)
+
+
+async def test_an_empty_redis_knows_nothing(positions: Positions) -> None:
+    assert set(await positions.standings()) == {UNKNOWN}
+    assert set(await positions.read(CALLS)) == {LogPosition(None, 0)}
+    assert await positions.logs() == []
+
+
+async def test_a_bucket_is_complete_only_when_every_log_it_must_hold_is_at_its_end(
+    redis: Redis, positions: Positions
+) -> None:
+    now_ms = await positions.now_ms()
+    await positions.advance(CALLS, 5, now_ms, LOGS, NOTHING)
+    assert (await standing(redis)).complete_ms == 0
+    await positions.advance(FLAGS, 3, now_ms - 500, LOGS, NOTHING)
+    assert set(await positions.standings()) == {Standing(now_ms - 500, 0, 0)}
+    assert await positions.logs() == list(LOGS)
+    assert (await positions.read(CALLS))[OTHER] == LogPosition(5, now_ms)
+
+
+async def test_folding_says_what_was_folded_and_nothing_of_being_current(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    await fold_one(pipeline, None, 4)
+    assert (await positions.read(CALLS))[BUCKET] == LogPosition(4, NOW)
+    assert await standing(redis) == UNKNOWN
+
+
+async def test_a_new_log_closes_the_buckets_until_it_is_read_and_one_that_is_read_first_never_does(
+    redis: Redis, positions: Positions
+) -> None:
+    now_ms = await complete(positions)
+    new = "calls.1"
+    await positions.advance(new, 1, now_ms, [*LOGS, new], NOTHING)
+    assert (await standing(redis)).complete_ms == now_ms
+    await positions.advance(CALLS, 10, now_ms, [*LOGS, new, "calls.2"], [10] * keys.BUCKETS)
+    assert (await standing(redis)).complete_ms == 0, "calls.2 has events, and nobody has read them"
+
+
+async def test_the_time_of_an_advance_is_the_markers_also_when_the_servers_clock_went_back(
+    redis: Redis, positions: Positions
+) -> None:
+    now_ms = await complete(positions)
+    for log in LOGS:
+        await positions.advance(log, 20, now_ms - HOUR, LOGS, [10] * keys.BUCKETS)
+    assert (await standing(redis)).complete_ms == now_ms - HOUR
+
+
+# What went back
+
+
+async def test_a_reader_that_is_further_than_redis_is_told_and_readers_are_told_too(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    now_ms = await complete(positions)
+    for refused in (fold_one(pipeline, 11, 12), fold_one(pipeline, 999, 1000)):
+        with pytest.raises(PositionLostError):
+            await refused
+    back_ms = (await standing(redis)).back_ms
+    assert now_ms <= back_ms <= await positions.now_ms()
+    assert (await positions.read(CALLS))[BUCKET] == LogPosition(10, now_ms)
+    assert not await redis.exists(keys.calls(CUSTOMER, 18, NOW // 86_400_000))
+
+
+async def test_it_has_gone_back_until_a_marker_that_is_later(
+    pipeline: Pipeline, redis: Redis, positions: Positions
+) -> None:
+    await complete(positions)
+    with pytest.raises(PositionLostError):
+        await fold_one(pipeline, 11, 12)
+    back_ms = (await standing(redis)).back_ms
+    await positions.advance(CALLS, 20, back_ms - 1, LOGS, [10] * keys.BUCKETS)
+    assert (await standing(redis)).back_ms == back_ms
+    await positions.advance(CALLS, 21, back_ms, LOGS, [20] * keys.BUCKETS)
+    assert (await standing(redis)).back_ms == 0
+
+
+async def test_an_advance_moves_the_buckets_that_are_where_they_should_be_and_names_the_others(
+    positions: Positions,
+) -> None:
+    now_ms = await complete(positions)
+    continued: list[int | None] = [10] * keys.BUCKETS
+    continued[BUCKET] = 11
+    assert await positions.advance(CALLS, 20, now_ms, LOGS, continued) == Advance((BUCKET,), ())
+    stored = [position.next for position in await positions.read(CALLS)]
+    assert (stored[BUCKET], stored[OTHER]) == (10, 20)
+
+
+async def test_an_advance_never_takes_a_position_back(positions: Positions) -> None:
+    now_ms = await complete(positions, 50)
+    assert await positions.advance(CALLS, 20, now_ms + 1, LOGS, [10] * keys.BUCKETS) == Advance((), ())
+    assert set(await positions.read(CALLS)) == {LogPosition(50, now_ms)}
+
+
+# Gaps
+
+
+async def test_a_gap_closes_just_the_buckets_that_need_what_is_lost_and_reading_goes_on_behind_it(
+    redis: Redis, positions: Positions
+) -> None:
+    now_ms = await complete(positions)
+    until_ms = now_ms + HOUR
+    await positions.gap([BUCKET], CALLS, 100, LOGS, until_ms)
+    assert (await positions.read(CALLS))[BUCKET].next == 100
+    assert (await standing(redis)).gap_ms == until_ms
+    assert (await standing(redis, OTHER)).gap_ms == 0
+    await positions.advance(CALLS, 110, now_ms + 1, LOGS, [100 if b == BUCKET else 10 for b in ALL])
+    assert (await standing(redis)).gap_ms == until_ms, "also once it is current again"
+
+
+async def test_a_gap_that_is_found_again_keeps_its_end(redis: Redis, positions: Positions) -> None:
+    now_ms = await complete(positions)
+    for _ in range(2):
+        await positions.gap(ALL, CALLS, 0, LOGS, now_ms + HOUR)
+        now_ms += 1
+    assert (await standing(redis)).gap_ms == now_ms - 2 + HOUR
+
+
+async def test_a_known_gap_is_closed_again_in_an_emptied_redis_without_a_position(
+    redis: Redis, positions: Positions
+) -> None:
+    until_ms = await positions.now_ms() + HOUR
+    await positions.gap(ALL, CALLS, None, LOGS, until_ms)
+    assert (await standing(redis)).gap_ms == until_ms
+    assert (await positions.read(CALLS))[BUCKET].next is None
+
+
+async def test_an_accepted_gap_opens_and_one_that_was_found_since_stays_closed(
+    redis: Redis, positions: Positions
+) -> None:
+    now_ms = await complete(positions)
+    await positions.gap([BUCKET], CALLS, 100, LOGS, now_ms + HOUR)
+    await positions.gap([OTHER], CALLS, 100, LOGS, now_ms + 2 * HOUR)
+    assert await positions.accept_gap(CALLS, 0) == (0, now_ms + 2 * HOUR)
+    assert await positions.accept_gap(CALLS, now_ms + HOUR) == (1, now_ms + 2 * HOUR)
+    assert ((await standing(redis)).gap_ms, (await standing(redis, OTHER)).gap_ms) == (0, now_ms + 2 * HOUR)
+    assert await positions.accept_gap(CALLS, now_ms + 2 * HOUR) == (1, 0)
+
+
+async def test_a_log_that_is_forgotten_holds_nothing_back(redis: Redis, positions: Positions) -> None:
+    now_ms = await complete(positions)
+    old = "calls.9"
+    await positions.advance(old, 1, now_ms - HOUR, [*LOGS, old], NOTHING)
+    assert (await standing(redis)).complete_ms == now_ms - HOUR
+    await positions.forget(old)
+    assert (await standing(redis)).complete_ms == now_ms
+    assert await positions.logs() == list(LOGS)
+    fields = await redis.hkeys(keys.position(BUCKET))
+    assert not [field for field in fields if isinstance(field, bytes) and field.startswith(old.encode())]
+
+
+async def test_forgetting_what_is_forgotten_tells_nobody(redis: Redis, positions: Positions) -> None:
+    await complete(positions)
+    async with heard(redis) as changes:
+        await positions.forget("calls.9")
+        assert await changes.messages() == []
+
+
+# What is announced
+
+
+async def test_every_move_of_a_standing_is_announced_with_all_its_buckets(redis: Redis, positions: Positions) -> None:
+    now_ms = await complete(positions)
+    async with heard(redis) as changes:
+        await positions.advance(CALLS, 20, now_ms + 1, LOGS, [10] * keys.BUCKETS)
+        await positions.advance(FLAGS, 20, now_ms + 2, LOGS, [10] * keys.BUCKETS)
+        await positions.gap([BUCKET], CALLS, 100, LOGS, now_ms + HOUR)
+        told = [msgspec.msgpack.decode(one) for one in await changes.messages() if is_of(one, "positions")]
+    assert [
+        {read: sorted(buckets) for read, buckets in groups} for _, _, groups in told
+    ] == [
+        {f"{now_ms} 0 0": list(ALL)},
+        {f"{now_ms + 1} 0 0": list(ALL)},
+        {f"{now_ms + 1} 0 {now_ms + HOUR}": [BUCKET]},
+    ]  # fmt: skip
+
+
+async def test_what_happens_to_a_generation_that_nobody_reads_is_not_announced(
+    redis: Redis, pipeline: Pipeline
+) -> None:
+    async with heard(redis) as changes:
+        await complete(Positions(pipeline, 1))
+        await fold_one(pipeline, 10, 11, generation=1)
+        assert await changes.messages() == []
+
+
+# Generations
+
+
+async def test_a_bucket_switches_when_the_new_generation_is_complete_now(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    await complete(positions)
+    new = Positions(pipeline, 1)
+    assert not await switch(redis, BUCKET, 1, exact=False), "there is nothing in it"
+    now_ms = await new.now_ms()
+    for log in LOGS:
+        await new.advance(log, 10, now_ms - CURRENT_MS - 1_000, LOGS, NOTHING)
+    assert not await switch(redis, BUCKET, 1, exact=False), "it is not at the end of the logs"
+    await complete(new)
+    assert await switch(redis, BUCKET, 1, exact=True)
+    assert await redis.get(keys.generation(BUCKET)) == b"1"
+    assert await switch(redis, BUCKET, 1, exact=True), "once more does no harm"
+
+
+async def test_a_clock_that_went_back_makes_no_generation_complete(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    await complete(positions)
+    new = Positions(pipeline, 1)
+    now_ms = await new.now_ms()
+    for log in LOGS:
+        await new.advance(log, 10, now_ms + HOUR, LOGS, NOTHING)
+    assert not await switch(redis, BUCKET, 1, exact=False)
+
+
+async def test_an_exact_switch_never_takes_a_count_back(redis: Redis, pipeline: Pipeline, positions: Positions) -> None:
+    await complete(positions, 11)
+    await complete(Positions(pipeline, 1), 10)
+    assert not await switch(redis, BUCKET, 1, exact=True)
+    assert await switch(redis, BUCKET, 1, exact=False)
+
+
+async def test_a_generation_without_a_log_that_the_old_one_has_is_not_complete(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    await complete(positions)
+    await complete(Positions(pipeline, 1), logs=(CALLS,))
+    assert not await switch(redis, BUCKET, 1, exact=False)
+
+
+async def test_nothing_is_folded_into_a_generation_that_was_replaced(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    now_ms = await complete(positions)
+    await complete(Positions(pipeline, 1))
+    assert await switch(redis, BUCKET, 1, exact=True)
+    with pytest.raises(GenerationReplacedError):
+        await fold_one(pipeline, 10, 11)
+    assert await positions.advance(CALLS, 11, now_ms, LOGS, [10] * keys.BUCKETS) == Advance((), (BUCKET,))
+    assert not await redis.exists(keys.calls(CUSTOMER, 18, NOW // 86_400_000))
+    assert (await positions.read(CALLS))[BUCKET].next == 10
+    await fold_one(pipeline, 10, 11, generation=1)
+    assert await redis.exists(keys.seen(CUSTOMER, 18, NOW // 86_400_000, 1)) == 0, "it was of a day that is long over"
+
+
+async def test_the_switch_of_a_bucket_is_announced(redis: Redis, pipeline: Pipeline, positions: Positions) -> None:
+    await complete(positions)
+    await complete(Positions(pipeline, 1))
+    async with heard(redis) as changes:
+        await switch(redis, BUCKET, 1, exact=True)
+        assert [msgspec.msgpack.decode(one) for one in await changes.messages()] == [["generation", BUCKET, 1]]
+
+
+async def test_only_a_replaced_generations_facts_are_removed(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    """Whoever removes them may be late: Redis may have been emptied meanwhile, and the generation be the one that is
+    read."""
+    today_ms = int(time.time() * 1000)
+    await complete(positions)
+    span = Span(CALLS, 10, 11, today_ms)
+    await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed("1", today_ms))])}, {BUCKET: span}, CALLS)
+    facts = await names(redis, f"{keys.facts_prefix(CUSTOMER)}*")
+    assert facts
+    assert await redis.fcall("remove_1", len(facts), *facts) == 0
+    await complete(Positions(pipeline, 1), 12)
+    assert await switch(redis, BUCKET, 1, exact=True)
+    built = [name for name in await names(redis) if name.startswith("{b") and "}1/" in name]
+    assert await redis.fcall("remove_1", len(facts) + len(built), *facts, *built) == len(facts)
+
+
+async def test_a_server_that_would_evict_is_refused(redis: Redis) -> None:
+    await check_server(redis)
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ConfigurationError, match="maxmemory-policy allkeys-lru: set noeviction"):
+            await check_server(redis)
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")

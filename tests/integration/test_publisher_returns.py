@@ -1,0 +1,129 @@
+"""What the broker returns because no log takes it is published again until the deadline, and all that is confirmed is
+stored. What is stored twice keeps its identity.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from aio_pika.abc import AbstractChannel
+
+from integration.log_stream import STREAM, declare_exchange, declare_stream, open_channel, stored_ids, unbind
+from integration.private_vhost import private_vhost
+from integration.tcp_proxy import TcpProxy
+from rotary.events import EXCHANGE
+from rotary.publisher import Event, Limits, Publisher, PublishError
+
+BASIC_RETURN = b"\x00\x3c\x00\x32"
+CHANNEL_CLOSE = b"\x00\x14\x00\x28"
+
+
+@pytest.fixture
+def url(rabbitmq_url: str) -> Iterator[str]:
+    with private_vhost(rabbitmq_url) as own:
+        yield own
+
+
+@pytest.fixture
+async def channel(url: str) -> AsyncIterator[AbstractChannel]:
+    async with open_channel(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def proxy(url: str, channel: AbstractChannel) -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(url) as through:
+        yield through
+
+
+async def missing(channel: AbstractChannel) -> None:
+    await declare_exchange(channel)
+    await channel.queue_delete(STREAM)
+
+
+async def unbound(channel: AbstractChannel) -> None:
+    await declare_exchange(channel)
+    await declare_stream(channel)
+    await unbind(channel)
+
+
+async def without_exchange(channel: AbstractChannel) -> None:
+    await channel.exchange_delete(EXCHANGE)
+
+
+@pytest.mark.parametrize("batch_events", [1, 50])
+@pytest.mark.parametrize(
+    ("state", "refusal"), [(missing, BASIC_RETURN), (unbound, BASIC_RETURN), (without_exchange, CHANNEL_CLOSE)]
+)
+async def test_events_that_no_log_takes_wait_until_one_does(
+    state: Callable[[AbstractChannel], Awaitable[None]],
+    refusal: bytes,
+    batch_events: int,
+    channel: AbstractChannel,
+    proxy: TcpProxy,
+) -> None:
+    await state(channel)
+    async with publisher(proxy.url, batch_events) as dialer:
+        refused = proxy.notice(refusal)
+        events, futures = submitted(dialer, 400)
+        await asyncio.wait_for(refused.wait(), 10)
+        assert dialer.confirmed == 0
+        await declare_exchange(channel)
+        await declare_stream(channel)
+        await asyncio.wait_for(asyncio.gather(*futures), 20)
+        last = await dialer.call_placed(18)
+    assert set(await stored_ids(channel, last.id)) == {event.id for event in [*events, last]}
+    # A missing exchange closes the channel, and what the client had queued for it then closes the connection.
+    assert proxy.accepted == 1 or refusal == CHANNEL_CLOSE
+
+
+async def test_deadlines_that_pass_while_messages_are_returned_break_nothing(
+    channel: AbstractChannel, proxy: TcpProxy
+) -> None:
+    await missing(channel)
+    limits = Limits(batch_events=1, deadline_seconds=0.05)
+    async with Publisher(proxy.url, customer_id=7, source="/dialers/hcm-1", limits=limits) as dialer:
+        for _ in range(10):
+            _, futures = submitted(dialer, 300)
+            await asyncio.gather(*futures, return_exceptions=True)
+        await declare_stream(channel)
+        await asyncio.wait_for(_until_confirmed(dialer), 10)
+    assert proxy.accepted == 1
+
+
+async def _until_confirmed(dialer: Publisher) -> None:
+    while not dialer.confirmed:
+        with suppress(PublishError):
+            await dialer.call_placed(18)
+
+
+async def test_a_log_that_is_unbound_and_bound_again_meanwhile_misses_nothing(
+    channel: AbstractChannel, proxy: TcpProxy
+) -> None:
+    await declare_exchange(channel)
+    await declare_stream(channel)
+    async with publisher(proxy.url, 10) as dialer:
+        events, futures = submitted(dialer, 400)
+        for _ in range(3):
+            returned = proxy.notice(BASIC_RETURN)
+            await unbind(channel)
+            while not returned.is_set():
+                more, waiting = submitted(dialer, 50)
+                events += more
+                futures += waiting
+                await asyncio.sleep(0.001)
+            await declare_stream(channel)
+        await asyncio.wait_for(asyncio.gather(*futures), 20)
+        last = await dialer.call_placed(18)
+        assert (dialer.confirmed, dialer.undelivered) == (len(events) + 1, 0)
+    assert set(await stored_ids(channel, last.id)) == {event.id for event in [*events, last]}
+
+
+def publisher(url: str, batch_events: int) -> Publisher:
+    return Publisher(url, customer_id=7, source="/dialers/hcm-1", limits=Limits(batch_events=batch_events))
+
+
+def submitted(dialer: Publisher, count: int) -> tuple[list[Event], list[asyncio.Future[None]]]:
+    events: list[Event] = [dialer.events.call_placed(18) for _ in range(count)]
+    return events, [dialer.submit(event) for event in events]

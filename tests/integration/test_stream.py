@@ -1,0 +1,239 @@
+"""Reading a stream of the real broker: whatever a publisher put beside a message, it is delivered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from struct import pack
+
+import pytest
+import pytest_asyncio
+
+from amqp_wire import (
+    APP_ID,
+    CLUSTER_ID,
+    CONTENT_TYPE,
+    CORRELATION_ID,
+    DELIVERY_MODE,
+    ENCODING,
+    EXPIRATION,
+    HEADERS,
+    MESSAGE_ID,
+    PRIORITY,
+    REPLY_TO,
+    TIMESTAMP,
+    TYPE,
+    RefusedByBrokerError,
+    long,
+    properties,
+    raw_publisher,
+    short,
+    table,
+)
+from given import LOG
+from integration.private_vhost import private_vhost
+from integration.tcp_proxy import TcpProxy
+from rotary.errors import UnavailableError
+from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE
+from rotary.rabbitmq import topology
+from rotary.rabbitmq.connection import channel
+from rotary.rabbitmq.markers import is_in_markers_place, publish_marker, read_marker, user_of
+from rotary.rabbitmq.stream import Delivery, LogConsumer, LogMissingError, open_log
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+PLAIN = {CONTENT_TYPE: short(EVENT_CONTENT_TYPE.encode()), DELIVERY_MODE: b"\x02"}
+SHORTS = (ENCODING, CORRELATION_ID, REPLY_TO, MESSAGE_ID, TYPE, APP_ID, CLUSTER_ID)
+KEY = b"call-placed.7"
+
+
+def header(*fields: tuple[bytes, bytes]) -> dict[int, bytes]:
+    return {HEADERS: table(*fields)}
+
+
+def nested(depth: int, kind: bytes) -> bytes:
+    """A value in so many tables or arrays."""
+    value = b"t\x01"
+    for _ in range(depth):
+        value = b"F" + table((b"a", value)) if kind == b"F" else b"A" + long(value)
+    return value
+
+
+VALUES = {
+    b"t": b"\x01", b"b": b"\xff", b"B": b"\xff", b"s": b"\xff\xff", b"u": b"\xff\xff", b"I": b"\xff" * 4,
+    b"i": b"\xff" * 4, b"l": b"\xff" * 8, b"L": b"\xff" * 8, b"T": b"\xff" * 8, b"V": b"", b"x": long(b"\xff\x00"),
+    b"S": long(b"\xff\xfe"), b"F": table((b"\xff", b"V")), b"A": long(b"VVV"),
+}  # fmt: skip
+FORGED = b"x-stream-offset", b"l" + pack(">q", 5)
+ODD: dict[str, dict[int, bytes]] = {
+    "a time in microseconds": {TIMESTAMP: pack(">Q", 1_780_000_000_000_000)},
+    "the last time there is": {TIMESTAMP: pack(">Q", 2**64 - 1)},
+    "strings that are no text": {bit: short(b"\xff\xfe\xfd") for bit in SHORTS},
+    "strings as long as can be": {bit: short(b"\xff" * 255) for bit in SHORTS},
+    "the highest priority": {PRIORITY: b"\xff"},
+    "tables a thousand deep": header((b"a", nested(1_000, b"F"))),
+    "arrays a thousand deep": header((b"a", nested(1_000, b"A"))),
+    "a forged offset": header(FORGED),
+    "two forged offsets": header(FORGED, FORGED),
+    "a forged offset that is text": header((FORGED[0], b"S" + long(b"5"))),
+    "a huge header": header((b"a", b"S" + long(b"x" * 100_000))),
+    "thousands of headers": header(*((b"h%d" % n, b"S" + long(b"v" * 20)) for n in range(2_000))),
+    "a header whose name is no text": header((b"\xff\xfe", b"t\x01")),
+    "a header without a name": header((b"", b"t\x01")),
+    "another routing key beside it": header((b"CC", b"A" + long(b"S" + long(b"call-placed.8")))),
+} | {
+    f"a header of type {kind.decode()}, {where}": header((name, kind + value))
+    for kind, value in VALUES.items()
+    for name, where in ((b"a", "before the offset"), (b"zz", "behind it"))
+}  # fmt: skip
+NOT_OURS: dict[str, tuple[dict[int, bytes], str]] = {
+    "a content type that is no text": ({CONTENT_TYPE: short(b"\xff\xfe")}, "\ufffd\ufffd"),
+    "an empty content type": ({CONTENT_TYPE: short(b"")}, ""),
+}
+REFUSED: dict[str, dict[int, bytes]] = {
+    "a header of an unknown type": header((b"a", b"z\x00")),
+    "a table that ends too early": {HEADERS: pack(">I", 50) + b"\x01at\x01"},
+    "an expiration that is no number": {EXPIRATION: short(b"\xff")},
+}
+
+
+@pytest.fixture(scope="module")
+def vhost(rabbitmq_url: str) -> Iterator[str]:
+    with private_vhost(rabbitmq_url) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def url(vhost: str) -> AsyncIterator[str]:
+    """A broker with one log, and nothing in it."""
+    async with channel(vhost) as opened:
+        await topology.declare_exchanges(opened)
+        await topology.declare_log(opened, LOG)
+        await (await opened.get_queue(LOG.queue)).bind(EXCHANGE, "call-placed.*")
+    yield vhost
+    async with channel(vhost) as opened:
+        await opened.queue_delete(LOG.queue)
+
+
+async def publish(url: str, *messages: tuple[dict[int, bytes], bytes], key: bytes = KEY) -> None:
+    async with raw_publisher(url) as publisher:
+        for values, body in messages:
+            await publisher.publish(EXCHANGE, key, properties(values), body)
+
+
+async def taken(consumer: LogConsumer, count: int) -> list[Delivery]:
+    """So many deliveries, in the order in which they came."""
+    found: list[Delivery] = []
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            some = await consumer.take(count - len(found))
+            found += some
+            if some:
+                await consumer.acknowledge(some[-1].tag)
+    return found
+
+
+async def test_a_message_with_any_properties_is_delivered_with_what_matters_of_it(url: str) -> None:
+    """All of them live, one connection reading; and all again from the log's beginning."""
+    async with open_log(url, LOG.queue, "next") as live:
+        await publish(url, *((PLAIN | odd, name.encode()) for name, odd in ODD.items()))
+        read_live = await taken(live, len(ODD))
+    async with open_log(url, LOG.queue, "first") as replay:
+        read_again = await taken(replay, len(ODD))
+    for found in (read_live, read_again):
+        assert [delivery.body.decode() for delivery in found] == list(ODD)
+        assert [delivery.offset for delivery in found] == list(range(len(ODD)))
+        assert {delivery.content_type for delivery in found} == {EVENT_CONTENT_TYPE}
+        assert {(delivery.exchange, delivery.routing_key) for delivery in found} == {(EXCHANGE, KEY.decode())}
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+async def test_a_content_type_is_read_as_well_as_can_be(url: str, name: str) -> None:
+    odd, content_type = NOT_OURS[name]
+    await publish(url, (PLAIN | odd, b"odd"), ({}, b"none"), (PLAIN, b"plain"))
+    async with open_log(url, LOG.queue, "first") as consumer:
+        found = await taken(consumer, 3)
+    assert [delivery.content_type for delivery in found] == [content_type, "", EVENT_CONTENT_TYPE]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_the_broker_refuses_harms_its_publisher_alone(url: str, name: str) -> None:
+    async with open_log(url, LOG.queue, "next") as consumer:
+        with pytest.raises(RefusedByBrokerError):
+            await publish(url, (PLAIN | REFUSED[name], b"odd"))
+        await publish(url, (PLAIN, b"plain"))
+        [delivery] = await taken(consumer, 1)
+    assert (delivery.offset, delivery.body) == (0, b"plain")
+
+
+@pytest.mark.parametrize("size", [0, 1, 131_064, 131_065, 1_048_576])
+async def test_a_body_of_any_size_arrives_whole(url: str, size: int) -> None:
+    body = bytes(n % 251 for n in range(size))
+    await publish(url, (PLAIN, body), (PLAIN, b"next"))
+    async with open_log(url, LOG.queue, "first") as consumer:
+        found = await taken(consumer, 2)
+    assert [delivery.body for delivery in found] == [body, b"next"]
+
+
+async def test_a_routing_key_that_is_no_text_is_delivered(url: str) -> None:
+    await publish(url, (PLAIN, b"odd"), key=b"call-placed.\xff\xfe")
+    await publish(url, (PLAIN, b"plain"))
+    async with open_log(url, LOG.queue, "first") as consumer:
+        found = await taken(consumer, 2)
+    assert [delivery.routing_key for delivery in found] == ["call-placed.\ufffd\ufffd", KEY.decode()]
+
+
+async def test_a_marker_is_known_by_its_place_and_the_user_that_the_broker_has_checked(url: str) -> None:
+    async with channel(url, confirms=True) as opened:
+        token = await publish_marker(opened, LOG.queue, 1_780_000_000_000, user_of(url))
+    await publish(url, (PLAIN, b"1780000000000:0123456789abcdef"))
+    async with open_log(url, LOG.queue, "first") as consumer:
+        marker, event = await taken(consumer, 2)
+    assert is_in_markers_place(marker, LOG.queue)
+    assert read_marker(marker) == (1_780_000_000_000, token)
+    assert not is_in_markers_place(event, LOG.queue)
+
+
+async def test_reading_goes_on_at_any_offset(url: str) -> None:
+    await publish(url, *((PLAIN, b"%d" % n) for n in range(50)))
+    for offset in (0, 1, 17, 49):
+        async with open_log(url, LOG.queue, offset) as consumer:
+            found = await taken(consumer, 50 - offset)
+        assert [(delivery.offset, delivery.body) for delivery in found] == [(n, b"%d" % n) for n in range(offset, 50)]
+
+
+async def test_no_more_is_held_than_prefetched_until_it_is_acknowledged(url: str) -> None:
+    await publish(url, *((PLAIN, b"%d" % n) for n in range(10)))
+    async with open_log(url, LOG.queue, "first", prefetch=3) as consumer:
+        found: list[Delivery] = []
+        while len(found) < 3:
+            found += await consumer.take(10)
+        assert await consumer.take(10, 0.2) == []
+        await consumer.acknowledge(found[-1].tag)
+        await consumer.acknowledge(found[0].tag)  # before it, and so done already: twice is an error to the broker
+        await consumer.acknowledge(found[-1].tag)
+        assert [delivery.body for delivery in await taken(consumer, 7)] == [b"%d" % n for n in range(3, 10)]
+        assert consumer.is_registered
+
+
+async def test_a_log_that_is_not_there_is_missing(url: str) -> None:
+    with pytest.raises(LogMissingError):
+        async with open_log(url, "rotary.log.calls.99", "first"):
+            pass
+
+
+async def test_a_log_that_is_deleted_delivers_no_more(url: str) -> None:
+    async with open_log(url, LOG.queue, "first") as consumer:
+        async with channel(url) as opened:
+            await opened.queue_delete(LOG.queue)
+        with pytest.raises(UnavailableError):  # noqa: PT012  # at the next take, or at one after it
+            async with asyncio.timeout(10):
+                while not await consumer.take(1, 0.1):
+                    pass
+
+
+async def test_a_lost_connection_is_noticed_at_once(url: str) -> None:
+    async with TcpProxy(url) as proxy:
+        with pytest.raises(UnavailableError):  # noqa: PT012  # wherever it is noticed
+            async with open_log(proxy.url, LOG.queue, "first") as consumer, asyncio.timeout(5):
+                await proxy.drop()
+                while not await consumer.take(1, 60):
+                    pass

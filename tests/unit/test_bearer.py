@@ -1,0 +1,44 @@
+"""Bearer strings: what their shape and checksum say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rotary.bearer import PREFIX, checksum, form, new_token
+
+
+def test_a_new_token_passes_its_own_check_and_no_two_are_alike() -> None:
+    made = {new_token() for _ in range(100)}
+    assert len(made) == 100
+    assert {form(token) for token in made} == {"checked"}
+    assert {len(token) for token in made} == {40}
+
+
+@given(position=st.integers(len(PREFIX), 39), letter=st.sampled_from("0123456789ABCXYZabcxyz"))
+def test_any_changed_character_is_noticed(position: int, letter: str) -> None:
+    token = new_token()
+    changed = token[:position] + letter + token[position + 1 :]
+    assert form(changed) == ("checked" if changed == token else "damaged")
+
+
+def test_the_checksum_is_documented_and_stays() -> None:
+    text = PREFIX + "0" * 30
+    assert checksum(text) == "1SBKff"
+    assert form(text + checksum(text)) == "checked"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "rot_" + "a" * 43,  # as rotary-admin made them before
+        "rot_" + "0" * 32,
+        "rot_" + "a" * 35,
+        "rot_" + "a" * 37,
+        "rot_" + "a" * 35 + "-",
+        "ROT_" + "a" * 36,
+        "rotary_7_1",
+        "",
+    ],
+)
+def test_any_other_shape_is_left_to_a_look_up(token: str) -> None:
+    assert form(token) == "unchecked"

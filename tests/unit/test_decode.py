@@ -1,0 +1,475 @@
+"""Verdicts are a function of the log alone, and the tap hands out what the broker sent, however TCP cut it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from random import Random
+from struct import pack
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from given import (
+    DAY,
+    HOUR,
+    LOG,
+    MINUTE,
+    NOW,
+    SECOND,
+    USER,
+    cleared,
+    delivered,
+    delivered_batch,
+    delivered_event,
+    delivered_marker,
+    flagged,
+    placed,
+)
+from rotary.domain.acceptance import AHEAD_MS
+from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, Event, encode_event
+from rotary.rabbitmq.stream import Delivery, DeliveryTap, LogConsumer
+from rotary.redis import keys
+from rotary.redis.fold import Batch
+from rotary_consumer.decode import MAX_EVENTS, MAX_LATE_MS, MessageDecoder, refusals
+
+laws = settings(max_examples=100, deadline=None)
+Log_ = Sequence[Delivery]
+
+
+Fact = tuple[object, ...]
+
+
+class Verdicts:
+    """What became of a log's messages: the facts that were accepted, and the reasons by offset."""
+
+    def __init__(self) -> None:
+        self.accepted: set[Fact] = set()
+        self.cleared: dict[Fact, int] = {}
+        self.refused: dict[int, str] = {}
+        self.positions: dict[int, tuple[int, frozenset[Fact]]] = {}
+        """At each offset where a run ended, the marker in force and what had been accepted."""
+
+
+def judged(
+    log: Log_, decoder: MessageDecoder | None = None, pieces: Callable[[int], int] = lambda left: left, begin: int = 0
+) -> Verdicts:
+    """Reads a log as a reader does: takes some, decodes what can be judged, and looks further on for a marker when what
+    it holds has none."""
+    decoder = decoder or MessageDecoder(LOG.queue)
+    verdicts, held, at = Verdicts(), list[Delivery](), begin
+    while held or at < len(log):
+        if at < len(log):
+            size = max(1, pieces(len(log) - at))
+            held += log[at : at + size]
+            at += size
+        while held:
+            found = decoder.decode(held, None)
+            if not found.deliveries:
+                break
+            verdicts.refused |= {offset: one.reason for offset, one in found.refused}
+            for batch in found.batches.values():
+                verdicts.accepted |= facts_in(batch)
+                for caller, at_ms in clears_in(batch).items():
+                    verdicts.cleared[caller] = max(at_ms, verdicts.cleared.get(caller, 0))
+            verdicts.positions[found.end] = found.marker_ms, frozenset(verdicts.accepted)
+            held = held[len(found.deliveries) :]
+        if held and at >= len(log):
+            break  # no marker follows: the verdict has to wait
+    return verdicts
+
+
+def facts_in(batch: Batch) -> set[Fact]:
+    """Every fact on its way to Redis."""
+    found = set[Fact]()
+    for _, (customer, calls, flags) in batch.pieces():
+        found |= {(customer, caller, number) for caller, _, numbers, _ in calls for number in numbers}
+        found |= {(customer, caller, flag) for caller, _, some in flags for flag in some}
+    return found
+
+
+def clears_in(batch: Batch) -> dict[Fact, int]:
+    """The last clear of each caller ID, on its way to Redis."""
+    return {(customer, caller): at_ms for _, (customer, _, flags) in batch.pieces() for caller, at_ms, _ in flags}
+
+
+kinds = st.sampled_from(["event", "event", "event", "batch", "marker", "marker", "late marker", "foreign", "garbage"])
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Delivery]:
+    """A log of some hours, with events around the edges of their windows, markers that are late, missing, repeated,
+    somebody else's and garbage, clocks that are set back, and long stretches without any marker."""
+    random = Random(draw(st.integers(0, 2**32)))
+    log, now = list[Delivery](), NOW
+    for offset, kind in enumerate(draw(st.lists(kinds, min_size=1, max_size=30))):
+        now += random.choice([0, 1, 500, MINUTE, 20 * MINUTE, -HOUR if random.random() < 0.1 else 0])
+        log.append(_delivery(offset, kind, now, random))
+    # A reader publishes a marker when it attaches: a log never ends without one.
+    return [*log, delivered_marker(len(log), now + 500)]
+
+
+def _delivery(offset: int, kind: str, now: int, random: Random) -> Delivery:
+    match kind:
+        case "event":
+            return delivered_event(offset, _event(offset, now, random), random.choice([7, 8]))
+        case "batch":
+            return delivered_batch(offset, [placed(f"{offset}-{n}", _time(now, random)) for n in range(3)])
+        case "marker":
+            return delivered_marker(offset, now)
+        case "late marker":
+            return delivered_marker(offset, now - random.choice([1, MINUTE, MAX_LATE_MS, HOUR]))
+        case "foreign":
+            return delivered_marker(offset, now + DAY, user="")
+        case _:
+            return Delivery(offset + 1, offset, "", LOG.queue, "text/plain", USER, random.randbytes(8))
+
+
+def _time(now: int, random: Random) -> int:
+    edges = [
+        now,
+        now + AHEAD_MS,
+        now + AHEAD_MS + 1,
+        now + 20 * MINUTE,
+        now - 2 * DAY,
+        now - 2 * DAY - 1,
+        now - 30 * DAY,
+    ]
+    return random.choice(edges) + random.choice([0, 0, -MINUTE, MINUTE])
+
+
+def _event(offset: int, now: int, random: Random) -> Event:
+    at_ms = _time(now, random)
+    makes: list[Callable[[], Event]] = [
+        partial(placed, f"{offset}", at_ms),
+        partial(flagged, f"{offset}", "blocked", at_ms),
+        partial(cleared, f"{offset}", at_ms),
+    ]
+    return random.choice(makes)()
+
+
+@laws
+@given(logs(), st.integers(0, 2**32))
+def test_verdicts_are_the_same_live_in_any_pieces_and_read_at_once(log: list[Delivery], seed: int) -> None:
+    whole = judged(log)
+    random = Random(seed)
+    assert set(whole.refused) | set(whole.positions) <= set(range(len(log) + 1))
+    for pieces in (lambda _: 1, lambda left: random.randint(1, left)):
+        live = judged(log, pieces=pieces)
+        assert (live.accepted, live.cleared) == (whole.accepted, whole.cleared)
+        assert live.refused == whole.refused
+
+
+@laws
+@given(logs(), st.integers(0, 2**32))
+def test_verdicts_are_the_same_from_any_stored_position(log: list[Delivery], seed: int) -> None:
+    """A position is an offset with the marker in force there."""
+    random = Random(seed)
+    live = judged(log, pieces=lambda left: random.randint(1, left))
+    whole = judged(log)
+    for offset, (marker_ms, before) in live.positions.items():
+        decoder = MessageDecoder(LOG.queue)
+        decoder.marker_ms = marker_ms
+        after = judged(log, decoder, begin=offset)
+        assert after.refused == {at: reason for at, reason in whole.refused.items() if at >= offset}
+        assert after.accepted | before == whole.accepted
+
+
+@laws
+@given(logs(), st.integers(-DAY, DAY))
+def test_a_rehearsals_clock_shifts_every_verdict_alike(log: list[Delivery], offset_ms: int) -> None:
+    one, other = (judged(log, MessageDecoder(LOG.queue, offset_ms), pieces=pieces) for pieces in (_one, _all))
+    assert (one.refused, one.accepted, one.cleared) == (other.refused, other.accepted, other.cleared)
+
+
+def _one(_: int) -> int:
+    return 1
+
+
+def _all(left: int) -> int:
+    return left
+
+
+def reasons(*log: Delivery) -> dict[int, str]:
+    """The first word against each message that is not folded."""
+    return {offset: reason.partition(":")[0] for offset, reason in judged(log).refused.items()}
+
+
+def test_an_event_ahead_of_the_last_marker_is_judged_by_the_next() -> None:
+    """As after an outage in which nobody marked: what looks hours ahead of its arrival arrived hours later."""
+    event = delivered_event(1, placed("1", NOW + 3 * HOUR))
+    assert reasons(delivered_marker(0, NOW), event, delivered_marker(2, NOW + 3 * HOUR)) == {}
+    assert reasons(delivered_marker(0, NOW), event, delivered_marker(2, NOW + HOUR)) == {1: "out_of_window"}
+
+
+def test_what_cannot_be_judged_before_the_next_marker_waits_with_all_that_follows() -> None:
+    log = [delivered_marker(0, NOW), delivered_event(1, placed("1", NOW + HOUR)), delivered_event(2, placed("2", NOW))]
+    decoder = MessageDecoder(LOG.queue)
+    found = decoder.decode(log, None)
+    assert (found.end, len(found.deliveries)) == (1, 1)
+    assert not decoder.decode(log[1:], None).deliveries
+    found = decoder.decode([*log[1:], delivered_marker(3, NOW + HOUR)], None)
+    assert (found.end, found.refused, found.events) == (4, [], 2)
+
+
+def test_a_marker_that_was_found_further_on_judges_what_is_held() -> None:
+    held = [delivered_event(offset, placed(f"{offset}", NOW + HOUR)) for offset in range(3)]
+    decoder = MessageDecoder(LOG.queue)
+    decoder.marker_ms = NOW
+    decoder.upcoming = (900_000, NOW + HOUR)
+    found = decoder.decode(held, None)
+    assert (found.end, found.events, found.refused) == (3, 3, [])
+    assert decoder.marker_ms == NOW, "it is further on"
+
+
+def test_a_marker_that_was_long_on_its_way_does_not_take_the_time_back() -> None:
+    log = [delivered_marker(0, NOW), delivered_marker(1, NOW - MINUTE), delivered_event(2, placed("1", NOW - 2 * DAY))]
+    assert reasons(*log) == {}
+    assert judged(log).positions[3][0] == NOW
+
+
+def test_a_clock_that_was_set_back_is_followed() -> None:
+    log = [delivered_marker(0, NOW), delivered_marker(1, NOW - HOUR), delivered_marker(2, NOW - HOUR + SECOND)]
+    assert judged(log).positions[3][0] == NOW - HOUR + SECOND
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"now",
+        b"-1:0123456789abcdef",
+        b"1780000000000:0123456789ABCDEF",
+        b"1780000000000:0123456789abcdef\n",
+        b"9" * 16 + b":0123456789abcdef",
+        "١٢٣:0123456789abcdef".encode(),
+        b"\xff" * 100,
+    ],
+)
+def test_garbage_in_a_markers_place_is_parked_and_tells_no_time(garbage: bytes) -> None:
+    log = [delivered_marker(0, NOW), Delivery(2, 1, "", LOG.queue, "", USER, garbage), delivered_event(2, placed("1"))]
+    assert reasons(*log) == {1: "not_a_marker"}
+    assert judged(log).positions[3][0] == NOW
+
+
+def test_a_marker_whose_publisher_the_broker_does_not_name_tells_no_time() -> None:
+    log = [delivered_marker(0, NOW), delivered_marker(1, NOW + DAY, user="")]
+    assert reasons(*log) == {1: "not_a_marker"}
+    assert judged(log).positions[2][0] == NOW
+
+
+def test_a_marker_tells_the_time_whoever_the_consumers_were_at_the_time() -> None:
+    log = [delivered_marker(0, NOW, user="before"), delivered_marker(1, NOW + DAY, user="since")]
+    assert judged(log).positions[2][0] == NOW + DAY
+
+
+def test_what_is_below_its_buckets_floor_is_passed_over() -> None:
+    other = next(customer for customer in range(8, 99) if keys.bucket_of(customer) != keys.bucket_of(7))
+    floors = [0] * keys.BUCKETS
+    floors[keys.bucket_of(7)] = 2
+    log = [delivered_event(offset, placed(f"{offset}"), of) for offset, of in enumerate([7, other, 7])]
+    found = MessageDecoder(LOG.queue).decode([*log, delivered_marker(3, NOW)], floors)
+    assert {batch.customer: len(facts_in(batch)) for batch in found.batches.values()} == {7: 1, other: 1}
+
+
+def test_a_run_is_bounded_in_events_good_or_bad() -> None:
+    good = [placed(f"{n}") for n in range(1000)]
+    many = [delivered_batch(offset, good) for offset in range(9)]
+    junk = [
+        delivered(offset, b"[" + b",".join([b"0"] * 1000) + b"]", content_type=BATCH_CONTENT_TYPE)
+        for offset in range(9)
+    ]
+    for log in (many, junk):
+        decoder = MessageDecoder(LOG.queue)
+        decoder.marker_ms = NOW
+        found = decoder.decode(log, None)
+        assert (found.events, len(found.deliveries)) == (MAX_EVENTS, 2)
+
+
+def test_what_a_batch_is_refused_for_is_one_refusal_with_every_index() -> None:
+    events = [placed("0"), placed("1", NOW - 3 * DAY), placed("2", caller=99), placed("3", NOW + DAY)]
+    log = [delivered_marker(0, NOW), delivered_batch(1, events), delivered_marker(2, NOW)]
+    found = MessageDecoder(LOG.queue).decode(log, None)
+    [(offset, one)] = refusals(found, {(7, 99), (8, 18)})
+    assert (offset, one.body) == (1, log[1].body)
+    assert one.reason.startswith("out_of_window: 2 of the batch, at 1, 3. At 1: ")
+    assert "unknown_caller_id: 1 of the batch, at 2" in one.reason
+    assert list(refusals(found, set())) == found.refused
+
+
+@laws
+@given(
+    st.lists(st.tuples(st.binary(max_size=60), st.text(max_size=20), st.text(max_size=20), st.booleans()), max_size=9)
+)
+@example(
+    [
+        (
+            encode_event(placed("1"))[:-1] + b',"odd":' + b"[" * 2000 + b"]" * 2000 + b"}",
+            "call-placed.7",
+            EVENT_CONTENT_TYPE,
+            True,
+        )
+    ]
+)
+def test_the_decoder_raises_at_nothing(messages: list[tuple[bytes, str, str, bool]]) -> None:
+    log = [
+        Delivery(offset, offset, EXCHANGE if is_event else "", key, content_type, USER, body)
+        for offset, (body, key, content_type, is_event) in enumerate(messages)
+    ]
+    verdicts = judged([*log, delivered_marker(len(log), NOW)])
+    assert set(verdicts.refused) <= set(range(len(log)))
+
+
+# The tap
+
+
+def short(raw: bytes) -> bytes:
+    return bytes([len(raw)]) + raw
+
+
+def table(*fields: tuple[bytes, bytes]) -> bytes:
+    """A field table of (name, type and value)."""
+    inner = b"".join(short(name) + value for name, value in fields)
+    return pack(">I", len(inner)) + inner
+
+
+def offset_field(offset: int) -> tuple[bytes, bytes]:
+    return b"x-stream-offset", b"l" + pack(">q", offset)
+
+
+def frame(kind: int, payload: bytes, channel: int = 1) -> bytes:
+    return pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
+
+
+def content(tag: int, key: bytes, properties: bytes, body: bytes, split: int = 131_064) -> bytes:
+    """A delivery as it comes over the wire."""
+    deliver = b"\x00\x3c\x00\x3c" + short(b"ctag") + pack(">Q", tag) + b"\x00" + short(EXCHANGE.encode()) + short(key)
+    header = b"\x00\x3c\x00\x00" + pack(">Q", len(body)) + properties
+    parts = [body[at : at + split] for at in range(0, len(body), split)]
+    return frame(1, deliver) + frame(2, header) + b"".join(frame(3, part) for part in parts)
+
+
+def properties(values: Mapping[int, bytes]) -> bytes:
+    """Property flags, and the values in the order of their bits."""
+    return pack(">H", sum(1 << bit for bit in values)) + b"".join(values[bit] for bit in sorted(values, reverse=True))
+
+
+CONTENT_TYPE, HEADERS, USER_ID = 15, 13, 4
+shorts = st.binary(max_size=255).map(short)
+odd_properties = st.fixed_dictionaries(
+    {},
+    optional={
+        14: shorts, 12: st.binary(min_size=1, max_size=1), 11: st.binary(min_size=1, max_size=1), 10: shorts, 9: shorts,
+        8: shorts, 7: shorts, 6: st.binary(min_size=8, max_size=8), 5: shorts, USER_ID: shorts, 3: shorts, 2: shorts,
+    },
+)  # fmt: skip
+
+
+def tapped(chunks: Sequence[bytes]) -> tuple[list[Delivery], bytes]:
+    """What a connection that receives these chunks delivers, and what it leaves to the client library."""
+
+    async def run() -> tuple[list[Delivery], bytes]:
+        consumer = LogConsumer(LOG.queue)
+        tap: DeliveryTap = consumer.tap()
+        for chunk in chunks:
+            tap.feed_data(chunk)
+        tap.feed_eof()
+        taken = [delivery async for delivery in _all_of(consumer)]
+        return taken, (await tap.read()).replace(b"\x08\x00\x00\x00\x00\x00\x00\xce", b"")
+
+    return asyncio.run(run())
+
+
+async def _all_of(consumer: LogConsumer) -> AsyncIterator[Delivery]:
+    while consumer.pending:
+        for delivery in await consumer.take(1000, 0):
+            yield delivery
+
+
+def chunked(data: bytes, random: Random) -> list[bytes]:
+    """The same bytes in pieces, many of them tiny."""
+    chunks, at = [], 0
+    while at < len(data):
+        size = random.choice([1, 2, 3, 7, 8, 9, 100, 5000])
+        chunks.append(data[at : at + size])
+        at += size
+    return chunks
+
+
+@laws
+@given(
+    st.lists(st.tuples(odd_properties, st.binary(max_size=300), st.integers(1, 50)), max_size=5),
+    st.integers(0, 2**32),
+)
+def test_the_tap_delivers_the_same_however_the_bytes_arrive(
+    messages: list[tuple[dict[int, bytes], bytes, int]], seed: int
+) -> None:
+    """Whatever the other properties hold, content type, offset and user are found; what is no delivery passes."""
+    wire, other = b"", frame(1, b"\x00\x0a\x00\x0b" + b"x" * 20, channel=0)
+    for tag, (odd, body, split) in enumerate(messages, 1):
+        known = odd | {
+            CONTENT_TYPE: short(EVENT_CONTENT_TYPE.encode()),
+            HEADERS: table((b"a", b"S" + pack(">I", 3) + b"\xff\xfe\xfd"), offset_field(tag * 10)),
+        }
+        wire += other + content(tag, b"call-placed.7", properties(known), body, split)
+    wire += other
+    whole, rest = tapped([wire])
+    assert [(d.tag, d.offset, d.content_type, d.body) for d in whole] == [
+        (tag, tag * 10, EVENT_CONTENT_TYPE, body) for tag, (_, body, _) in enumerate(messages, 1)
+    ]
+    assert [d.user_id for d in whole] == [
+        odd[USER_ID][1:].decode(errors="replace") if USER_ID in odd else "" for odd, _, _ in messages
+    ]
+    assert rest == other * (len(messages) + 1)
+    assert tapped(chunked(wire, Random(seed))) == (whole, rest)
+
+
+@laws
+@given(st.binary(max_size=400), st.binary(max_size=50), st.integers(0, 2**32))
+@example(pack(">H", 0xFFFF), b"x", 0)
+@example(b"", b"", 0)
+@example(pack(">H", 1 << HEADERS) + pack(">I", 2**32 - 1) + b"\x01aF" + pack(">I", 2**32 - 1), b"x", 0)
+def test_no_content_header_breaks_the_tap(header: bytes, body: bytes, seed: int) -> None:
+    wire = content(1, b"call-placed.7", header, body)
+    wire += content(2, b"call-placed.7", properties({HEADERS: table(offset_field(5))}), b"good")
+    for chunks in ([wire], chunked(wire, Random(seed))):
+        odd, good = tapped(chunks)[0]
+        assert (odd.tag, odd.body) == (1, body)
+        assert (good.offset, good.body) == (5, b"good")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"F" + table((b"a", b"F" + table((b"b", b"t\x01")))),
+        b"A" + pack(">I", 3) + b"t\x01V",
+        b"x" + pack(">I", 2) + b"\xff\xff",
+        b"S" + pack(">I", 40) + b"x-stream-offsetl\x00\x00\x00\x00\x00\x00\x00\x07".ljust(40),
+        b"T" + pack(">Q", 2**64 - 1),
+        b"D\x02" + pack(">i", 5),
+        b"d" + pack(">d", float("nan")),
+        b"V",
+        b"s" + pack(">h", -1),
+        b"b\xff",
+        b"B\xff",
+        b"f\x00\x00\x00\x00",
+        b"I" + pack(">i", -1),
+        b"l" + pack(">q", -1),
+    ],
+)
+def test_the_offset_is_found_behind_a_header_of_any_type(value: bytes) -> None:
+    headers = table((b"a", value), offset_field(77), (b"x-stream-offset", b"l" + pack(">q", 3)))
+    [delivery], _ = tapped([content(1, b"k", properties({HEADERS: headers}), b"")])
+    assert (delivery.offset, delivery.content_type, delivery.body) == (77, "", b"")
+
+
+def test_a_message_without_a_readable_offset_is_the_one_after_the_last() -> None:
+    wire = content(1, b"k", properties({HEADERS: table(offset_field(41))}), b"a") + content(2, b"k", b"\x00\x00", b"b")
+    deliveries, _ = tapped([wire])
+    assert [delivery.offset for delivery in deliveries] == [41, 42]
+
+
+def test_a_body_of_many_frames_is_put_together() -> None:
+    body = bytes(range(256)) * 4096
+    [delivery], _ = tapped([content(1, b"k", properties({HEADERS: table(offset_field(1))}), body, 4096)])
+    assert delivery.body == body

@@ -1,0 +1,73 @@
+"""What Accept and If-None-Match mean, whatever their form."""
+
+from collections.abc import Sequence
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+
+from rotary_query.negotiation import has_current, wants_stream
+
+ETAG = '"9c1f"'
+
+
+@pytest.mark.parametrize(
+    ("accept", "stream"),
+    [
+        (["text/event-stream"], True),
+        (["Text/Event-Stream"], True),
+        (["text/event-stream; charset=utf-8"], True),
+        (["text/event-stream;q=0.5"], True),
+        (["text/event-stream, */*;q=0.1"], True),
+        (["text/event-stream, application/json"], True),
+        (["application/json", "text/event-stream"], True),
+        (["text/event-stream;q=0"], False),
+        (["text/event-stream; Q=0.000"], False),
+        (["text/event-stream;q=0.5, application/json"], False),
+        (["application/json;q=0.9", "text/event-stream;q=0.3"], False),
+        (["text/event-stream;q=0.5, */*"], False),
+        (["text/event-stream;q=0.5, application/json;q=0.2, */*"], True),
+        (["*/*"], False),
+        (["text/*"], False),
+        (["application/json"], False),
+        (["application/x-text/event-stream"], False),
+        ([";;,=,q"], False),
+        ([], False),
+    ],
+)
+def test_a_stream_is_sent_to_who_names_it_and_prefers_it(accept: Sequence[str], stream: bool) -> None:
+    headers = CIMultiDict([("Accept", line) for line in accept])
+    assert wants_stream(make_mocked_request("GET", "/", headers)) is stream
+    assert not wants_stream(make_mocked_request("HEAD", "/", headers))
+
+
+@pytest.mark.parametrize(
+    ("lines", "known"),
+    [
+        ([ETAG], True),
+        ([f"W/{ETAG}"], True),
+        (["*"], True),
+        ([" * "], True),
+        ([f'"other", {ETAG}'], True),
+        ([f'"other",W/{ETAG} ,"third"'], True),
+        (['"other"', ETAG], True),
+        (['"other"', f'"x", {ETAG}'], True),
+        (['"other"', "*"], True),
+        ([f'"a,b", {ETAG}'], True),
+        ([f'"a, {ETAG[1:-1]}, b"'], False),
+        ([f'"a, {ETAG}, b"'], False),  # a tag that holds ours between commas is not ours
+        (["9c1f"], False),
+        ([f"x{ETAG}"], False),
+        ([f"w/{ETAG}"], False),
+        (['"*"'], False),
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_every_line_and_form_of_if_none_match_is_understood(lines: Sequence[str], known: bool) -> None:
+    headers = CIMultiDict([("If-None-Match", line) for line in lines])
+    assert has_current(make_mocked_request("GET", "/", headers), ETAG) is known
+
+
+def test_an_answer_without_an_etag_is_never_known() -> None:
+    assert not has_current(make_mocked_request("GET", "/", CIMultiDict({"If-None-Match": "*"})), "")
