@@ -1,4 +1,4 @@
-"""Messages that are meant to stop folding for everybody, or might be: another customer's calls go on showing."""
+"""Messages that might stop folding for everybody: another customer's calls go on showing."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ DEPTH = 1_000
 
 
 async def deeply_nested(strike: Strike) -> None:
-    """A valid event but for an attribute of a thousand nested arrays; live, and when the logs are read anew."""
+    """A valid event, but for an attribute of a thousand arrays in one another; live, and when logs are read anew."""
     world = strike.world
     parked = await world.waiting(topology.PARKED)
     async with bystander_unharmed(strike):
@@ -43,7 +43,7 @@ ODD_PROPERTIES = (
 
 
 async def odd_properties(strike: Strike) -> None:
-    """What a client library can't decode: honest events all the same, live and when the logs are read anew."""
+    """What a client library can't decode: honest events all the same, as far as the broker takes them."""
     taken = 0
     async with bystander_unharmed(strike):
         for number, odd in enumerate(ODD_PROPERTIES):

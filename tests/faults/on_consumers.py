@@ -6,6 +6,7 @@ import time
 from signal import SIGCONT, SIGSTOP
 
 from faults.bystander import bystander_unharmed, call_delay
+from faults.load import Shape
 from faults.on_redis import copied, put_back
 from faults.processes import Service, free_port, other_consumers, other_query, start, with_skewed_clock
 from faults.proxy import Proxy, proxied
@@ -174,7 +175,7 @@ FAULTS = (
     Fault("all consumers dead for a while", all_dead),
     Fault("one of two consumers hangs, each in turn", one_hangs),
     Fault("one of two consumers dies, each in turn", one_dies),
-    Fault("100 deaths with the same messages in hand", dying_over_the_same_messages),
+    Fault("100 deaths with the same messages in hand", dying_over_the_same_messages, Shape(rate=100)),
     Fault("clocks five minutes apart, Redis back from a snapshot", with_other_clocks, readable=False),
     Fault("Redis and the consumers killed at once", killed_with_redis, readable=False),
 )

@@ -28,8 +28,7 @@ class _Connection:
                     return
                 if spared is not None:
                     self.spared[direction] = spared - 1
-                if direction == "requests":
-                    await self._proxy.passes.wait()
+                await self._proxy.pass_on(direction, data)
                 writer.write(data)
                 await writer.drain()
         except OSError:
@@ -53,10 +52,12 @@ class Proxy:
         self.losses = 0
         self.refused = 0
         """Connections that were accepted and closed at once."""
-        self.passes = asyncio.Event()
-        self.passes.set()
+        self._passes = asyncio.Event()
         self.is_open = True
         self._swallowed: bytes | None = None
+        self._held_word: bytes | None = None
+        self.held = 0
+        """Connections whose requests are held back now."""
         self.connections: set[_Connection] = set()
 
     def lose(self, direction: Direction, spared: int = 0) -> None:
@@ -90,13 +91,25 @@ class Proxy:
         self.is_open = True
         self.cut()
 
-    def hold(self) -> None:
-        """Holds back what is said to the server, without end, whatever becomes of those who said it."""
-        self.passes.clear()
+    def hold(self, word: bytes) -> None:
+        """From here on, a request with this word in it is held back, with all that follows it on its connection.
+
+        Whatever becomes of those who said it: a network, too, delivers what is on its way.
+        """
+        self._held_word = word
+        self._passes.clear()
 
     def release(self) -> None:
         """What was held back arrives."""
-        self.passes.set()
+        self._held_word = None
+        self._passes.set()
+
+    async def pass_on(self, direction: Direction, data: bytes) -> None:
+        """Returns when this may arrive."""
+        if direction == "requests" and self._held_word is not None and self._held_word in data:
+            self.held += 1
+            await self._passes.wait()
+            self.held -= 1
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one connection."""

@@ -7,10 +7,13 @@ from faults import (
     by_dialers,
     on_broker,
     on_consumers,
+    on_definitions,
+    on_logs,
     on_postgres,
     on_readers,
     on_rebuilds,
     on_redis,
+    on_replicas,
     on_the_way,
 )
 from faults.table import Row
@@ -23,6 +26,9 @@ FAULTS = (
     *by_attackers.FAULTS,
     *on_redis.FAULTS,
     *on_rebuilds.FAULTS,
+    *on_replicas.FAULTS,
+    *on_definitions.FAULTS,
+    *on_logs.FAULTS,
     *on_consumers.FAULTS,
     *on_the_way.FAULTS,
     *on_broker.FAULTS,

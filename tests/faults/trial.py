@@ -73,7 +73,6 @@ async def trial(world: World, fault: Fault) -> Outcome:
         wrong += await _disagreements(world)
     if fault.readable:
         wrong += [f"{reading.path}: {reading.message}" for reading in watch.readings if reading.status != 200]
-    world.rest()
     confirmed = len(world.ledger.confirmed) - known
     row = Row(
         fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, len(watch.stale), seconds

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -12,9 +12,9 @@ from msgspec import Struct
 from faults.definitions import Customer
 from faults.ledger import Ledger
 from rotary.clock import Clock
-from rotary.domain.facts import QUARTER_MS, DayCounts
+from rotary.domain.facts import QUARTER_MS
 from rotary.domain.monitor import Monitor, MonitorMember
-from rotary.domain.quota import calls_between, today
+from rotary.domain.quota import today
 
 LONGEST_SECONDS = 5.0
 """No answer may take longer, on a machine that is busy with everything else; how quick a 503 is, is a fault's own."""
@@ -27,11 +27,25 @@ GRACE_SECONDS = 2.0
 CLOCKS_DIFFER_MS = 360_000
 """By how much at most the query service's clock is ahead of ours: so long before its end a rest is no more sure."""
 
-AtRest = Mapping[tuple[int, int], DayCounts]
-
 
 class _Body(Struct):
     data: Monitor
+
+
+class _List(Struct):
+    data: list[object]
+
+
+class _Named(Struct):
+    display_name: str | None
+
+
+class _Detail(Struct):
+    caller_ids: list[_Named]
+
+
+class _DetailBody(Struct):
+    data: _Detail
 
 
 class _Failure(Struct):
@@ -49,6 +63,8 @@ class Reading(Struct, frozen=True):
     retry_after: int = 0
     lag_seconds: int = 0
     monitor: Monitor | None = None
+    listed: int = 0
+    """How many groups a list holds."""
 
     @property
     def asked_at(self) -> float:
@@ -72,6 +88,15 @@ class Api:
     async def monitor(self, customer: Customer, group: int) -> Reading:
         return await self._ask(customer, f"/{group}/monitor")
 
+    async def display_names(self, customer: Customer, group: int) -> set[str | None]:
+        """The different names of the group's members."""
+        async with self.session.get(
+            f"{self.url}/api/caller-id-groups/{group}", headers={"Authorization": f"Bearer {customer.token}"}
+        ) as response:
+            assert response.status == 200
+            detail = msgspec.json.decode(await response.read(), type=_DetailBody).data
+            return {member.display_name for member in detail.caller_ids}
+
     async def _ask(self, customer: Customer, path: str) -> Reading:
         began = time.monotonic()
         async with self.session.get(
@@ -83,21 +108,19 @@ class Api:
         taken, status = ended - began, response.status
         if status == 200:
             lag = int(response.headers.get("X-Projection-Lag", "0"))
-            found = msgspec.json.decode(body, type=_Body).data if path.endswith("/monitor") else None
-            return Reading(ended, taken, path, 200, lag_seconds=lag, monitor=found)
+            if path.endswith("/monitor"):
+                monitor = msgspec.json.decode(body, type=_Body).data
+                return Reading(ended, taken, path, 200, lag_seconds=lag, monitor=monitor)
+            return Reading(ended, taken, path, 200, listed=len(msgspec.json.decode(body, type=_List).data))
         again = int(response.headers.get("Retry-After", "0"))
         return Reading(ended, taken, path, status, msgspec.json.decode(body, type=_Failure).message, again)
 
 
 class Watch:
-    """Every reading, and what was wrong with those that were wrong; `stale` are those that showed old facts as current.
+    """Every reading, what was wrong with those that were wrong, and in `stale` what was older than it said."""
 
-    `at_rest` has the calls by (customer, caller ID) that were in Redis, confirmed, before anything broke.
-    """
-
-    def __init__(self, ledger: Ledger, at_rest: AtRest, timezone: str, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, timezone: str, clock: Clock) -> None:
         self._ledger = ledger
-        self._at_rest = at_rest
         self._timezone = timezone
         self._clock = clock
         self.readings: list[Reading] = []
@@ -139,17 +162,14 @@ class Watch:
         found = []
         for member in monitor.members:
             caller = (customer.id, member.caller_id_id)
-            least = min(calls_between(self._at_rest.get(caller, {}), *day) for day in days)
             most = max(self._ledger.calls_sent(*caller, *day) for day in days)
-            if not least <= member.calls_today <= most:
-                found.append(f"caller ID {caller}: calls_today {member.calls_today}, not {least} to {most}")
+            if member.calls_today > most:
+                found.append(f"caller ID {caller}: calls_today {member.calls_today}, at most {most} were sent")
             found += _falsely_eligible(customer, member)
         return found
 
 
 def _falsely_eligible(customer: Customer, member: MonitorMember) -> list[str]:
-    if member.caller_id_id == customer.resting and member.status != "cooldown":
-        return [f"caller ID {member.caller_id_id} rests, shown as {member.status}"]
     if (
         member.caller_id_id == customer.spent
         and member.calls_today

@@ -23,7 +23,6 @@ from faults.watch import Api, Watch, watching
 from faults.witness import Witness, witnessing
 from given import flagged, placed
 from rotary.clock import Clock, system_clock
-from rotary.domain.facts import DayCounts
 from rotary.errors import UnavailableError
 from rotary.redis.connection import connect
 from rotary_stack.stack import Options, Stack
@@ -63,7 +62,6 @@ class World:
         self.query_ops_url = query_ops_url
         self.others: dict[str, str] = {}
         """The ops URLs of services that run in place of the stack's, by name."""
-        self._at_rest: dict[tuple[int, int], DayCounts] = {}
 
     def load(self, name: str, shape: Shape) -> Load:
         """A load of that shape, not yet started."""
@@ -73,7 +71,7 @@ class World:
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[tuple[Watch, Mapping[int, Stream]]]:
         """Somebody reads every list and monitor, and streams, while the block lasts."""
-        watch = Watch(self.ledger, self._at_rest, self.timezone, self.clock)
+        watch = Watch(self.ledger, self.timezone, self.clock)
         async with watching(self.api, self.customers, watch), streaming(self.api, self.customers, watch) as streams:
             yield watch, streams
 
@@ -172,14 +170,6 @@ class World:
             declared = await channel.declare_queue(queue, passive=True)
             return declared.declaration_result.message_count or 0
 
-    def rest(self) -> None:
-        """To be called when the facts were found right: from here on no monitor may show fewer calls."""
-        self._at_rest = {
-            (one.id, caller): facts.tally().calls
-            for one in self.customers
-            for caller, facts in self.ledger.reference(one.id).items()
-        }
-
 
 async def until(holds: Callable[[], Awaitable[object]], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Waits for a condition. Fails after `seconds`."""
@@ -206,11 +196,15 @@ async def open_servers(*, services: bool) -> AsyncIterator[Servers]:
 async def open_world() -> AsyncIterator[World]:
     """A running stack whose customers have definitions, a little history, and about noon."""
     async with open_servers(services=True) as servers:
-        clock = system_clock()
-        variables = servers.stack.variables()
-        world = World(servers, variables["ROTARY_API_URL"], variables["ROTARY_OPS_URL"], clock, quiet_zone(clock()))
+        world = world_of(servers)
         await begin(world)
         yield world
+
+
+def world_of(servers: Servers) -> World:
+    """The world around a stack with services, where it is about noon; nobody is in it yet."""
+    clock, variables = system_clock(), servers.stack.variables()
+    return World(servers, variables["ROTARY_API_URL"], variables["ROTARY_OPS_URL"], clock, quiet_zone(clock()))
 
 
 async def begin(world: World) -> None:
@@ -226,4 +220,3 @@ async def begin(world: World) -> None:
     await drawn.finish()
     assert (await world.recovered()).is_clean
     await world.quiet()
-    world.rest()

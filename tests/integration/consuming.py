@@ -1,13 +1,13 @@
-"""Consumers in this process, on a virtual host, a database and a Redis of the tests' own."""
+"""Consumers in this process, on a virtual host, a database and a Redis of their own: what breaks is nobody else's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import cast
 
 import aio_pika
-import msgspec
 from aio_pika.abc import AbstractChannel
+from msgspec import convert
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
@@ -30,6 +30,7 @@ from rotary.events import (
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
 from rotary.postgres.logs import LogRecord
+from rotary.process.program import end
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.parked import ParkedMessage, browse, describe
@@ -69,24 +70,27 @@ class Installation:
         self.postgres = postgres
         self.broker = broker
 
+    @property
+    def redis_url(self) -> str:
+        """The URL of the Redis database."""
+        return own_redis(self.servers.redis_url)
+
     @asynccontextmanager
     async def consumer(self, **settings: str) -> AsyncIterator[None]:
         """One that runs until the block ends. Settings replace those of the installation."""
         own = {
             "postgres_url": self.servers.postgres_url,
             "rabbitmq_url": self.servers.rabbitmq_url,
-            "redis_url": own_redis(self.servers.redis_url),
+            "redis_url": self.redis_url,
         }
-        serving = asyncio.create_task(
-            serve(msgspec.convert({**own, **settings, "ops_bind": "127.0.0.1:0"}, Settings, strict=False))
-        )
+        chosen = convert({**own, **settings, "ops_bind": "127.0.0.1:0"}, Settings, strict=False)
+        serving = asyncio.create_task(serve(chosen))
         try:
             yield
             if serving.done():
                 serving.result()
         finally:
-            serving.cancel()
-            await asyncio.wait([serving])
+            await end(serving)
 
     async def publish(self, customer: int, *events: Event, batched: bool = False) -> None:
         """Publishes events one by one, or in one message; they are confirmed."""
@@ -134,8 +138,9 @@ class Installation:
     async def tallies(self, customer: int, *callers: int) -> dict[int, Tally]:
         """The customer's facts of these days."""
         days = range(now_ms() // DAY - 3, now_ms() // DAY + 2)
-        generation = int(await self.redis.get(keys.generation(keys.bucket_of(customer))) or 0)
-        stored = await stored_tallies(self.redis, customer, callers, days, generation)
+        pointer, generation = keys.generation(keys.bucket_of(customer)), -1
+        while generation != (generation := int(await self.redis.get(pointer) or 0)):
+            stored = await stored_tallies(self.redis, customer, callers, days, generation)
         return {caller: comparable(tally, days) for caller, tally in stored.items()}
 
     async def calls(self, customer: int, caller: int = 18) -> int:
@@ -161,6 +166,24 @@ class Installation:
         await topology.declare_log(self.broker, log)
         active = [Log.parse(one.name) for one in await records.read_logs(self.postgres) if one.state == "active"]
         await topology.route(self.broker, active)
+
+
+@asynccontextmanager
+async def meanwhile(holds: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Asks again and again until the block ends; an assertion that failed once is raised then."""
+
+    async def watch() -> None:
+        while True:
+            await holds()
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        await end(watching)
+    if not watching.cancelled():
+        watching.result()
 
 
 def metric(name: str, **labels: str) -> float:

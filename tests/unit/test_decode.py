@@ -1,7 +1,7 @@
 """Verdicts are a function of the log alone, and the tap hands out what the broker sent, however TCP cut it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from random import Random
 from struct import pack
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from amqp_wire import CONTENT_TYPE, HEADERS, USER_ID, content, frame, properties, short, table
 from given import (
     DAY,
     HOUR,
@@ -323,38 +324,16 @@ def test_the_decoder_raises_at_nothing(messages: list[tuple[bytes, str, str, boo
 # The tap
 
 
-def short(raw: bytes) -> bytes:
-    return bytes([len(raw)]) + raw
-
-
-def table(*fields: tuple[bytes, bytes]) -> bytes:
-    """A field table of (name, type and value)."""
-    inner = b"".join(short(name) + value for name, value in fields)
-    return pack(">I", len(inner)) + inner
-
-
 def offset_field(offset: int) -> tuple[bytes, bytes]:
     return b"x-stream-offset", b"l" + pack(">q", offset)
 
 
-def frame(kind: int, payload: bytes, channel: int = 1) -> bytes:
-    return pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
-
-
-def content(tag: int, key: bytes, properties: bytes, body: bytes, split: int = 131_064) -> bytes:
+def delivery(tag: int, key: bytes, header: bytes, body: bytes, split: int = 131_064) -> bytes:
     """A delivery as it comes over the wire."""
     deliver = b"\x00\x3c\x00\x3c" + short(b"ctag") + pack(">Q", tag) + b"\x00" + short(EXCHANGE.encode()) + short(key)
-    header = b"\x00\x3c\x00\x00" + pack(">Q", len(body)) + properties
-    parts = [body[at : at + split] for at in range(0, len(body), split)]
-    return frame(1, deliver) + frame(2, header) + b"".join(frame(3, part) for part in parts)
+    return content(deliver, header, body, split)
 
 
-def properties(values: Mapping[int, bytes]) -> bytes:
-    """Property flags, and the values in the order of their bits."""
-    return pack(">H", sum(1 << bit for bit in values)) + b"".join(values[bit] for bit in sorted(values, reverse=True))
-
-
-CONTENT_TYPE, HEADERS, USER_ID = 15, 13, 4
 shorts = st.binary(max_size=255).map(short)
 odd_properties = st.fixed_dictionaries(
     {},
@@ -382,8 +361,8 @@ def tapped(chunks: Sequence[bytes]) -> tuple[list[Delivery], bytes]:
 
 async def _all_of(consumer: LogConsumer) -> AsyncIterator[Delivery]:
     while consumer.pending:
-        for delivery in await consumer.take(1000, 0):
-            yield delivery
+        for one in await consumer.take(1000, 0):
+            yield one
 
 
 def chunked(data: bytes, random: Random) -> list[bytes]:
@@ -411,7 +390,7 @@ def test_the_tap_delivers_the_same_however_the_bytes_arrive(
             CONTENT_TYPE: short(EVENT_CONTENT_TYPE.encode()),
             HEADERS: table((b"a", b"S" + pack(">I", 3) + b"\xff\xfe\xfd"), offset_field(tag * 10)),
         }
-        wire += other + content(tag, b"call-placed.7", properties(known), body, split)
+        wire += other + delivery(tag, b"call-placed.7", properties(known), body, split)
     wire += other
     whole, rest = tapped([wire])
     assert [(d.tag, d.offset, d.content_type, d.body) for d in whole] == [
@@ -430,8 +409,8 @@ def test_the_tap_delivers_the_same_however_the_bytes_arrive(
 @example(b"", b"", 0)
 @example(pack(">H", 1 << HEADERS) + pack(">I", 2**32 - 1) + b"\x01aF" + pack(">I", 2**32 - 1), b"x", 0)
 def test_no_content_header_breaks_the_tap(header: bytes, body: bytes, seed: int) -> None:
-    wire = content(1, b"call-placed.7", header, body)
-    wire += content(2, b"call-placed.7", properties({HEADERS: table(offset_field(5))}), b"good")
+    wire = delivery(1, b"call-placed.7", header, body)
+    wire += delivery(2, b"call-placed.7", properties({HEADERS: table(offset_field(5))}), b"good")
     for chunks in ([wire], chunked(wire, Random(seed))):
         odd, good = tapped(chunks)[0]
         assert (odd.tag, odd.body) == (1, body)
@@ -459,17 +438,19 @@ def test_no_content_header_breaks_the_tap(header: bytes, body: bytes, seed: int)
 )
 def test_the_offset_is_found_behind_a_header_of_any_type(value: bytes) -> None:
     headers = table((b"a", value), offset_field(77), (b"x-stream-offset", b"l" + pack(">q", 3)))
-    [delivery], _ = tapped([content(1, b"k", properties({HEADERS: headers}), b"")])
-    assert (delivery.offset, delivery.content_type, delivery.body) == (77, "", b"")
+    [one], _ = tapped([delivery(1, b"k", properties({HEADERS: headers}), b"")])
+    assert (one.offset, one.content_type, one.body) == (77, "", b"")
 
 
 def test_a_message_without_a_readable_offset_is_the_one_after_the_last() -> None:
-    wire = content(1, b"k", properties({HEADERS: table(offset_field(41))}), b"a") + content(2, b"k", b"\x00\x00", b"b")
+    wire = delivery(1, b"k", properties({HEADERS: table(offset_field(41))}), b"a") + delivery(
+        2, b"k", b"\x00\x00", b"b"
+    )
     deliveries, _ = tapped([wire])
-    assert [delivery.offset for delivery in deliveries] == [41, 42]
+    assert [one.offset for one in deliveries] == [41, 42]
 
 
 def test_a_body_of_many_frames_is_put_together() -> None:
     body = bytes(range(256)) * 4096
-    [delivery], _ = tapped([content(1, b"k", properties({HEADERS: table(offset_field(1))}), body, 4096)])
-    assert delivery.body == body
+    [one], _ = tapped([delivery(1, b"k", properties({HEADERS: table(offset_field(1))}), body, 4096)])
+    assert one.body == body
