@@ -1,11 +1,11 @@
 """One confirmed channel for one routing key, whose confirms can be believed.
 
-A confirm of RabbitMQ before 4.0 is not always one. When a stream gets a new leader, as it does just after a broker's
+A confirm of RabbitMQ 3.10.8 is not always one. When a stream gets a new leader, as it does just after a broker's
 start, the broker sends the stream again what is pending, numbered as the channel counts. The stream counts only what it
 was given. Where the two differ, because the channel had a message returned or feeds two streams, the stream takes what
-comes next for duplicates: it confirms them and stores nothing (rabbitmq-server #12236; seen on 3.10.8: 586 events of
-3,919). Hence a channel carries one routing key, which one log takes, and is used up by the first publish on it that is
-not confirmed: what is confirmed later on the same channel does not count, and is published again on another.
+comes next for duplicates: it confirms them and stores nothing (seen: 586 events of 3,919; rabbitmq-server #12236 mends
+it in 4.0). Hence a channel carries one routing key, which one log takes, and is used up by the first publish on it that
+is not confirmed: what is confirmed later on the same channel does not count, and is published again on another.
 """
 
 import asyncio
@@ -51,6 +51,7 @@ class Rejected(Exception):  # noqa: N818 - becomes the PublishError it names, on
 class _Publish(NamedTuple):
     begun: float
     message_id: str
+    answered: asyncio.Future[None]
 
 
 class Line:
@@ -72,8 +73,8 @@ class Line:
 
     async def publish(self, body: bytes, content_type: str) -> None:
         """Returns when the broker has confirmed. Call it in a task of its own. Raises Interrupted or Rejected."""
-        now = asyncio.get_running_loop().time
-        begun, message_id = now(), str(next(self._message_ids))
+        loop = asyncio.get_running_loop()
+        begun, message_id, answered = loop.time(), str(next(self._message_ids)), loop.create_future()
         properties = Basic.Properties(content_type=content_type, delivery_mode=2, message_id=message_id)
         task: asyncio.Task[object] = asyncio.ensure_future(
             self._channel.basic_publish(
@@ -85,23 +86,24 @@ class Line:
                 wait=False,
             )
         )
-        self._publishing[task] = _Publish(begun, message_id)
+        self._publishing[task] = _Publish(begun, message_id, answered)
         task.add_done_callback(self._done)
         try:
-            await asyncio.shield(task)
+            await answered
         except asyncio.CancelledError:
             self._is_believed = False
             self._cancel(task)
-            if we_are_cancelled():
-                raise
-            raise Interrupted from None
-        except Exception as error:  # noqa: BLE001 - whatever breaks in the client, the event is not to be lost
+            raise
+        if task.cancelled():
             self._is_believed = False
-            raise self._judged(error) from None
+            raise Interrupted
+        if (error := task.exception()) is not None:
+            self._is_believed = False
+            raise self._judged(error)
         if not self._is_believed:
             raise Interrupted("the broker did not take others")
         self._confirmed_begun = max(self._confirmed_begun, begun)
-        self._confirmed_at = now()
+        self._confirmed_at = loop.time()
 
     def is_overdue(self, now: float) -> bool:
         """Whether the broker will not answer for something: in the case above some is neither confirmed nor returned.
@@ -132,7 +134,7 @@ class Line:
             self._cancel(task)
 
     def _cancel(self, task: asyncio.Task[object]) -> None:
-        """Cancels a publish. Never by cancelling what awaits it, hence the shield.
+        """Cancels a publish. Never by cancelling what awaits it, which therefore awaits a future of its own.
 
         aiormq fails a publish whose message is returned, also one that was cancelled just before: its reader of the
         channel breaks at that, and that of the connection waits for it until the heartbeat is overdue. It looks a
@@ -143,11 +145,13 @@ class Line:
             task.cancel()
 
     def _done(self, task: asyncio.Task[object]) -> None:
-        del self._publishing[task]
-        if not task.cancelled():
-            task.exception()  # nobody may be waiting for it any more
+        answered = self._publishing.pop(task).answered
+        if not answered.done():
+            answered.set_result(None)
+        elif not task.cancelled():
+            task.exception()  # nobody waits for it any more
 
-    def _judged(self, error: Exception) -> Interrupted | Rejected:
+    def _judged(self, error: BaseException) -> Interrupted | Rejected:
         said = words(error)
         match error:
             case aiormq.PublishError() | aiormq.ChannelNotFoundEntity():
@@ -157,9 +161,3 @@ class Line:
             case aiormq.DeliveryError():
                 return Interrupted("the broker did not accept it")
         return Interrupted(said)
-
-
-def we_are_cancelled() -> bool:
-    """Of a task that is ours alone, and in which no TaskGroup runs: in Python 3.11 one leaves `cancelling()` at 1."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
