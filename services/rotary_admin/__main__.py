@@ -46,8 +46,6 @@ COMMANDS: tuple[click.Command, ...] = (
 @click.version_option(__version__, prog_name="rotary-admin")
 def cli() -> None:
     """Customers, groups, caller IDs and tokens in Rotary's database (ROTARY_POSTGRES_URL)."""
-    # A lost or refused connection is told in our own words, on one line.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 for command in COMMANDS:
@@ -56,6 +54,8 @@ for command in COMMANDS:
 
 def main() -> None:
     """The console script."""
+    # A lost or refused connection is told in our own words, on one line.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     cli(prog_name="rotary-admin")
 
 

@@ -15,9 +15,6 @@ COMMANDS: tuple[click.Command, ...] = (publishing.publish, spooling.spool, simul
 @click.version_option(__version__, prog_name="rotary-dialer")
 def cli() -> None:
     """Publishes events to Rotary's broker, each confirmed."""
-    # Every lost connection is told in our own words; aiormq would add a trace to each, asyncio a line a write.
-    for name in ("aiormq", "rotary.publisher", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 for command in COMMANDS:
@@ -26,6 +23,9 @@ for command in COMMANDS:
 
 def main() -> None:
     """The console script."""
+    # Every lost connection is told in our own words; aiormq would add a trace to each, asyncio a line a write.
+    for name in ("aiormq", "rotary.publisher", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     cli(prog_name="rotary-dialer")
 
 
