@@ -1,1 +1,1 @@
-"""RabbitMQ carries the events: to the work queue for folding, to the log streams for replay."""
+"""RabbitMQ carries the events: each in exactly one log, a stream, that is folded from there."""
