@@ -100,8 +100,9 @@ class Standings:
     def read(self, bucket: int, generation: int, standing: Standing, mark: Mark) -> bool:
         """Redis answered what was asked with `mark`; whether the generation was the right one.
 
-        If something was heard since, that is newer, or as new: then the answer says no more than whether the bucket
-        went back.
+        What is mirrored is as current as what was heard, never as what was asked: the changes before the answer may
+        still be on their way, or their connection lost. So of a bucket that was heard of, the answer says no more than
+        whether it went back.
         """
         now = self.mark(bucket)
         self._ages.pop(bucket, None)  # the clock was set by the same answer
@@ -109,7 +110,8 @@ class Standings:
             if now.generation == mark.generation:
                 self.switched(bucket, generation)
             return False
-        if now == mark or (mark.known is not None and _went_back(mark.known, standing)):
+        is_first = now.known is None and mark.known is None
+        if is_first or (mark.known is not None and _went_back(mark.known, standing)):
             self.heard(bucket, standing)
         return True
 

@@ -11,6 +11,7 @@ from faults.world import until
 
 SOON = 2.0
 AWAY_SECONDS = 4.0
+PAUSES, PAUSE_SECONDS = 5, 2.5
 
 
 async def redis_away(strike: Strike) -> None:
@@ -36,6 +37,18 @@ async def redis_hangs(strike: Strike) -> None:
     finally:
         os.kill(pid, SIGCONT)
     await _answered(strike, time.monotonic(), monitors=True)
+
+
+async def query_paused(strike: Strike) -> None:
+    """Longer than facts are current; when it goes on, it has not yet heard what changed meanwhile."""
+    pid = await strike.world.pid("query")
+    for _ in range(PAUSES):
+        os.kill(pid, SIGSTOP)
+        try:
+            await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            os.kill(pid, SIGCONT)
+        await strike.load.more(300)
 
 
 def _refused(readings: list[Reading], began: float, ended: float) -> None:
@@ -68,6 +81,7 @@ async def _answered(strike: Strike, since: float, *, monitors: bool) -> None:
 
 
 FAULTS = (
+    Fault("the query service paused, five times", query_paused),
     Fault("readers, while Redis is away", redis_away, readable=False),
     Fault("readers, while Redis hangs", redis_hangs, readable=False, short=True),
 )

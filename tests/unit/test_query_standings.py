@@ -184,6 +184,15 @@ def test_an_answer_that_was_overtaken_by_a_message_says_nothing() -> None:
     assert dropped == []
 
 
+def test_an_answer_makes_no_mirrored_facts_younger() -> None:
+    made, _, _, _ = standings_at()
+    made.heard(BUCKET, current(3_000))
+    assert made.read(BUCKET, 0, current(100), made.mark(BUCKET))
+    assert made.age_ms(BUCKET) == 3_000, "the changes in between were not heard"
+    made.heard(BUCKET, current(100))
+    assert made.age_ms(BUCKET) == 100
+
+
 def test_an_answer_that_was_overtaken_still_tells_of_a_loss() -> None:
     made, _, _, dropped = standings_at()
     made.heard(BUCKET, current(900))
