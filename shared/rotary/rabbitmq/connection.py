@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 import aio_pika
 from aio_pika.abc import AbstractChannel
 from aiormq.connection import TransportFactory
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 from yarl import URL
 
 from rotary.amqp import CONNECT_SECONDS, LoginRefusedError, UntrustedError, connected
@@ -15,6 +15,11 @@ from rotary.errors import ConfigurationError, UnavailableError
 
 AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
 """What the client raises when the connection or the channel under a call is lost."""
+
+
+def is_gone(error: ChannelNotFoundEntity) -> bool:
+    """Whether there is no such queue. A broker that has just started says "not found" of one not up yet, too."""
+    return "no queue" in str(error)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from yarl import URL
 
 from rotary.amqp import CONNECT_SECONDS, connected
 from rotary.errors import UnavailableError
-from rotary.rabbitmq.connection import AWAY, translate_errors
+from rotary.rabbitmq.connection import AWAY, is_gone, translate_errors
 
 GATHER_SECONDS = 0.004
 ENOUGH_MESSAGES = 200
@@ -253,6 +253,8 @@ class LogConsumer:
                 self.queue, _never_called, arguments=arguments, timeout=CONNECT_SECONDS
             )
         except ChannelNotFoundEntity as error:
+            if not is_gone(error):
+                raise
             raise LogMissingError(self.queue) from error
         assert registered.consumer_tag
         self._tag = registered.consumer_tag

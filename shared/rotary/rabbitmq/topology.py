@@ -15,6 +15,7 @@ from pamqp.common import FieldTable
 
 from rotary.errors import ConfigurationError
 from rotary.events import EVENT_TYPES, EXCHANGE, EventType
+from rotary.rabbitmq.connection import is_gone
 
 PARKED = "rotary.parked"
 MAX_PARKED = 100_000
@@ -101,7 +102,9 @@ async def exists(channel: AbstractChannel, log: Log) -> bool:
     """Whether the stream of a log is there. A channel that finds it missing is closed: use one for this alone."""
     try:
         await channel.declare_queue(log.queue, passive=True)
-    except ChannelNotFoundEntity:
+    except ChannelNotFoundEntity as error:
+        if not is_gone(error):
+            raise
         return False
     return True
 
