@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from random import randrange
 
 import pytest
 import pytest_asyncio
@@ -9,11 +10,16 @@ import pytest_asyncio
 from faults.table import Row, markdown
 from faults.world import World, open_world
 
+NEMESIS_SECONDS = 300
 _ROWS = pytest.StashKey[list[Row]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--table", metavar="FILE", help="write the table of faults to FILE too, in Markdown")
+    parser.addoption("--seed", type=int, metavar="N", help="draw the nemesis' faults as a run before that printed N")
+    parser.addoption(
+        "--nemesis-seconds", type=int, default=NEMESIS_SECONDS, metavar="N", help="how long the nemesis goes on"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +51,23 @@ def pytest_runtest_makereport(
 def rows(request: pytest.FixtureRequest) -> list[Row]:
     """The table's rows so far."""
     return request.config.stash[_ROWS]
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of the nemesis: the one that was given, or a new one, which is printed."""
+    given = request.config.getoption("--seed")
+    seed = randrange(2**31) if given is None else int(given)
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    reporter.write_line(f"\nnemesis: make faults ARGS='-k nemesis --seed {seed}' repeats it")
+    return seed
+
+
+@pytest.fixture
+def nemesis_seconds(request: pytest.FixtureRequest) -> int:
+    """How long the nemesis goes on."""
+    return int(request.config.getoption("--nemesis-seconds"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

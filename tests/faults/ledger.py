@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -45,6 +46,8 @@ class Ledger:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.times_sent: Counter[Fact] = Counter()
         self.confirmed: set[Fact] = set()
+        self.confirmations = 0
+        """Events that were ever confirmed, each once."""
         self.sent: dict[Fact, Sent] = {}
         self._now = now
         self._calls: defaultdict[Caller, Counter[int]] = defaultdict(Counter)
@@ -78,6 +81,7 @@ class Ledger:
         for one in events:
             if (fact := one.fact) not in self.confirmed:
                 self.confirmed.add(fact)
+                self.confirmations += 1
                 self._to_fold.append(one)
                 match one.event:
                     case CallPlaced():
@@ -99,12 +103,14 @@ class Ledger:
         """What was sent and never confirmed: each of them may have reached the broker or not."""
         return [one for fact, one in self.sent.items() if fact not in self.confirmed]
 
-    def write_off(self, doubted: Callable[[Sent], bool]) -> None:
-        """These may be there or not from here on: an operator did without them."""
-        gone = {fact for fact in self.confirmed if doubted(self.sent[fact])}
-        self.confirmed -= gone
+    def write_off_calls(self, before: datetime) -> None:
+        """Calls placed until then may be there or not from here on: an operator did without them."""
+
+        def is_doubted(event: Event) -> bool:
+            return isinstance(event, CallPlaced) and event.time <= before
+
+        self.confirmed = {fact for fact in self.confirmed if not is_doubted(self.sent[fact].event)}
         self._calls_known.clear()
-        self._flags_known.clear()
         self._folded.clear()
         self._to_fold = [self.sent[fact] for fact in self.confirmed]
 

@@ -99,7 +99,7 @@ async def other_consumers(world: World, *settings: Mapping[str, str]) -> AsyncIt
             yield started
         finally:
             for number in range(len(started)):
-                del world.others[f"consumer of this fault {number}"]
+                world.others.pop(f"consumer of this fault {number}", None)
     await world.stack.start("consumer")
 
 

@@ -29,12 +29,14 @@ async def world() -> AsyncIterator[World]:
     """Its services, and its dialers, believe that midnight is near."""
     async with open_servers(services=False) as servers:
         offset = to_midnight_ms(system_clock()()) / 1000 - AHEAD_SECONDS
-        settings = {**servers.stack.variables(), "ROTARY_CLOCK_OFFSET": str(offset)}
+        settings = {**servers.stack.program_variables(), "ROTARY_CLOCK_OFFSET": str(offset)}
         api = f"127.0.0.1:{free_port()}"
         consumers = [Service("rotary_consumer", settings)] * CONSUMERS
         query = Service("rotary_query", {**settings, "ROTARY_QUERY_BIND": api})
         async with running(servers.session, *consumers, query) as programs:
             opened = World(servers, f"http://{api}", programs[-1].ops_url, system_clock(offset), ZONE)
+            names = [*(f"consumer-{number}" for number in range(1, CONSUMERS + 1)), "query"]
+            opened.others |= {name: one.ops_url for name, one in zip(names, programs, strict=True)}
             await begin(opened)
             yield opened
 

@@ -63,7 +63,7 @@ class Outcome(Struct, frozen=True):
 
 async def trial(world: World, fault: Fault) -> Outcome:
     """Runs the fault under load; then waits until the facts are right, and until nothing can change them any more."""
-    known = len(world.ledger.confirmed)
+    known = world.ledger.confirmations
     world.witness.forget()
     async with world.watched() as (watch, streams):
         seconds = await _struck(world, fault, watch, streams)
@@ -73,7 +73,7 @@ async def trial(world: World, fault: Fault) -> Outcome:
         wrong += await _disagreements(world)
     if fault.readable:
         wrong += [f"{reading.path}: {reading.message}" for reading in watch.readings if reading.status != 200]
-    confirmed = len(world.ledger.confirmed) - known
+    confirmed = world.ledger.confirmations - known
     row = Row(
         fault.name, confirmed, world.witness.repeated, verdict.lost, verdict.doubled, len(watch.stale), seconds
     )  # fmt: skip

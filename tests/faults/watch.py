@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import aiohttp
 import msgspec
@@ -134,7 +135,11 @@ class Watch:
             self.wrong += [f"{reading.path}: {what}" for what in found]
             before = reading.asked_at - reading.lag_seconds - GRACE_SECONDS
             if missing := self.missing(customer, reading.monitor, before, self.days(reading.seconds)):
-                self.stale.append(f"{reading.path}, lag {reading.lag_seconds}: {'; '.join(missing[:3])}")
+                asked = datetime.fromtimestamp(time.time() - (time.monotonic() - reading.asked_at), UTC)
+                self.stale.append(
+                    f"{reading.path}, asked at {asked:%H:%M:%S.%f}, answered after {reading.seconds:.2f} s with lag "
+                    f"{reading.lag_seconds}: {'; '.join(missing[:3])}"
+                )
         elif reading.status != 200 and not (reading.status == 503 and reading.retry_after):
             what = f"{reading.status} {reading.message!r}, retry after {reading.retry_after}"
             self.wrong.append(f"{reading.path}: {what}")

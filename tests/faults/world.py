@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from signal import SIGCONT
@@ -31,6 +31,7 @@ CONSUMERS = 2
 CUSTOMERS = 3
 """Those that the load is of. One more is a bystander."""
 PATIENCE_SECONDS = 60.0
+TAIL_LINES = 40
 
 
 class Servers(NamedTuple):
@@ -101,10 +102,10 @@ class World:
         await self.redis.replicaof("NO", "ONE")
 
     def log_tails(self) -> dict[str, str]:
-        """The end of what each of our own programs logged."""
+        """The end of what each of our own programs logged, after every error before that."""
         programs = self.stack.status().programs
         logs = {name: Path(programs[name].log) for name in programs if name.startswith(("consumer", "query"))}
-        return {name: "\n".join(log.read_text().splitlines()[-40:]) for name, log in logs.items() if log.exists()}
+        return {name: _interesting(log.read_text().splitlines()) for name, log in logs.items() if log.exists()}
 
     async def pid(self, name: str) -> int:
         """The process of a program of the stack."""
@@ -169,6 +170,11 @@ class World:
             channel = await connection.channel()
             declared = await channel.declare_queue(queue, passive=True)
             return declared.declaration_result.message_count or 0
+
+
+def _interesting(lines: Sequence[str]) -> str:
+    errors = [line for line in lines[:-TAIL_LINES] if '"level": "error"' in line]
+    return "\n".join([*errors[-TAIL_LINES:], *lines[-TAIL_LINES:]])
 
 
 async def until(holds: Callable[[], Awaitable[object]], what: str, seconds: float = PATIENCE_SECONDS) -> None:
