@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from msgspec import Struct
 
-from given import DAY, cleared, facts_about, flagged, placed
+from given import DAY, MINUTE, cleared, facts_about, flagged, placed
 from integration.private_redis import names, own
 from rotary.clock import system_clock
 from rotary.domain.facts import Facts, Flag, merge
@@ -169,6 +169,19 @@ class FoldMachine(RuleBasedStateMachine):
             reader.reached = before
             self.fold(reader, messages, LOGS)
 
+    @rule(which=st.integers(0, 9), seed=st.integers(0, 2**32), drop=st.booleans())
+    def fold_in_part(self, which: int, seed: int, drop: bool) -> None:
+        """Of a batch in pieces some are folded: those before a crash, or all but one that was refused."""
+        random = Random(seed)
+        self.logs[LOGS[1]].append((random.choice(CUSTOMERS), self.wide_events()))
+        flags = [reader for reader in self.readers if reader.log == LOGS[1]]
+        if not flags:
+            return
+        reader = flags[which % len(flags)]
+        chosen = random.randrange(2)  # of three pieces or more
+        passes = (lambda at, _of: at != chosen) if drop else (lambda at, _of: at <= chosen)
+        self.fold_pieces(reader, passes)
+
     @rule(which=st.integers(0, 9))
     def crash(self, which: int) -> None:
         """A reader dies; another begins where Redis says."""
@@ -264,6 +277,10 @@ class FoldMachine(RuleBasedStateMachine):
                 events.append(flagged(name, random.choice(FLAG_KINDS), at_ms, caller))
         return events
 
+    def wide_events(self) -> list[Event]:
+        self.events += 1
+        return [flagged(f"w{self.events}-{caller}", "blocked", NOW - MINUTE, caller) for caller in range(1, WIDE + 1)]
+
     def start(self, log: str, generation: int) -> None:
         self.readers.append(Reader(log, generation))
         self.attach(self.readers[-1])
@@ -300,6 +317,25 @@ class FoldMachine(RuleBasedStateMachine):
             reader.reached[bucket] = max(offsets.stop, reader.reached[bucket] or 0)
         reader.next = offsets.stop
         return True
+
+    def fold_pieces(self, reader: Reader, passes: Callable[[int, int], bool]) -> None:
+        """Some of the calls for one bucket get through; whoever reads on does so from what is stored."""
+        offsets = self.take(reader, 1_000)
+        spans, by_bucket = self.spans(reader, offsets)
+        bucket = keys.bucket_of(self.logs[reader.log][-1][0])
+        span, model = spans[bucket], self.model(reader.generation, bucket)
+        if self.current[bucket] > reader.generation:
+            return
+        if span.begin is not None and model.positions.get(reader.log, -1) < span.begin:
+            model.fold(reader.log, span.begin, offsets.stop, LOGS)
+        else:
+            model.extra.setdefault(reader.log, set()).update(offsets)
+            model.named |= set(LOGS)
+        self.pipeline.passes = passes
+        with pytest.raises((UnavailableError, PositionLostError)):
+            self.run(self.folding(reader, {bucket: by_bucket[bucket]}, {bucket: span}, LOGS))
+        self.pipeline.passes = None
+        self.attach(reader)
 
     def spans(self, reader: Reader, offsets: range) -> tuple[dict[int, Span], dict[int, list[tuple[int, Event]]]]:
         by_bucket: dict[int, list[tuple[int, Event]]] = {}

@@ -105,6 +105,19 @@ async def test_a_log_that_is_deleted_under_its_reader_closes_the_monitors_until_
         assert await installed.calls(CUSTOMER) == 5
 
 
+async def test_a_log_that_was_made_anew_while_nobody_read_is_noticed_although_redis_was_emptied(
+    installed: Installation,
+) -> None:
+    """Nothing but the record in Postgres can tell."""
+    await one_log_of_calls(installed)
+    await fill_and_note(installed)
+    await installed.delete(CALLS)
+    await installed.declare(CALLS)
+    await installed.redis.flushdb()
+    async with installed.consumer():
+        await closed_for_good(installed)
+
+
 async def test_a_log_that_was_made_anew_and_has_grown_past_where_it_was_read_is_noticed(
     installed: Installation,
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
+import msgspec
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel, AbstractMessage
@@ -11,7 +12,6 @@ from aio_pika.abc import AbstractChannel, AbstractMessage
 from amqp_wire import CONTENT_TYPE, DELIVERY_MODE, properties, raw_publisher, short
 from given import DAY, flagged, placed
 from integration.consuming import Installation, Servers, installation, now_ms, private_servers
-from integration.private_redis import complete_definitions
 from integration.test_stream import ODD
 from rotary.errors import UnavailableError
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_event
@@ -163,6 +163,35 @@ async def installed(servers: Servers) -> AsyncIterator[Installation]:
         yield made
 
 
+async def define(made: Installation, *callers: int) -> None:
+    """The customer has these caller IDs, and no event of another one is folded."""
+    await made.postgres.execute(
+        "INSERT INTO customers (id, name, policy) VALUES ($1, 'Saigon', $2::text::jsonb) ON CONFLICT DO NOTHING",
+        CUSTOMER,
+        '{"unknown_caller_ids_per_day": 0}',
+    )
+    for caller in callers:
+        await made.postgres.execute(
+            "INSERT INTO caller_ids (id, customer_id, number, carrier) VALUES ($1, $2, $3, 'viettel') "
+            "ON CONFLICT DO NOTHING",
+            caller,
+            CUSTOMER,
+            f"+8490{caller:07d}",
+        )
+
+
+async def known(made: Installation, *callers: int) -> None:
+    """Returns once the definitions in Redis say so."""
+
+    async def is_projected() -> bool:
+        allowance = await made.redis.hget(keys.customer(CUSTOMER), "allowance")
+        complete = await made.redis.hget(keys.definitions(keys.bucket_of(CUSTOMER)), "complete")
+        found = [await made.redis.sismember(keys.callers(CUSTOMER), str(caller)) for caller in callers]
+        return (allowance, complete) == (b"0", b"1") and all(found)
+
+    await until(is_projected, 10, "the definitions are projected")
+
+
 async def parked(made: Installation, count: int) -> list[str]:
     """The reasons, once so many messages are parked."""
 
@@ -205,9 +234,7 @@ async def test_whatever_is_odd_is_parked_as_it_came_and_others_are_folded(instal
 async def test_a_bad_batch_is_one_message_with_every_index_and_the_good_in_it_are_folded(
     installed: Installation,
 ) -> None:
-    await complete_definitions(installed.redis)
-    await installed.redis.hset(keys.customer(CUSTOMER), "allowance", "0")
-    await installed.redis.sadd(keys.callers(CUSTOMER), 18)
+    await define(installed, 18)
     events = [
         encode_event(placed("0", now_ms())),
         b"0",
@@ -218,6 +245,7 @@ async def test_a_bad_batch_is_one_message_with_every_index_and_the_good_in_it_ar
     body = b"[" + b",".join(events) + b"]"
     async with installed.consumer():
         await installed.caught_up()
+        await known(installed, 18)
         await installed.publish_raw(KEY, body, BATCH_CONTENT_TYPE)
         await installed.caught_up()
         [reason] = await parked(installed, 1)
@@ -249,11 +277,10 @@ async def test_junk_delays_nobody(installed: Installation) -> None:
 
 async def test_what_was_refused_and_not_parked_before_a_crash_is_parked_after_it(installed: Installation) -> None:
     """For whatever reason it was refused, also for one that only its time and place in the log tell."""
-    await complete_definitions(installed.redis)
-    await installed.redis.hset(keys.customer(CUSTOMER), "allowance", "0")
-    await installed.redis.sadd(keys.callers(CUSTOMER), 18)
+    await define(installed, 18)
     async with installed.consumer():
         await installed.caught_up()
+        await known(installed, 18)
         before = await mark(installed)
         await installed.publish_raw(KEY, b"{", EVENT_CONTENT_TYPE)
         await installed.publish(CUSTOMER, placed("late", now_ms() - 3 * DAY), placed("good", now_ms()))
@@ -288,6 +315,27 @@ async def mark(made: Installation) -> str:
 async def has_moved(made: Installation, before: str) -> bool:
     offset = int((await mark(made)).partition(":")[0])
     return offset > max([*(one.offset or 0 for one in await made.parked()), int(before.partition(":")[0])])
+
+
+async def test_a_refused_event_is_folded_when_it_is_replayed_after_its_caller_id_became_known(
+    installed: Installation,
+) -> None:
+    await define(installed)
+    async with installed.consumer():
+        await installed.caught_up()
+        await known(installed)
+        await installed.publish(CUSTOMER, placed("1", now_ms(), caller=99))
+        [reason] = await parked(installed, 1)
+        assert reason.startswith("unknown_caller_id: the customer has no caller ID 99")
+        await define(installed, 99)
+        await known(installed, 99)
+        message = await (await installed.broker.get_queue(PARKED)).get(fail=False)
+        assert message is not None
+        assert msgspec.json.decode(message.body)["id"] == "1"
+        await installed.publish_raw(KEY, message.body, message.content_type or "")
+        await message.ack()
+        await installed.caught_up()
+        assert await installed.calls(CUSTOMER, 99) == 1
 
 
 async def test_an_odd_property_is_no_reason_to_refuse_live_or_in_a_replay(installed: Installation) -> None:
