@@ -52,7 +52,7 @@ class Leases:
         self._make = make
         self._readers: dict[Unit, tuple[LogReader, asyncio.Task[None]]] = {}
         self._unreachable = 0
-        self.is_answered = False
+        self._is_checked = False
 
     @property
     def readers(self) -> Mapping[Unit, LogReader]:
@@ -66,14 +66,13 @@ class Leases:
             while True:
                 try:
                     await self._tick()
-                    self.is_answered = True
                     backoff.reset()
                 except FunctionsMissingError:
+                    self._is_checked = False
                     with suppress(UnavailableError):
-                        await check_server(self._client)
                         await load_functions(self._client)
                 except UnavailableError as error:
-                    self.is_answered = False
+                    self._is_checked = False
                     await backoff.wait(error.what)
                 await asyncio.sleep(TICK_SECONDS)
         finally:
@@ -81,6 +80,10 @@ class Leases:
 
     async def _tick(self) -> None:
         self._raise_failures()
+        if not self._is_checked:
+            # Another server may answer now than the last time.
+            await check_server(self._client)
+            self._is_checked = True
         self._logs.generation = (await self._generations.look()).current
         units = self._units()
         # A blink of the connection is no reason to hand the logs over.

@@ -19,7 +19,6 @@ from rotary.clock import Clock
 from rotary.errors import UnavailableError
 from rotary.process.backoff import Backoff
 from rotary.process.program import end as cancel_and_wait
-from rotary.rabbitmq.connection import translate_errors
 from rotary.rabbitmq.markers import Marker, is_in_markers_place, publish_marker, read_marker
 from rotary.rabbitmq.stream import Delivery, LogConsumer, LogMissingError, open_log
 from rotary.rabbitmq.topology import Log
@@ -48,7 +47,7 @@ MAX_OWN_MARKERS = 1_000
 
 
 class Tools(Struct, frozen=True, kw_only=True):
-    """What all readers of a consumer share. `user` is whose markers count; `prefetch` bounds the messages held."""
+    """What all readers of a consumer share. `user` publishes the markers; `prefetch` bounds the messages held."""
 
     client: Redis
     pipeline: Pipeline
@@ -181,7 +180,7 @@ class LogReader:
         async with AsyncExitStack() as stack:
             consumer = await self._open("first", stack, prefetch=1)
             if taken := await consumer.take(1, PROBE_SECONDS):
-                await self._tools.logs.check_beginning(self._log, taken[0].offset, fingerprint(taken[0]))
+                self._tools.logs.check_beginning(self._log, taken[0].offset, fingerprint(taken[0]))
 
     def _start(self, begin: LogPosition) -> int | str:
         """Where to read from: what was refused before, and may not have been parked, is judged again, as it was."""
@@ -211,7 +210,7 @@ class LogReader:
                 raise UnavailableError(f"RabbitMQ does not deliver from {self._log.queue}")
         first = taken[0]
         if begin is None or not first.offset:
-            await self._tools.logs.check_beginning(self._log, first.offset, fingerprint(first))
+            self._tools.logs.check_beginning(self._log, first.offset, fingerprint(first))
         elif first.offset > begin:
             raise LogGapError(
                 f"it begins at {first.offset}, after {begin}, up to where it was read", first.offset, None
@@ -368,8 +367,7 @@ class LogReader:
     async def _mark(self) -> str:
         now_ms = await self._positions.now_ms()
         self._tools.logs.saw_redis_clock(now_ms)
-        with translate_errors():
-            channel = await self._tools.publishing.channel()
+        async with self._tools.publishing.channel(self._log.queue) as channel:
             token = await publish_marker(channel, self._log.queue, now_ms, self._tools.user)
         # Confirmed in time: a marker that arrives late, after a timeout, is not known as ours.
         if len(self._own) > MAX_OWN_MARKERS:

@@ -87,7 +87,7 @@ class Logs:
         at_ms, since = self._clock
         return at_ms + int((time.monotonic() - since) * 1000)
 
-    async def check_beginning(self, log: Log, offset: int, fingerprint: bytes) -> None:
+    def check_beginning(self, log: Log, offset: int, fingerprint: bytes) -> None:
         """What a log begins with, when nothing is known of it in Redis. Raises LogGapError when it is another
         one, and UnavailableError while the record can't be asked."""
         if not self.is_recorded:
@@ -178,10 +178,13 @@ class Logs:
     async def _write_notes(self, connection: Connection) -> None:
         for name, first in list(self._first_messages.items()):
             await records.learn_first(connection, name, first)
-            del self._first_messages[name]
-        for name, (until, begins_with) in list(self._gaps.items()):
-            await records.note_gap(connection, name, until, begins_with)
-            del self._gaps[name]
+            # Unless a reader found another meanwhile.
+            if self._first_messages.get(name) == first:
+                del self._first_messages[name]
+        for name, gap in list(self._gaps.items()):
+            await records.note_gap(connection, name, *gap)
+            if self._gaps.get(name) == gap:
+                del self._gaps[name]
 
     async def _declare(self, connection: Connection, found: Sequence[LogRecord]) -> list[LogRecord]:
         """Declares what was never declared. A stream that was, and is gone, is not made anew: that is an operator's."""

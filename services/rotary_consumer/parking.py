@@ -12,9 +12,9 @@ from rotary.clock import Clock
 from rotary.errors import UnavailableError
 from rotary.process.backoff import Backoff
 from rotary.process.program import end
-from rotary.rabbitmq.connection import translate_errors
 from rotary.rabbitmq.messages import Refused
 from rotary.rabbitmq.parked import park
+from rotary.rabbitmq.topology import PARKED
 from rotary_consumer import metrics
 from rotary_consumer.publishing import Publishing
 
@@ -68,8 +68,8 @@ class Parking:
 
     async def _published(self, offset: int, refused: Refused, backoff: Backoff) -> bool:
         try:
-            with translate_errors():
-                await park(await self._publishing.channel(), refused, self._log, offset, self._clock())
+            async with self._publishing.channel(PARKED) as channel:
+                await park(channel, refused, self._log, offset, self._clock())
         except UnavailableError as error:
             await backoff.wait(f"{error.what}; what is to be parked waits")
             return False

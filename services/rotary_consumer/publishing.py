@@ -4,61 +4,101 @@ Of its own, because a memory alarm blocks whoever publishes, and reading must go
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from rotary.errors import UnavailableError
 from rotary.process.backoff import Backoff
-from rotary.rabbitmq.connection import channel
+from rotary.rabbitmq.connection import confirm_channel, connection, translate_errors
 
 LOOK_SECONDS = 0.2
 WAIT_SECONDS = 5.0
 
 
 class Publishing:
-    """Keeps a channel with confirms open for as long as `run` runs."""
+    """Keeps a connection open for as long as `run` runs, and a channel with confirms for each queue."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._channel: AbstractChannel | None = None
+        self._connection: AbstractConnection | None = None
+        self._channels: dict[str, AbstractChannel] = {}
+        self._opening = asyncio.Lock()
+        self._closing = set[asyncio.Task[None]]()
         self._opened = asyncio.Event()
         self.connections = 0
         """How many there have been: what was declared on an earlier one may be gone."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a channel now."""
-        return self._channel is not None and not self._channel.is_closed
+        """Whether there is a connection now."""
+        return self._connection is not None and not self._connection.is_closed
 
-    async def channel(self) -> AbstractChannel:
-        """The channel, once there is one. Raises UnavailableError when there is none for some seconds."""
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._opened.wait()
-        except TimeoutError:
-            raise UnavailableError("RabbitMQ is away") from None
-        assert self._channel is not None
-        return self._channel
+    @asynccontextmanager
+    async def channel(self, queue: str) -> AsyncIterator[AbstractChannel]:
+        """The channel to publish to one queue through. Any failure in the block gives it up.
+
+        RabbitMQ before 4.0 may confirm what it did not store, on a channel that had a message returned or that feeds
+        two streams, when a stream gets another leader (rabbitmq-server #12236).
+
+        Raises UnavailableError when there is no connection for some seconds, or it is lost inside the block.
+        """
+        with translate_errors():
+            channel = await self._channel(queue)
+            try:
+                yield channel
+            except BaseException:
+                self._give_up(queue, channel)
+                raise
 
     async def run(self) -> None:
         """Connects, and connects anew, until cancelled."""
         backoff = Backoff(most=1.0)
         while True:
             try:
-                async with channel(self._url, confirms=True) as opened:
+                async with connection(self._url) as opened:
                     backoff.reset()
                     await self._offer(opened)
                 why = "RabbitMQ closed the connection that we publish through"
             except UnavailableError as error:
                 why = error.what
             self._opened.clear()
-            self._channel = None
+            self._connection = None
+            self._channels.clear()
             await backoff.wait(why)
 
-    async def _offer(self, opened: AbstractChannel) -> None:
-        """Returns when the channel is closed."""
-        self._channel = opened
+    async def _offer(self, opened: AbstractConnection) -> None:
+        """Returns when the connection is closed."""
+        self._connection = opened
         self.connections += 1
         self._opened.set()
         while not opened.is_closed:  # noqa: ASYNC110  # it closes in more ways than one can wait for
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _channel(self, queue: str) -> AbstractChannel:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), self._opening:
+                await self._opened.wait()
+                assert self._connection is not None
+                known = self._channels.get(queue)
+                if known is None or known.is_closed:
+                    known = self._channels[queue] = await confirm_channel(self._connection)
+                return known
+        except TimeoutError:
+            raise UnavailableError("RabbitMQ is away") from None
+
+    def _give_up(self, queue: str, channel: AbstractChannel) -> None:
+        """Closes a channel in the background: a broker that is silent would keep us."""
+        if self._channels.get(queue) is not channel:
+            return
+        del self._channels[queue]
+        closing = asyncio.create_task(_close(channel))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+async def _close(channel: AbstractChannel) -> None:
+    with suppress(UnavailableError), translate_errors():
+        async with asyncio.timeout(WAIT_SECONDS):
+            await channel.close()

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import cast
 from uuid import uuid4
@@ -21,6 +23,7 @@ from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, enco
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.parked import browse, describe
 from rotary.redis import keys
+from rotary.redis.connection import load_functions
 from rotary.redis.facts import decode_facts, fact_keys
 from running import program, until
 
@@ -167,3 +170,33 @@ async def run_consumer(**settings: str) -> tuple[int | None, Sequence[str]]:
     )
     _, err = await process.communicate()
     return process.returncode, err.decode().splitlines()
+
+
+async def test_a_redis_that_evicts_is_refused_with_one_line_and_status_2(redis: Redis) -> None:
+    async with evicting(redis):
+        code, err = await run_consumer(**real_servers())
+    assert code == 2
+    assert [line for line in err if line.startswith("rotary-consumer: ")] == [
+        "rotary-consumer: Redis has maxmemory-policy allkeys-lru: set noeviction, or calls are counted twice"
+    ]
+
+
+async def test_a_redis_without_our_functions_is_looked_at_anew(redis: Redis) -> None:
+    async with program("rotary_consumer") as (consumer, _), evicting(redis):
+        await redis.function_flush()
+        assert await asyncio.wait_for(consumer.wait(), 20) == 2
+    await load_functions(redis)
+
+
+@asynccontextmanager
+async def evicting(redis: Redis) -> AsyncIterator[None]:
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        yield
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+
+
+def real_servers() -> dict[str, str]:
+    names = ("postgres_url", "redis_url", "rabbitmq_url")
+    return {name: os.environ[f"ROTARY_{name.upper()}"] for name in names} | {"ops_bind": "127.0.0.1:0"}

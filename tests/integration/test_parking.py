@@ -1,12 +1,14 @@
 """Parking: what can't be folded is kept with the reason, delays nobody, and is kept again rather than lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import msgspec
 import pytest
 import pytest_asyncio
+from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractMessage
 
 from amqp_wire import CONTENT_TYPE, DELIVERY_MODE, properties, raw_publisher, short
@@ -16,6 +18,8 @@ from integration.test_stream import ODD
 from rotary.errors import UnavailableError
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_event
 from rotary.postgres import logs as records
+from rotary.process.program import end
+from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.messages import Refused
 from rotary.rabbitmq.topology import PARKED
 from rotary.redis import keys
@@ -27,6 +31,34 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 CUSTOMER = 7
 KEY = f"call-placed.{CUSTOMER}"
+
+
+# Through a channel of its own
+
+
+async def test_a_returned_message_costs_its_own_queue_a_new_channel_and_no_other(rabbitmq_url: str) -> None:
+    publishing = Publishing(rabbitmq_url)
+    running = asyncio.create_task(publishing.run())
+    try:
+        async with channel(rabbitmq_url) as broker, publishing.channel("there") as kept:
+            await broker.declare_queue("there", exclusive=True)
+            await kept.default_exchange.publish(Message(b"one"), "there")
+        with pytest.raises(UnavailableError):
+            async with publishing.channel("nowhere") as lost:
+                await lost.default_exchange.publish(Message(b"two"), "nowhere", mandatory=True)
+        async with publishing.channel("nowhere") as opened, publishing.channel("there") as still:
+            assert opened is not lost
+            assert still is kept
+        await until(closed(lost), 5, "the channel that was given up is closed")
+    finally:
+        await end(running)
+
+
+def closed(channel: AbstractChannel) -> Callable[[], Awaitable[bool]]:
+    async def is_closed() -> bool:
+        return channel.is_closed
+
+    return is_closed
 
 
 # Beside the fold
@@ -41,10 +73,12 @@ class LateBroker(Publishing):
         self.confirms = asyncio.Event()
         self.is_away = False
 
-    async def channel(self) -> AbstractChannel:
+    @asynccontextmanager
+    async def channel(self, queue: str) -> AsyncIterator[AbstractChannel]:
+        assert queue == PARKED
         if self.is_away:
             raise UnavailableError("RabbitMQ is away")
-        return cast("AbstractChannel", self)
+        yield cast("AbstractChannel", self)
 
     @property
     def default_exchange(self) -> "LateBroker":

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import aio_pika
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 from yarl import URL
@@ -23,27 +23,39 @@ def is_gone(error: ChannelNotFoundEntity) -> bool:
 
 
 @asynccontextmanager
-async def channel(
-    url: str, *, confirms: bool = False, seconds: float = CONNECT_SECONDS
-) -> AsyncIterator[AbstractChannel]:
-    """A channel on a connection of its own, which is not recovered: whoever loses it opens another.
+async def connection(url: str, seconds: float = CONNECT_SECONDS) -> AsyncIterator[AbstractConnection]:
+    """A connection that is not recovered: whoever loses it opens another.
 
     Raises UnavailableError when the broker does not open it within `seconds`, or is lost inside the block, and
     ConfigurationError for what waiting cannot mend: a login refused, a certificate not trusted.
     """
-    deadline = asyncio.get_running_loop().time() + seconds
 
     async def connect(transport: TransportFactory) -> aio_pika.Connection:
-        connection = aio_pika.Connection(URL(url))
-        connection.kwargs["transport_factory"] = transport
-        await connection.connect()
-        return connection
+        opened = aio_pika.Connection(URL(url))
+        opened.kwargs["transport_factory"] = transport
+        await opened.connect()
+        return opened
 
     with translate_errors():
-        async with connected(URL(url), connect, seconds) as connection:
-            async with asyncio.timeout_at(deadline):
-                opened = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        async with connected(URL(url), connect, seconds) as opened:
             yield opened
+
+
+async def confirm_channel(opened: AbstractConnection) -> AbstractChannel:
+    """A channel on which a publish returns when it is confirmed, and raises when the message is returned."""
+    return await opened.channel(publisher_confirms=True, on_return_raises=True)
+
+
+@asynccontextmanager
+async def channel(
+    url: str, *, confirms: bool = False, seconds: float = CONNECT_SECONDS
+) -> AsyncIterator[AbstractChannel]:
+    """A channel on a connection of its own. Raises as `connection` does."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    async with connection(url, seconds) as opened:
+        async with asyncio.timeout_at(deadline):
+            made = await confirm_channel(opened) if confirms else await opened.channel(publisher_confirms=False)
+        yield made
 
 
 @contextmanager
