@@ -7,8 +7,8 @@ import click
 from msgspec import Struct
 
 from rotary.postgres.connection import Connection
-from rotary.process.settings import CaFile, RabbitUrl, load
 from rotary.publisher import Publisher
+from rotary.runtime.settings import CaFile, RabbitUrl, load
 from rotary_admin.database import on_database
 from rotary_admin.existing import require_caller_ids
 from rotary_admin.options import ROW_ID, customer_option

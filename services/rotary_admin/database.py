@@ -13,7 +13,7 @@ from msgspec import Struct
 from rotary.errors import UnavailableError
 from rotary.postgres.connection import Connection, answering, connect
 from rotary.postgres.statements import statements
-from rotary.process.settings import PostgresUrl, load
+from rotary.runtime.settings import PostgresUrl, load
 
 P = ParamSpec("P")
 

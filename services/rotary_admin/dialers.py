@@ -16,8 +16,8 @@ from msgspec import Meta, Struct
 
 from rotary.events import EVENT_TYPES, EXCHANGE
 from rotary.postgres.connection import answering, connect
-from rotary.process.settings import CaFile, RabbitUrl, load
 from rotary.rabbitmq.management import Management, Permissions, UserLimits, open_management
+from rotary.runtime.settings import CaFile, RabbitUrl, load
 from rotary_admin.database import postgres_url
 from rotary_admin.existing import require_customer
 from rotary_admin.options import customer_option

@@ -11,9 +11,9 @@ from msgspec import Struct
 from rotary.definitions import TokenDefinition
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.postgres import store
-from rotary.process.settings import CaFile, PostgresUrl, RedisUrl, load
 from rotary.redis.connection import connect
 from rotary.redis.definition_writer import DefinitionWriter, epoch_of
+from rotary.runtime.settings import CaFile, PostgresUrl, RedisUrl, load
 from rotary_admin.database import connect_within
 from rotary_admin.program import Failure, confirm, yes_option
 

@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rotary.process.settings import CaFile, RedisUrl, load
 from rotary.redis import keys
-from rotary.redis.connection import connect, redis_answers
+from rotary.redis.connection import connect, translate_errors
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
+from rotary.runtime.settings import CaFile, RedisUrl, load
 from rotary_admin.printing import print_object
 from rotary_admin.program import Failure, confirm, json_option, yes_option
 
@@ -48,7 +48,7 @@ async def redis_client() -> AsyncIterator[Redis]:
 
 async def read_generation(client: Redis) -> int:
     """The number of the generation that readers read. Raises UnavailableError."""
-    with redis_answers():
+    with translate_errors():
         return int(await client.hget(keys.REBUILD, "current") or 0)
 
 
@@ -69,7 +69,7 @@ async def _rebuild() -> Rebuilt:
     began = time.monotonic()
     async with redis_client() as client:
         current = await read_generation(client)
-        with redis_answers():
+        with translate_errors():
             if not await client.hsetnx(keys.REBUILD, "building", str(current + 1)):
                 raise Failure("a rebuild is under way already")
         messages = await _follow(client, current)
@@ -97,7 +97,7 @@ async def _follow(client: Redis, old: int) -> int:
 
 
 async def _is_building(client: Redis, old: int) -> bool:
-    with redis_answers():
+    with translate_errors():
         current, building = await client.hmget(keys.REBUILD, ["current", "building"])
     if int(current or 0) < old + 1 and building is None:
         raise Failure("Redis lost its data meanwhile: its facts are read anew from the logs anyway")

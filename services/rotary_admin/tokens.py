@@ -17,7 +17,7 @@ from rotary.errors import UnavailableError
 from rotary.events import Timestamp
 from rotary.postgres import store
 from rotary.postgres.connection import Connection, answering, connect
-from rotary.process.settings import load
+from rotary.runtime.settings import load
 from rotary_admin.database import on_database, statement
 from rotary_admin.existing import require_customer
 from rotary_admin.options import ROW_ID, customer_option, plain_name

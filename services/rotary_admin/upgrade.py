@@ -32,7 +32,7 @@ from rotary.rabbitmq.connection import channel, translate_errors
 from rotary.rabbitmq.messages import Opened, open_message, refused
 from rotary.rabbitmq.parked import ROUTING_KEY, park
 from rotary.rabbitmq.stream import Delivery, LogConsumer, open_log
-from rotary.redis.connection import redis_answers
+from rotary.redis import connection as redis_connection
 from rotary_admin.cooldowns import rabbitmq_url
 from rotary_admin.database import on_database
 from rotary_admin.program import Failure, confirm, yes_option
@@ -260,7 +260,7 @@ async def _delete_old() -> None:
 
 
 async def _delete_keys(client: Redis) -> None:
-    with redis_answers():
+    with redis_connection.translate_errors():
         async for name in client.scan_iter(match=_OLD_KEYS, count=1000):
             await client.unlink(name)
         async for name in client.scan_iter(match="token:*", count=1000):

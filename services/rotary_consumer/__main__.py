@@ -9,12 +9,12 @@ from secrets import token_hex
 from prometheus_client import REGISTRY
 
 from rotary.clock import system_clock
-from rotary.process.ops import ops_site
-from rotary.process.program import end, on_stop_signal, run_program
 from rotary.rabbitmq.markers import user_of
 from rotary.redis.connection import connect
 from rotary.redis.definition_writer import DefinitionWriter
 from rotary.redis.pipeline import Pipeline
+from rotary.runtime.ops import ops_site
+from rotary.runtime.program import cancel_and_wait, on_stop_signal, run_program
 from rotary_consumer.leases import Leases
 from rotary_consumer.log_reader import LogReader, Tools
 from rotary_consumer.logs import Logs
@@ -64,7 +64,7 @@ async def _until_stopped(*programs: Coroutine[None, None, None]) -> None:
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:
         ended = [task for task in tasks if task.done()]
-        await end(*tasks, stopped)
+        await cancel_and_wait(*tasks, stopped)
     errors = [error for task in tasks if not task.cancelled() and (error := task.exception())]
     if errors or ended:
         raise BaseExceptionGroup("the consumer failed", errors or [RuntimeError("a part of it ended by itself")])

@@ -12,11 +12,11 @@ from contextlib import suppress
 from redis.asyncio import Redis
 
 from rotary.errors import UnavailableError
-from rotary.process.backoff import Backoff
-from rotary.process.program import end
 from rotary.rabbitmq.topology import Log
 from rotary.redis.connection import FunctionsMissingError, check_server, load_functions
 from rotary.redis.positions import lease
+from rotary.runtime.backoff import Backoff
+from rotary.runtime.program import cancel_and_wait
 from rotary_consumer import metrics
 from rotary_consumer.log_reader import LogReader
 from rotary_consumer.logs import Logs
@@ -61,7 +61,7 @@ class Leases:
 
     async def run(self) -> None:
         """Holds leases and runs their readers until cancelled; then gives the leases back."""
-        backoff = Backoff(most=1.0)
+        backoff = Backoff(max_seconds=1.0)
         try:
             while True:
                 try:
@@ -102,7 +102,7 @@ class Leases:
     async def _run_exactly(self, held: set[Unit]) -> None:
         for unit in self._readers.keys() - held:
             logger.info("no longer reading %s", unit[1].name)
-            await end(self._readers.pop(unit)[1])
+            await cancel_and_wait(self._readers.pop(unit)[1])
         for unit in sorted(held - self._readers.keys()):
             reader = self._make(unit[1], unit[0])
             self._readers[unit] = reader, asyncio.create_task(reader.run())
@@ -115,6 +115,6 @@ class Leases:
                 task.result()
 
     async def _leave(self) -> None:
-        await end(*(task for _, task in self._readers.values()))
+        await cancel_and_wait(*(task for _, task in self._readers.values()))
         with suppress(UnavailableError):
             await lease(self._client, self._name, 0, ())

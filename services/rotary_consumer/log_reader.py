@@ -17,8 +17,6 @@ from redis.asyncio import Redis
 
 from rotary.clock import Clock
 from rotary.errors import UnavailableError
-from rotary.process.backoff import Backoff
-from rotary.process.program import end as cancel_and_wait
 from rotary.rabbitmq.markers import Marker, is_in_markers_place, publish_marker, read_marker
 from rotary.rabbitmq.stream import Delivery, LogConsumer, LogMissingError, open_log
 from rotary.rabbitmq.topology import Log
@@ -27,6 +25,8 @@ from rotary.redis.connection import FunctionsMissingError, load_functions
 from rotary.redis.fold import Batch, Folded, GenerationReplacedError, PositionLostError, Span, fold
 from rotary.redis.pipeline import Pipeline, pack
 from rotary.redis.positions import Advance, LogPosition, Positions, decode_position
+from rotary.runtime.backoff import Backoff
+from rotary.runtime.program import cancel_and_wait
 from rotary_consumer import metrics
 from rotary_consumer.decode import Decoded, MessageDecoder, refusals
 from rotary_consumer.in_order import InOrderTasks
@@ -83,7 +83,7 @@ class LogReader:
 
     async def run(self) -> None:
         """Reads until cancelled, or until another generation has replaced this one."""
-        backoff = Backoff(most=1.0)
+        backoff = Backoff(max_seconds=1.0)
         try:
             while True:
                 try:
@@ -222,7 +222,7 @@ class LogReader:
 
     async def _close_gap(self, gap: LogGapError) -> None:
         """Closes the buckets that the gap concerns, and goes on behind it."""
-        backoff = Backoff(most=1.0)
+        backoff = Backoff(max_seconds=1.0)
         while True:
             try:
                 # What was parked was another log's, or is behind us.
@@ -349,7 +349,7 @@ class LogReader:
 
     async def _keep_marking(self) -> None:
         """A marker twice a second, and soon when a message waits for one."""
-        backoff = Backoff(most=1.0)
+        backoff = Backoff(max_seconds=1.0)
         while True:
             self._wanted.clear()
             try:

@@ -17,12 +17,12 @@ from rotary.errors import UnavailableError
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.logs import LogRecord
-from rotary.process.backoff import Backoff
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel, translate_errors
 from rotary.rabbitmq.topology import Log
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
+from rotary.runtime.backoff import Backoff
 from rotary_consumer import metrics
 from rotary_consumer.publishing import Publishing
 

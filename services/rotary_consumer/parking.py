@@ -10,11 +10,11 @@ import logging
 
 from rotary.clock import Clock
 from rotary.errors import UnavailableError
-from rotary.process.backoff import Backoff
-from rotary.process.program import end
 from rotary.rabbitmq.messages import Refused
 from rotary.rabbitmq.parked import park
 from rotary.rabbitmq.topology import PARKED
+from rotary.runtime.backoff import Backoff
+from rotary.runtime.program import cancel_and_wait
 from rotary_consumer import metrics
 from rotary_consumer.publishing import Publishing
 
@@ -54,7 +54,7 @@ class Parking:
 
     async def close(self) -> None:
         """Gives up what is still on its way: it is in the log."""
-        await end(*self._tasks.values())
+        await cancel_and_wait(*self._tasks.values())
 
     async def _park(self, offset: int, refused: Refused) -> None:
         backoff = Backoff()

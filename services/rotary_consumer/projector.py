@@ -20,10 +20,10 @@ from rotary.errors import UnavailableError
 from rotary.postgres import store
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.store import Change
-from rotary.process.backoff import Backoff
 from rotary.redis import keys
 from rotary.redis.definition_writer import DefinitionWriter, Round
 from rotary.redis.documents import PARTS, part_of
+from rotary.runtime.backoff import Backoff
 from rotary_consumer import metrics
 from rotary_consumer.definitions_watch import DefinitionsWatch
 
@@ -115,7 +115,7 @@ class Projector:
         self._versions = await store.read_projected(connection)
         self._lost, self._touch_at = set(), 0.0
         logger.info("projecting definitions")
-        backoff = Backoff(most=POLL_SECONDS)
+        backoff = Backoff(max_seconds=POLL_SECONDS)
         while True:
             self._changed.clear()
             try:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from rotary.errors import UnavailableError
-from rotary.process.backoff import Backoff
 from rotary.rabbitmq.connection import confirm_channel, connection, translate_errors
+from rotary.runtime.backoff import Backoff
 
 LOOK_SECONDS = 0.2
 WAIT_SECONDS = 5.0
@@ -54,7 +54,7 @@ class Publishing:
 
     async def run(self) -> None:
         """Connects, and connects anew, until cancelled."""
-        backoff = Backoff(most=1.0)
+        backoff = Backoff(max_seconds=1.0)
         while True:
             try:
                 async with connection(self._url) as opened:

@@ -14,11 +14,11 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from rotary.errors import UnavailableError
-from rotary.process.backoff import Backoff
 from rotary.redis import keys
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import translate_errors
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import CURRENT_MS, Positions, switch
+from rotary.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Generation(Struct, frozen=True):
 
 async def read_generation(client: Redis) -> Generation:
     """As stored. Raises UnavailableError."""
-    with redis_answers():
+    with translate_errors():
         stored = await client.hgetall(keys.REBUILD)
     building = stored.get(b"building")
     return Generation(int(stored.get(b"current", 0)), int(building) if building else None)
@@ -64,7 +64,7 @@ class Generations:
 
     async def run(self) -> None:
         """Completes rebuilds, until cancelled."""
-        backoff = Backoff(most=1.0)
+        backoff = Backoff(max_seconds=1.0)
         while True:
             try:
                 known = await self.look()
@@ -96,7 +96,7 @@ class Generations:
         switched = [await switch(self._client, bucket, new, exact=exact) for bucket in range(keys.BUCKETS)]
         if not all(switched):
             return
-        with redis_answers():
+        with translate_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.hset(keys.REBUILD, "current", str(new))
             pipeline.hdel(keys.REBUILD, "building")
@@ -107,7 +107,7 @@ class Generations:
 
     async def _remove(self, old: int) -> None:
         """Removes a generation's facts, a few at a time: readers must not wait for it."""
-        with redis_answers():
+        with translate_errors():
             cursor = 0
             while True:
                 cursor, names = await self._client.scan(cursor, match="{b*", count=_SCAN)

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from rotary.process.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
+from rotary.runtime.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from rotary.errors import EventRefusedError, RotaryError
 from rotary.events import Event, EventType, FlagKind, Id, Text, Timestamp
-from rotary.publisher import EventSource
+from rotary.publisher import EventFactory
 
 _FIELDS: dict[EventType, frozenset[str]] = {
     "call-placed": frozenset({"group_id", "lead_id"}),
@@ -91,7 +91,7 @@ class Lines:
     the columns of a CSV; a CSV record is one line. Raises NotUnderstoodError before the first line comes back.
     """
 
-    def __init__(self, lines: Iterable[bytes], source: EventSource, defaults: Defaults = NO_DEFAULTS) -> None:
+    def __init__(self, lines: Iterable[bytes], source: EventFactory, defaults: Defaults = NO_DEFAULTS) -> None:
         self.header = b""
         """A CSV's first line, once it was read: lines that are set aside are read again behind it."""
         self._lines = lines
@@ -197,7 +197,7 @@ def _require_end(text: str) -> None:
         raise EventRefusedError("the last line has no line end, so it may have been cut off; end it with one")
 
 
-def _bare(line: Line, source: EventSource, time: datetime | None, event_id: str | None) -> Event:
+def _bare(line: Line, source: EventFactory, time: datetime | None, event_id: str | None) -> Event:
     match line.type:
         case "call-placed":
             return source.call_placed(line.caller_id_id, line.group_id, line.lead_id, time=time, event_id=event_id)

@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from rotary.errors import ConfigurationError, RotaryError, UnavailableError
-from rotary.process.settings import RabbitUrl
-from rotary.trust import client_context, trusting
+from rotary.runtime.settings import RabbitUrl
+from rotary.tls import client_context, with_ca_file
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -89,7 +89,7 @@ def broker_options(command: F) -> Callable[..., None]:
     def run(*, url: str, ca_file: str, **others: object) -> None:
         if ca_file:
             client_context(ca_file)  # to say now that it cannot be read
-        command(url=trusting(url, ca_file), **others)
+        command(url=with_ca_file(url, ca_file), **others)
 
     return url(customer(source(ca_file(run))))
 

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from rotary.clock import system_clock
-from rotary.process.program import on_stop_signal, run_program
+from rotary.runtime.program import on_stop_signal, run_program
 from rotary_query.open_files import raise_limit
 from rotary_query.service import serving
 from rotary_query.settings import QuerySettings

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from rotary.clock import Clock
 from rotary.definitions import GroupDefinition
-from rotary.domain.facts import DAY_MS, Tally
+from rotary.domain.facts import DAY_MS, CallerFacts
 from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
 from rotary.redis import keys, positions
@@ -52,7 +52,7 @@ Callers = dict[int, list[int]]
 class FactsRead(NamedTuple):
     """The facts of one bucket, by customer and caller ID, with their age, or why they must not be shown."""
 
-    facts: dict[int, dict[int, Tally]]
+    facts: dict[int, dict[int, CallerFacts]]
     age_ms: int
     refusal: str | None
 
@@ -220,7 +220,7 @@ def _members(customers: Callers, days: tuple[int, ...], generation: int) -> Iter
             yield pack_fact_keys(customer, callers, days, generation)
 
 
-def _decoded(customers: Callers, days: Sequence[int], values: list[Values]) -> dict[int, dict[int, Tally]]:
+def _decoded(customers: Callers, days: Sequence[int], values: list[Values]) -> dict[int, dict[int, CallerFacts]]:
     """What `_members` asked for."""
     replies = iter(values)
     return {

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
 from rotary.definitions import GroupDefinition
-from rotary.domain.facts import NO_FACTS, Tally
+from rotary.domain.facts import NO_FACTS, CallerFacts
 from rotary.redis.keys import bucket_of
 from rotary_query.answers import Answer
 from rotary_query.changes import CustomerFacts, GroupsChanged
@@ -49,7 +49,7 @@ class GroupMonitor:
 
     __slots__ = ("_answer", "_rendered_ms", "bucket", "facts", "group")
 
-    def __init__(self, bucket: int, group: GroupDefinition, facts: dict[int, Tally]) -> None:
+    def __init__(self, bucket: int, group: GroupDefinition, facts: dict[int, CallerFacts]) -> None:
         self.bucket = bucket
         self.group = group
         self.facts = facts
@@ -205,7 +205,7 @@ class Mirror:
         if self.holds(load):
             self._put(load.key, document)
 
-    def install_monitor(self, load: Load, group: GroupDefinition, facts: Mapping[int, Tally]) -> GroupMonitor:
+    def install_monitor(self, load: Load, group: GroupDefinition, facts: Mapping[int, CallerFacts]) -> GroupMonitor:
         """A group's monitor from what was read and what changed meanwhile; kept unless the load is void."""
         entry = GroupMonitor(
             load.bucket, group, {member.id: facts.get(member.id, NO_FACTS) for member in group.members}

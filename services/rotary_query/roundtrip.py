@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from rotary.errors import UnavailableError
-from rotary.redis.connection import raise_if_unavailable, redis_answers
+from rotary.redis.connection import raise_if_unavailable, translate_errors
 from rotary.redis.facts import fact_keys
 
 
@@ -82,7 +82,7 @@ class RoundTrips:
 
     async def ask(self, commands: Sequence[bytes]) -> list[object]:
         """Sends packed commands over one connection and returns their replies. Raises UnavailableError."""
-        with redis_answers():
+        with translate_errors():
             while self._idle:
                 try:
                     return await self._exchange(self._idle.pop(), commands)

@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from rotary.clock import Clock
 from rotary.errors import ConfigurationError
-from rotary.process.ops import ops_site
-from rotary.process.settings import bind_address
 from rotary.redis.connection import connect
+from rotary.runtime.ops import ops_site
+from rotary.runtime.settings import bind_address
 from rotary_query.app import Api
 from rotary_query.client_address import TrustedProxies
 from rotary_query.connections import ConnectionCollector, Connections

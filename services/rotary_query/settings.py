@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from rotary.process.settings import Bind, CaFile, Count, RedisUrl, Seconds
+from rotary.runtime.settings import Bind, CaFile, Count, RedisUrl, Seconds
 
 Origins = Annotated[
     str,

@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 
 from rotary.clock import Clock
 from rotary.errors import GroupNotFoundError
-from rotary.process.supervision import Supervisor
 from rotary.redis import keys
+from rotary.runtime.supervision import Supervisor
 from rotary_query.answers import NO_FACTS, Reading
 from rotary_query.auth import Grant
 from rotary_query.errors import GROUP_NOT_FOUND

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from rotary.clock import Clock
 from rotary.definitions import TokenDefinition
 from rotary.redis import keys
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import translate_errors
 from rotary.redis.documents import decode_token
 from rotary_query import batches, versions
 from rotary_query.auth import Grant, grant, same_hash
@@ -122,7 +122,7 @@ class Tokens:
             pipeline.get(keys.token(waiting.asked))
         mark = self._versions.mark(TOKENS)
         try:
-            with redis_answers():
+            with translate_errors():
                 fields, *documents = await pipeline.execute()
             self._versions.check(TOKENS, fields, mark)
             for waiting, document in zip(batch, documents, strict=True):

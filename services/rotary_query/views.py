@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from rotary.definitions import GroupDefinition, GroupSummary
-from rotary.domain.facts import Tally
+from rotary.domain.facts import CallerFacts
 from rotary.domain.monitor import monitor
 from rotary_query.answers import Answer, success, success_sort
 from rotary_query.bodies import encode_detail, encode_list, encode_monitor
@@ -22,6 +22,6 @@ def detail_answer(group: GroupDefinition) -> Answer:
     return success(encode_detail(group))
 
 
-def monitor_answer(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> Answer:
+def monitor_answer(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> Answer:
     """A group now."""
     return success(encode_monitor(monitor(group, facts, now_ms)), _MONITOR)

@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from rotary.errors import RotaryError, UnavailableError
-from rotary.process.program import end
 from rotary.redis import keys, positions
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import translate_errors
 from rotary.redis.positions import decode_standing
+from rotary.runtime.program import cancel_and_wait
 from rotary_query import versions
 from rotary_query.changes import (
     Change,
@@ -112,10 +112,10 @@ class Watcher:
                 if task.done():
                     task.result()
         finally:
-            await end(*tasks)
+            await cancel_and_wait(*tasks)
 
     async def _subscribe(self, channel: PubSub) -> None:
-        with redis_answers():
+        with translate_errors():
             await channel.subscribe(keys.CHANGES_CHANNEL)
             confirmation = await channel.get_message(timeout=SILENCE_SECONDS)
         if confirmation is None:
@@ -125,7 +125,7 @@ class Watcher:
         now = asyncio.get_running_loop().time
         self._heard_at = now()
         while True:
-            with redis_answers():
+            with translate_errors():
                 message = await channel.get_message(timeout=SILENCE_SECONDS)
             if message is None:
                 continue
@@ -137,7 +137,7 @@ class Watcher:
         now = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            with redis_answers():
+            with translate_errors():
                 await channel.ping()
             await self._poll()
             if now() - self._heard_at > SILENCE_SECONDS:

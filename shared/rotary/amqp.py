@@ -16,7 +16,7 @@ from aiormq.connection import SSLContextProvider, TransportFactory
 from yarl import URL
 
 from rotary.errors import ConfigurationError, UnavailableError
-from rotary.trust import distrust
+from rotary.tls import certificate_error
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 3.0
@@ -139,7 +139,7 @@ def _judged(url: URL, error: BaseException) -> Exception:
         return error
     if isinstance(error, _LOGIN_REFUSED):
         return LoginRefusedError(where, words(error))
-    if why := distrust(error):
+    if why := certificate_error(error):
         return UntrustedError(where, why)
     if isinstance(error, aiormq.InvalidFrameError) and "Connection.Close" in words(error):
         # aiormq drops the broker's words at this step, which can only be about the virtual host.

@@ -18,7 +18,7 @@ from rotary.events import (
     encode_event,
     routing_key,
 )
-from rotary.publisher import EventSource
+from rotary.publisher import EventFactory
 
 CUSTOMERS = 4
 CALLS_A_CALLER = 200
@@ -47,7 +47,7 @@ def calls(first_customer: int, messages: int, batch: int = 1) -> Calls:
     customers = range(first_customer, first_customer + CUSTOMERS)
     count = messages * batch
     callers = range(1, max(2, count // CUSTOMERS // CALLS_A_CALLER) + 1)
-    source, random = EventSource("/dialers/hcm-1"), Random(count)
+    source, random = EventFactory("/dialers/hcm-1"), Random(count)
     placed = (
         source.call_placed(random.choice(callers), group_id=3, lead_id=f"L-{number}")
         for number in range(messages * batch)

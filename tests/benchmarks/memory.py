@@ -14,7 +14,7 @@ from benchmarks.processes import free_port, process, until
 from benchmarks.rounds import in_turn, ratio
 from benchmarks.run import Run
 from benchmarks.table import Row, at_most
-from rotary.publisher import EventSource
+from rotary.publisher import EventFactory
 from rotary.redis.connection import connect, load_functions
 from rotary_stack.installed import locate
 
@@ -43,7 +43,7 @@ class Filling:
     def __init__(self, redis: Redis, callers: int) -> None:
         self._redis = redis
         self._facts = Facts(redis)
-        self._source = EventSource("/dialers/hcm-1")
+        self._source = EventFactory("/dialers/hcm-1")
         self._random = Random(callers)
         self._callers = range(1, callers + 1)
         # A working day in Ho Chi Minh City, 8:00 to 20:00, which is inside one day of UTC.

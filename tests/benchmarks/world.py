@@ -20,7 +20,7 @@ from benchmarks.stored import calls_stored
 from rotary.definitions import Carrier, GroupDefinition, MemberDefinition, summary
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY
-from rotary.publisher import EventSource
+from rotary.publisher import EventFactory
 from rotary.redis.connection import connect
 from written import Documents
 
@@ -67,7 +67,7 @@ class World:
         self.base = base
         self.ops = ops
         self._facts = Facts(redis)
-        self._source = EventSource("/benchmark")
+        self._source = EventFactory("/benchmark")
         self._number = 0
 
     async def customer(self) -> Customer:

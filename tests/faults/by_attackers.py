@@ -8,7 +8,7 @@ from faults.load import SOURCE, Shipment
 from faults.trial import Fault, Strike
 from faults.wire import nested, properties, short, table, wired
 from faults.world import until
-from given import DAY, placed
+from histories import DAY, placed
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, Event, encode_batch, encode_event
 from rotary.rabbitmq import topology
 

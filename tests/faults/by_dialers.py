@@ -12,7 +12,7 @@ from aiormq.exceptions import ChannelAccessRefused
 from faults.load import SOURCE, Shape, Shipment, within_48_hours
 from faults.trial import Fault, Strike
 from faults.world import World, until
-from given import DAY, MINUTE, flagged, placed
+from histories import DAY, MINUTE, flagged, placed
 from rotary.events import BATCH_CONTENT_TYPE, EXCHANGE, encode_event
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.parked import REASON

@@ -8,7 +8,7 @@ from itertools import count
 
 from faults.load import SOURCE, Shipment
 from faults.trial import Strike
-from given import placed
+from histories import placed
 
 PAUSE_SECONDS = 0.2
 GIVE_UP_SECONDS = 30.0

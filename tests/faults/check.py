@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from faults.ledger import Ledger, Sent
 from faults.stored import Stored
-from rotary.domain.facts import NO_FACTS, Facts, Tally, facts_of
+from rotary.domain.facts import NO_FACTS, CallerFacts, Facts, facts_of
 from rotary.events import CallPlaced, CarrierFlag, Event
 
 
@@ -42,43 +42,43 @@ def compare(ledger: Ledger, customer: int, stored: Stored) -> Verdict:
     there = [event for caller, events in perhaps.items() for event in events if _is_there(event, stored, caller)]
     reference = ledger.reference(customer, there)
     verdict = Verdict()
-    for caller in stored.tallies.keys() | reference.keys():
+    for caller in stored.facts_by_caller.keys() | reference.keys():
         wanted = reference.get(caller, Facts())
         verdict += _compare_one(caller, confirmed.get(caller, Facts()), wanted, stored)
     return verdict
 
 
 def _compare_one(caller: int, confirmed: Facts, wanted: Facts, stored: Stored) -> Verdict:
-    tally, seen = stored.tallies.get(caller, NO_FACTS), stored.seen.get(caller, set())
+    caller_facts, seen = stored.facts_by_caller.get(caller, NO_FACTS), stored.seen.get(caller, set())
     # Flags that were not confirmed and arrived may have pushed out older ones; those are in neither then.
-    lost = len(confirmed.calls.keys() - seen) + len(set(wanted.flags) - set(tally.flags))
-    unknown = len(seen - wanted.calls.keys()) + len(set(tally.flags) - set(wanted.flags))
+    lost = len(confirmed.calls.keys() - seen) + len(set(wanted.flags) - set(caller_facts.flags))
+    unknown = len(seen - wanted.calls.keys()) + len(set(caller_facts.flags) - set(wanted.flags))
     # The counters against the identities beside them: a call lost from its counter is lost, one too many is doubled.
     known = Facts({call: wanted.calls[call] for call in seen & wanted.calls.keys()})
-    missing, surplus = _difference(known.tally(), tally)
-    differs = normal(tally) != normal(wanted.tally())
+    missing, surplus = _difference(known.caller_facts(), caller_facts)
+    differs = normal(caller_facts) != normal(wanted.caller_facts())
     verdict = Verdict(lost + missing, surplus, unknown)
     return Verdict(differing=(caller,)) if differs and verdict.is_clean else verdict
 
 
-def _difference(known: Tally, found: Tally) -> tuple[int, int]:
+def _difference(known: CallerFacts, found: CallerFacts) -> tuple[int, int]:
     """How many calls the counters found lack, and how many they have too many."""
     counts: defaultdict[tuple[int, int], int] = defaultdict(int)
-    for tally, sign in ((found, 1), (known, -1)):
-        for day, quarters in tally.calls.items():
+    for caller_facts, sign in ((found, 1), (known, -1)):
+        for day, quarters in caller_facts.calls.items():
             for quarter, count in enumerate(quarters):
                 counts[day, quarter] += sign * count
     return -sum(count for count in counts.values() if count < 0), sum(count for count in counts.values() if count > 0)
 
 
-def normal(tally: Tally) -> Tally:
+def normal(caller_facts: CallerFacts) -> CallerFacts:
     """The same facts in one form: no trailing zeros, no empty days."""
     calls = {}
-    for day, quarters in tally.calls.items():
+    for day, quarters in caller_facts.calls.items():
         last = max((at for at, count in enumerate(quarters) if count), default=None)
         if last is not None:
             calls[day] = tuple(quarters[: last + 1])
-    return Tally(calls, tally.flags, tally.cleared_at_ms)
+    return CallerFacts(calls, caller_facts.flags, caller_facts.cleared_at_ms)
 
 
 def _by_caller(unconfirmed: Sequence[Sent], customer: int) -> dict[int, list[Event]]:
@@ -95,6 +95,6 @@ def _is_there(event: Event, stored: Stored, caller: int) -> bool:
         case CallPlaced():
             return facts.calls.keys() <= stored.seen.get(caller, set())
         case CarrierFlag():
-            return set(facts.flags) <= set(stored.tallies.get(caller, NO_FACTS).flags)
+            return set(facts.flags) <= set(stored.facts_by_caller.get(caller, NO_FACTS).flags)
         case _:
             raise AssertionError("a clear that nobody confirmed cannot be told: send it until it is")

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from given import HOUR
+from histories import HOUR
 from rotary.events import FlagKind
 
 LEAST_REST_MS: dict[FlagKind, int] = {"user_report": HOUR, "spam_label": 6 * HOUR, "blocked": 24 * HOUR}

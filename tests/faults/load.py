@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from faults.definitions import Customer
 from faults.ledger import Ledger, Sent
-from given import HOUR, MINUTE, cleared, flagged, placed
+from histories import HOUR, MINUTE, cleared, flagged, placed
 from rotary.clock import Clock
 from rotary.events import (
     BATCH_CONTENT_TYPE,

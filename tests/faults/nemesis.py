@@ -14,7 +14,7 @@ from faults.on_redis import copied, put_back
 from faults.trial import Strike
 from faults.world import World
 from rotary.errors import UnavailableError
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import translate_errors
 
 AT_ONCE = 2
 LONGEST_SECONDS = 4.0
@@ -118,7 +118,7 @@ async def _start(world: World, name: str) -> None:
 
 async def _flushed(world: World, _seconds: float) -> None:
     try:
-        with redis_answers():
+        with translate_errors():
             await world.redis.flushall()
     except UnavailableError:
         return

@@ -14,7 +14,7 @@ from faults.proxy import proxied
 from faults.trial import Fault, Strike
 from faults.world import World, until
 from rotary.errors import UnavailableError
-from rotary.redis.connection import connect, redis_answers
+from rotary.redis.connection import connect, translate_errors
 from rotary_stack.launch import leashed
 
 
@@ -124,7 +124,7 @@ async def _let_replicate(client: Redis, user: str, password: str) -> None:
 
 async def _is_in_step(client: Redis) -> bool:
     try:
-        with redis_answers():
+        with translate_errors():
             return bool((await client.info("replication"))["master_link_status"] == "up")
     except UnavailableError:
         return False

@@ -6,9 +6,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from faults.definitions import Customer
-from rotary.domain.facts import DAY_MS, Tally
+from rotary.domain.facts import DAY_MS, CallerFacts
 from rotary.redis import keys
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import translate_errors
 from rotary.redis.facts import decode_facts, fact_keys
 from rotary.redis.positions import FIELD, Standing, decode_standing
 
@@ -16,7 +16,7 @@ from rotary.redis.positions import FIELD, Standing, decode_standing
 class Stored(Struct, frozen=True):
     """One customer's facts by caller ID; `seen` are (UTC day, identity of a call)."""
 
-    tallies: dict[int, Tally]
+    facts_by_caller: dict[int, CallerFacts]
     seen: dict[int, set[tuple[int, int]]]
 
 
@@ -25,7 +25,7 @@ def days_around(now_ms: int) -> range:
     return range(now_ms // DAY_MS - 3, now_ms // DAY_MS + 2)
 
 
-async def read_tallies(redis: Redis, customer: Customer, now_ms: int) -> Mapping[int, Tally]:
+async def read_facts(redis: Redis, customer: Customer, now_ms: int) -> Mapping[int, CallerFacts]:
     """Every caller ID's counters and flags, of the generation that readers read. Raises UnavailableError."""
     days = days_around(now_ms)
     while True:
@@ -33,7 +33,7 @@ async def read_tallies(redis: Redis, customer: Customer, now_ms: int) -> Mapping
         pipeline = redis.pipeline(transaction=True)
         pipeline.get(keys.generation(keys.bucket_of(customer.id)))
         pipeline.mget(fact_keys(customer.id, customer.callers, days, generation))
-        with redis_answers():
+        with translate_errors():
             current, values = await pipeline.execute()
         if int(current or 0) == generation:
             return decode_facts(customer.callers, days, values)
@@ -50,7 +50,7 @@ async def read(redis: Redis, customer: Customer, now_ms: int) -> Stored:
         for caller in customer.callers:
             for day in days:
                 pipeline.smembers(keys.seen(customer.id, caller, day, generation))
-        with redis_answers():
+        with translate_errors():
             current, values, *members = await pipeline.execute()
         if int(current or 0) == generation:
             return Stored(decode_facts(customer.callers, days, values), _seen(customer.callers, days, members))
@@ -62,18 +62,18 @@ async def standings(redis: Redis) -> tuple[int, list[Standing]]:
     pipeline.time()
     for bucket in range(keys.BUCKETS):
         pipeline.get(keys.generation(bucket))
-    with redis_answers():
+    with translate_errors():
         (seconds, microseconds), *generations = await pipeline.execute()
     pipeline = redis.pipeline(transaction=False)
     for bucket, generation in enumerate(generations):
         pipeline.hget(keys.position(bucket, int(generation or 0)), FIELD)
-    with redis_answers():
+    with translate_errors():
         reads = await pipeline.execute()
     return seconds * 1000 + microseconds // 1000, [decode_standing(read) for read in reads]
 
 
 async def _generation(redis: Redis, customer: Customer) -> int:
-    with redis_answers():
+    with translate_errors():
         return int(await redis.get(keys.generation(keys.bucket_of(customer.id))) or 0)
 
 

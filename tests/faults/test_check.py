@@ -3,8 +3,8 @@
 from faults.check import Verdict, compare
 from faults.ledger import Ledger, Sent
 from faults.stored import Stored
-from given import NOW, cleared, flagged, placed
-from rotary.domain.facts import DAY_MS, QUARTER_MS, QUARTERS_A_DAY, Flag, Tally, fold
+from histories import NOW, cleared, flagged, placed
+from rotary.domain.facts import DAY_MS, QUARTER_MS, QUARTERS_A_DAY, CallerFacts, Flag, fold
 from rotary.events import Event, identity
 
 CUSTOMER, CALLER = 7, 18
@@ -27,8 +27,8 @@ def stored(*events: Event, counted: int | None = None, flags: tuple[Flag, ...] |
     facts = fold({}, events)[CALLER]
     quarters = [0] * QUARTERS_A_DAY
     quarters[QUARTER] = len(facts.calls) if counted is None else counted
-    tally = Tally({DAY: quarters}, facts.flags if flags is None else flags, facts.cleared_at_ms)
-    return Stored({CALLER: tally}, {CALLER: set(facts.calls)})
+    caller_facts = CallerFacts({DAY: quarters}, facts.flags if flags is None else flags, facts.cleared_at_ms)
+    return Stored({CALLER: caller_facts}, {CALLER: set(facts.calls)})
 
 
 def test_what_is_confirmed_is_there_and_what_is_not_may_be() -> None:

@@ -10,12 +10,12 @@ from msgspec import Struct
 from faults.definitions import Customer
 from faults.health import lacking
 from faults.load import Load, Shape
-from faults.stored import read_tallies
+from faults.stored import read_facts
 from faults.streams import Stream
 from faults.table import Row
 from faults.watch import Watch
 from faults.world import PATIENCE_SECONDS, World, until
-from given import group, member
+from histories import group, member
 from rotary.domain.monitor import MonitorMember, monitor
 
 EVENTS_BEFORE = 400
@@ -122,7 +122,7 @@ async def _disagreements(world: World) -> list[str]:
 
 
 async def _differing(world: World, customer: Customer) -> list[str]:
-    facts = await read_tallies(world.redis, customer, world.clock())
+    facts = await read_facts(world.redis, customer, world.clock())
     found = []
     for group_id, callers in customer.groups.items():
         shown = await world.api.monitor(customer, group_id)

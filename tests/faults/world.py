@@ -21,7 +21,7 @@ from faults.load import Load, Shape, Shipment
 from faults.streams import Stream, streaming
 from faults.watch import Api, Watch, watching
 from faults.witness import Witness, witnessing
-from given import flagged, placed
+from histories import flagged, placed
 from rotary.clock import Clock, system_clock
 from rotary.errors import UnavailableError
 from rotary.redis.connection import connect
@@ -137,8 +137,11 @@ class World:
         known, most = len(self.ledger.confirmed), len(self.ledger.sent)
         found = 0
         for one in self.customers:
-            tallies = await stored.read_tallies(self.redis, one, self.clock())
-            found += sum(sum(map(sum, tally.calls.values())) + len(tally.flags) for tally in tallies.values())
+            facts_by_caller = await stored.read_facts(self.redis, one, self.clock())
+            found += sum(
+                sum(map(sum, caller_facts.calls.values())) + len(caller_facts.flags)
+                for caller_facts in facts_by_caller.values()
+            )
         # Clears leave no trace to count, a hundredth of all: the verdict tells.
         return 0.95 * known <= found <= most and await self.monitors_answer()
 

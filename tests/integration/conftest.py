@@ -13,7 +13,7 @@ from integration.admin_runner import DEFINITIONS
 from integration.dialer_admin import DialerAdmin, as_user
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
-from rotary.trust import trusting
+from rotary.tls import with_ca_file
 from rotary_admin.dialers import Access
 
 # Tells what it was given, then stays until its standard input ends, as it does with us, however we end.
@@ -40,7 +40,7 @@ def walled() -> Iterator[Mapping[str, str]]:
 @pytest.fixture(scope="session")
 def owner(walled: Mapping[str, str]) -> str:
     """The URL of the user who owns what Rotary declares."""
-    return trusting(walled["ROTARY_RABBITMQ_URL"], walled["ROTARY_CA_FILE"])
+    return with_ca_file(walled["ROTARY_RABBITMQ_URL"], walled["ROTARY_CA_FILE"])
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ from msgspec import convert
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from given import DAY
+from histories import DAY
 from integration.private_database import opened, private_database
-from integration.private_redis import comparable, private_redis, stored_tallies
+from integration.private_redis import comparable, private_redis, stored_facts
 from integration.private_redis import own as own_redis
 from integration.private_vhost import private_vhost
 from rotary.clock import system_clock
-from rotary.domain.facts import Tally
+from rotary.domain.facts import CallerFacts
 from rotary.events import (
     BATCH_CONTENT_TYPE,
     EVENT_CONTENT_TYPE,
@@ -30,13 +30,13 @@ from rotary.events import (
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
 from rotary.postgres.logs import LogRecord
-from rotary.process.program import end
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.parked import ParkedMessage, browse, describe
 from rotary.rabbitmq.topology import PARKED, SPREAD, Log
 from rotary.redis import keys
 from rotary.redis.positions import Standing, decode_standing
+from rotary.runtime.program import cancel_and_wait
 from rotary_consumer.__main__ import serve
 from rotary_consumer.settings import Settings
 from running import until
@@ -90,7 +90,7 @@ class Installation:
             if serving.done():
                 serving.result()
         finally:
-            await end(serving)
+            await cancel_and_wait(serving)
 
     async def publish(self, customer: int, *events: Event, batched: bool = False) -> None:
         """Publishes events one by one, or in one message; they are confirmed."""
@@ -135,18 +135,18 @@ class Installation:
 
         await until(is_complete, seconds, "all that was confirmed is folded")
 
-    async def tallies(self, customer: int, *callers: int) -> dict[int, Tally]:
+    async def facts_by_caller(self, customer: int, *callers: int) -> dict[int, CallerFacts]:
         """The customer's facts of these days."""
         days = range(now_ms() // DAY - 3, now_ms() // DAY + 2)
         pointer, generation = keys.generation(keys.bucket_of(customer)), -1
         while generation != (generation := int(await self.redis.get(pointer) or 0)):
-            stored = await stored_tallies(self.redis, customer, callers, days, generation)
-        return {caller: comparable(tally, days) for caller, tally in stored.items()}
+            stored = await stored_facts(self.redis, customer, callers, days, generation)
+        return {caller: comparable(caller_facts, days) for caller, caller_facts in stored.items()}
 
     async def calls(self, customer: int, caller: int = 18) -> int:
         """How many calls of a caller ID are counted."""
-        [tally] = (await self.tallies(customer, caller)).values()
-        return sum(sum(quarters) for quarters in tally.calls.values())
+        [caller_facts] = (await self.facts_by_caller(customer, caller)).values()
+        return sum(sum(quarters) for quarters in caller_facts.calls.values())
 
     async def parked(self) -> list[ParkedMessage]:
         """Everything that is parked."""
@@ -181,7 +181,7 @@ async def meanwhile(holds: Callable[[], Awaitable[None]]) -> AsyncIterator[None]
     try:
         yield
     finally:
-        await end(watching)
+        await cancel_and_wait(watching)
     if not watching.cancelled():
         watching.result()
 

@@ -12,9 +12,9 @@ from integration.private_redis import names
 from rotary.definitions import GroupDefinition, GroupSummary, TokenDefinition, summary
 from rotary.postgres import store
 from rotary.postgres.connection import Connection
-from rotary.process.program import end
 from rotary.redis.definition_writer import DefinitionWriter, Round
 from rotary.redis.documents import DEFINITIONS_FIELDS, PARTS, decode_group, decode_groups, decode_token, is_complete
+from rotary.runtime.program import cancel_and_wait
 from rotary_consumer.projector import Projector
 from running import until
 
@@ -65,7 +65,7 @@ async def projecting(url: str, writer: DefinitionWriter) -> AsyncIterator[None]:
         yield
         assert not any(task.done() for task in tasks), "the projector ended"
     finally:
-        await end(*tasks)
+        await cancel_and_wait(*tasks)
 
 
 class Stored(Struct):

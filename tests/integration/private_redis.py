@@ -10,7 +10,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from rotary.domain.facts import DayCounts, Facts, Tally
+from rotary.domain.facts import CallerFacts, DayCounts, Facts
 from rotary.redis import keys
 from rotary.redis.connection import connect, load_functions
 from rotary.redis.facts import decode_facts, fact_keys
@@ -44,9 +44,9 @@ def own(url: str) -> str:
     return urlsplit(url)._replace(path=f"/{OWN_DATABASE}").geturl()
 
 
-async def stored_tallies(
+async def stored_facts(
     client: Redis, customer: int, callers: Sequence[int], days: Sequence[int], generation: int = 0
-) -> dict[int, Tally]:
+) -> dict[int, CallerFacts]:
     """What Redis holds about the caller IDs, decoded as the query service does."""
     values = cast("list[bytes | None]", await client.mget(fact_keys(customer, callers, days, generation)))
     return decode_facts(callers, days, values)
@@ -57,15 +57,17 @@ async def names(client: Redis, pattern: str = "*") -> list[str]:
     return [name.decode() for name in cast("list[bytes]", await client.keys(pattern))]
 
 
-def comparable(tally: Tally, days: Iterable[int]) -> Tally:
-    """The same tally without zeros at the end of a day and days without calls, which mean nothing."""
-    counts: DayCounts = {day: _without_zeros(tally.calls.get(day, ())) for day in days if any(tally.calls.get(day, ()))}
-    return Tally(counts, tally.flags, tally.cleared_at_ms)
+def comparable(caller_facts: CallerFacts, days: Iterable[int]) -> CallerFacts:
+    """The same caller_facts without zeros at the end of a day and days without calls, which mean nothing."""
+    counts: DayCounts = {
+        day: _without_zeros(caller_facts.calls.get(day, ())) for day in days if any(caller_facts.calls.get(day, ()))
+    }
+    return CallerFacts(counts, caller_facts.flags, caller_facts.cleared_at_ms)
 
 
-def expected(facts: dict[int, Facts], callers: Sequence[int], days: Iterable[int]) -> dict[int, Tally]:
+def expected(facts: dict[int, Facts], callers: Sequence[int], days: Iterable[int]) -> dict[int, CallerFacts]:
     """The pure functions' word on it."""
-    return {caller: comparable(facts.get(caller, Facts()).tally(), days) for caller in callers}
+    return {caller: comparable(facts.get(caller, Facts()).caller_facts(), days) for caller in callers}
 
 
 def _without_zeros(counts: Sequence[int]) -> tuple[int, ...]:

@@ -32,12 +32,12 @@ from rotary.definitions import (
 from rotary.errors import UnavailableError
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY
-from rotary.process.program import end
 from rotary.redis import keys
 from rotary.redis.connection import connect, load_functions
 from rotary.redis.fold import Span, batches_of, fold
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
+from rotary.runtime.program import cancel_and_wait
 from rotary_query.service import Service, serving
 from rotary_query.settings import QuerySettings
 from running import until
@@ -178,7 +178,7 @@ async def world(redis_url: str, customer: int) -> AsyncIterator[World]:
         await made.fill()
         advancing = asyncio.create_task(made.log.run())
         yield made
-        await end(advancing)
+        await cancel_and_wait(advancing)
         await made.log.close()
         await client.flushdb()
 

@@ -14,9 +14,9 @@ from aio_pika.abc import AbstractChannel
 from pamqp.common import FieldTable
 from redis.asyncio import Redis
 
-from given import DAY, flagged, placed
+from histories import DAY, flagged, placed
 from integration.private_database import private_database
-from integration.private_redis import comparable, expected, own, private_redis, stored_tallies
+from integration.private_redis import comparable, expected, own, private_redis, stored_facts
 from integration.private_vhost import private_vhost
 from rotary.clock import system_clock
 from rotary.domain.facts import DAY_MS, fold
@@ -127,8 +127,8 @@ async def test_nothing_is_lost_and_nothing_counts_twice(servers: dict[str, str],
     assert "published again" in admin(servers, "upgrade", "--yes"), "again is harmless"
 
     async def agrees() -> bool:
-        stored = await stored_tallies(redis, CUSTOMER, CALLERS, DAYS)
-        return {caller: comparable(tally, DAYS) for caller, tally in stored.items()} == wanted
+        stored = await stored_facts(redis, CUSTOMER, CALLERS, DAYS)
+        return {caller: comparable(caller_facts, DAYS) for caller, caller_facts in stored.items()} == wanted
 
     async with program("rotary_consumer", **servers):
         await until(agrees, 30, "the facts are those of all events")

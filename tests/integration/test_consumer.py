@@ -16,7 +16,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 
-from given import placed
+from histories import placed
 from rotary.domain.facts import DAY_MS
 from rotary.domain.quota import days_read
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_batch, encode_event
@@ -45,8 +45,8 @@ async def current(redis: Redis) -> int:
 async def calls(redis: Redis, customer: int, caller: int) -> int:
     days = days_read(now_ms())
     values = await redis.mget(fact_keys(customer, [caller], days, await current(redis)))
-    tally = decode_facts([caller], days, cast("list[bytes | None]", values))[caller]
-    return sum(sum(quarters) for quarters in tally.calls.values())
+    caller_facts = decode_facts([caller], days, cast("list[bytes | None]", values))[caller]
+    return sum(sum(quarters) for quarters in caller_facts.calls.values())
 
 
 async def admin(*arguments: str) -> tuple[int, str, str]:

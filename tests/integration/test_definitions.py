@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from given import group
+from histories import group
 from integration.definitions import (
     RedisSnapshot,
     incomplete,

@@ -162,7 +162,7 @@ async def test_ten_thousand_events_with_duplicates_give_the_monitor_of_the_pure_
         postgres = await connect(postgres_url)
         [group] = await read_groups(postgres, customer.id, [customer.group])
         await postgres.close()
-        tallies = {caller: known.tally() for caller, known in facts.fold({}, events).items()}
+        facts_by_caller = {caller: known.caller_facts() for caller, known in facts.fold({}, events).items()}
 
         async def as_the_pure_functions_say() -> bool:
             before = time.time_ns() // 1_000_000
@@ -170,7 +170,7 @@ async def test_ten_thousand_events_with_duplicates_give_the_monitor_of_the_pure_
                 assert response.status == 200, await response.text()
                 answered: Any = (await response.json())["data"]
             after = time.time_ns() // 1_000_000
-            return answered in [msgspec.to_builtins(monitor(group, tallies, now)) for now in (before, after)]
+            return answered in [msgspec.to_builtins(monitor(group, facts_by_caller, now)) for now in (before, after)]
 
         await until(as_the_pure_functions_say, 60, "the monitor is what the pure functions give")
         assert first.returncode is None

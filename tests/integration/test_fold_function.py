@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from given import DAY, HOUR, MINUTE, cleared, deliveries, flagged, histories, placed
+from histories import DAY, HOUR, MINUTE, cleared, deliveries, flagged, histories, placed
 from integration.private_redis import (
     comparable,
     complete_definitions,
@@ -18,7 +18,7 @@ from integration.private_redis import (
     heard,
     names,
     private_redis,
-    stored_tallies,
+    stored_facts,
 )
 from rotary.clock import system_clock
 from rotary.domain.facts import DAY_MS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, Facts, fold
@@ -94,7 +94,7 @@ async def counters(redis: Redis, key: str) -> list[int]:
 
 
 async def agree(redis: Redis, customer: int, facts: dict[int, Facts], days: Sequence[int] = DAYS) -> None:
-    stored = await stored_tallies(redis, customer, CALLERS, days)
+    stored = await stored_facts(redis, customer, CALLERS, days)
     assert {caller: comparable(stored[caller], days) for caller in CALLERS} == expected(facts, CALLERS, days)
 
 

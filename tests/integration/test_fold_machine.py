@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from msgspec import Struct
 
-from given import DAY, MINUTE, cleared, facts_about, flagged, placed
+from histories import DAY, MINUTE, cleared, facts_about, flagged, placed
 from integration.private_redis import names, own
 from rotary.clock import system_clock
 from rotary.domain.facts import Facts, Flag, merge

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from given import flagged, placed
+from histories import flagged, placed
 from integration.consuming import Installation, Servers, installation, meanwhile, now_ms, private_servers
 from integration.private_redis import names
 from rotary.postgres import logs as records
@@ -59,7 +59,7 @@ async def test_a_rebuild_ends_with_the_facts_of_the_logs_and_readers_notice_noth
     async with installed.consumer():
         await installed.caught_up()
         await fill(installed)
-        before = {customer: await installed.tallies(customer, 18) for customer in CUSTOMERS}
+        before = {customer: await installed.facts_by_caller(customer, 18) for customer in CUSTOMERS}
         async with meanwhile(lambda: open_and_all_there(installed, 2)):
             building = await begin(installed)
             await until(lambda: is_current(installed, building), 30, "the new generation is current")
@@ -67,7 +67,7 @@ async def test_a_rebuild_ends_with_the_facts_of_the_logs_and_readers_notice_noth
             await installed.caught_up()
         assert await installed.calls(1) == 3
         for customer in CUSTOMERS[1:]:
-            assert await installed.tallies(customer, 18) == before[customer]
+            assert await installed.facts_by_caller(customer, 18) == before[customer]
 
         async def is_removed() -> bool:
             return not await facts_of(installed, 0)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from given import HOUR, MINUTE, placed
+from histories import HOUR, MINUTE, placed
 from integration.consuming import Installation, Servers, installation, meanwhile, metric, now_ms, private_servers
 from integration.tcp_proxy import TcpProxy
 from rotary.postgres import logs as records

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from pamqp.common import FieldTable
 
-from given import placed
+from histories import placed
 from integration.consuming import Installation, Servers, installation, meanwhile, metric, now_ms, private_servers
 from integration.tcp_proxy import TcpProxy
 from rotary.domain.facts import Facts, fold

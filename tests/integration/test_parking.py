@@ -12,17 +12,17 @@ from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractMessage
 
 from amqp_wire import CONTENT_TYPE, DELIVERY_MODE, properties, raw_publisher, short
-from given import DAY, flagged, placed
+from histories import DAY, flagged, placed
 from integration.consuming import Installation, Servers, installation, now_ms, private_servers
 from integration.test_stream import ODD
 from rotary.errors import UnavailableError
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_event
 from rotary.postgres import logs as records
-from rotary.process.program import end
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.messages import Refused
 from rotary.rabbitmq.topology import PARKED
 from rotary.redis import keys
+from rotary.runtime.program import cancel_and_wait
 from rotary_consumer.parking import MAX_BYTES, MAX_MESSAGES, Parking
 from rotary_consumer.publishing import Publishing
 from running import until
@@ -51,7 +51,7 @@ async def test_a_returned_message_costs_its_own_queue_a_new_channel_and_no_other
             assert still is kept
         await until(closed(lost), 5, "the channel that was given up is closed")
     finally:
-        await end(running)
+        await cancel_and_wait(running)
 
 
 def closed(channel: AbstractChannel) -> Callable[[], Awaitable[bool]]:
@@ -324,7 +324,7 @@ async def test_what_was_refused_and_not_parked_before_a_crash_is_parked_after_it
         )
         await installed.caught_up()
         first = sorted(await parked(installed, 4))
-        facts = await installed.tallies(CUSTOMER, 18, 99)
+        facts = await installed.facts_by_caller(CUSTOMER, 18, 99)
         await until(lambda: has_moved(installed, before), 10, "all of it is noted as parked")
     await (await installed.broker.get_queue(PARKED, ensure=False)).purge()
     # As if the broker had confirmed none of them before the consumer died.
@@ -332,7 +332,7 @@ async def test_what_was_refused_and_not_parked_before_a_crash_is_parked_after_it
     async with installed.consumer():
         await installed.caught_up()
         assert sorted(await parked(installed, 4)) == first
-    assert await installed.tallies(CUSTOMER, 18, 99) == facts
+    assert await installed.facts_by_caller(CUSTOMER, 18, 99) == facts
     assert await installed.calls(CUSTOMER) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from given import NOW, placed
+from histories import NOW, placed
 from integration.private_redis import heard, is_of, names, private_redis
 from rotary.errors import ConfigurationError
 from rotary.redis import keys

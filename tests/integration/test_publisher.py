@@ -12,7 +12,7 @@ from integration.private_vhost import private_vhost
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError, EventRefusedError
 from rotary.events import EVENT_CONTENT_TYPE, MAX_MESSAGE_BYTES, CallPlaced
-from rotary.publisher import BacklogFullError, ClosedError, EventSource, Limits, Publisher
+from rotary.publisher import BacklogFullError, ClosedError, EventFactory, Limits, Publisher
 from rotary.publisher.source import TimeOrderedIds
 
 NOON_MS = 1_780_747_140_123
@@ -91,7 +91,7 @@ def test_two_processes_never_make_the_same_id() -> None:
 
 def test_the_default_time_is_now_in_utc() -> None:
     before = datetime.now(UTC)
-    event = EventSource(SOURCE).call_placed(18)
+    event = EventFactory(SOURCE).call_placed(18)
     assert before - timedelta(milliseconds=1) <= event.time <= datetime.now(UTC)
     assert event.time.utcoffset() == timedelta(0)
 
@@ -290,7 +290,7 @@ def test_limits_out_of_range_are_refused(limits: dict[str, int]) -> None:
 
 
 async def test_an_event_of_another_source_keeps_its_identity(url: str, inbox: Inbox) -> None:
-    event: CallPlaced = EventSource("/legacy/asterisk").call_placed(18, event_id="uniqueid-1")
+    event: CallPlaced = EventFactory("/legacy/asterisk").call_placed(18, event_id="uniqueid-1")
     async with publisher(url) as dialer:
         await dialer.publish(event)
     (arrived,) = await inbox.events(1)

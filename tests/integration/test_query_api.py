@@ -8,7 +8,7 @@ import pytest
 from msgspec import MsgspecError
 from structlog.testing import capture_logs
 
-from given import HOUR, flagged, placed
+from histories import HOUR, flagged, placed
 from integration.query_world import Caller, Site, World, complete_definitions, group, member, site, world
 from rotary.clock import system_clock
 from rotary.redis import keys

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from redis.asyncio import Redis
 
-from given import HOUR, placed
+from histories import HOUR, placed
 from integration.query_world import (
     CALLS,
     Caller,

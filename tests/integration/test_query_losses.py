@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from given import placed
+from histories import placed
 from integration.query_world import Caller, Site, World, group, member, site, world
 from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock
 from rotary.errors import ConfigurationError
-from rotary.process.program import TaskEndedError
-from rotary.process.supervision import Supervisor
+from rotary.runtime.program import TaskEndedError
+from rotary.runtime.supervision import Supervisor
 from rotary_query.watch import Watcher
 from running import free_port, until
 

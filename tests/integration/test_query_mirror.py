@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from given import HOUR, MINUTE, cleared, flagged, placed
+from histories import HOUR, MINUTE, cleared, flagged, placed
 from integration.query_world import Caller, Site, World, group, member, site, world
 from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock

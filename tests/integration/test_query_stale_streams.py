@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from given import placed
+from histories import placed
 from integration.query_world import Caller, Site, World, complete_definitions, group, member, site, world
 from integration.tcp_proxy import TcpProxy
 from integration.test_query_stream import MONITOR, Told, calls_today, event

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from msgspec import Struct
 
-from given import flagged, placed
+from histories import flagged, placed
 from integration.query_world import Site, World, group, member, site, world
 from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock

@@ -17,7 +17,7 @@ from integration.private_vhost import rabbitmqctl
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import check_server, connect, load_functions
-from rotary.trust import trusting
+from rotary.tls import with_ca_file
 from rotary_stack.installed import locate
 from running import free_port, until
 
@@ -94,14 +94,14 @@ async def test_the_broker_lets_both_users_in_and_each_to_its_work(
         patched.setenv("ROTARY_STACK_RABBITMQCTL", walled["ROTARY_STACK_RABBITMQCTL"])
         rabbitmqctl("import_definitions", str(server_files / "private/rabbitmq-definitions.json"))
     consumer = as_user(walled["ROTARY_RABBITMQ_URL"], "rotary-consumer", passwords["ROTARY_RABBITMQ_PASSWORD"])
-    async with channel(trusting(consumer, walled["ROTARY_CA_FILE"])) as opened:
+    async with channel(with_ca_file(consumer, walled["ROTARY_CA_FILE"])) as opened:
         await topology.declare(opened)
     admin = as_user(walled["ROTARY_MANAGEMENT_URL"], "rotary-admin", passwords["ROTARY_MANAGEMENT_PASSWORD"])
     created = await admin_of_walled("dialer", "create", "by-admin", "--customer", 9, ROTARY_MANAGEMENT_URL=admin)
     assert created.exit_code == 0, created.stderr
     await admin_of_walled.done("dialer", "revoke", "by-admin", "--yes")
     administrator = as_user(walled["ROTARY_RABBITMQ_URL"], "rotary-admin", passwords["ROTARY_MANAGEMENT_PASSWORD"])
-    async with await aiormq.connect(trusting(administrator, walled["ROTARY_CA_FILE"])) as connection:
+    async with await aiormq.connect(with_ca_file(administrator, walled["ROTARY_CA_FILE"])) as connection:
         reading = await connection.channel()
         with pytest.raises(aiormq.ChannelAccessRefused):
             await reading.basic_get(topology.PARKED)

@@ -28,7 +28,7 @@ from amqp_wire import (
     short,
     table,
 )
-from given import LOG
+from histories import LOG
 from integration.private_vhost import private_vhost
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import UnavailableError

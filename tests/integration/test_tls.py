@@ -21,9 +21,9 @@ from rotary.events import EXCHANGE
 from rotary.publisher import BlockingPublisher, Publisher
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
-from rotary.redis.connection import connect, redis_answers
+from rotary.redis.connection import connect, translate_errors
 from rotary.redis.facts import decode_facts, fact_keys
-from rotary.trust import client_context, trusting
+from rotary.tls import client_context, with_ca_file
 from rotary_stack.certificates import Certificates, make_certificates
 from running import free_port, program, until
 
@@ -37,7 +37,7 @@ def url(walled: Mapping[str, str]) -> str:
     """The broker's, on which everything is declared."""
 
     async def prepare() -> None:
-        async with channel(trusting(walled["ROTARY_RABBITMQ_URL"], walled["ROTARY_CA_FILE"])) as opened:
+        async with channel(with_ca_file(walled["ROTARY_RABBITMQ_URL"], walled["ROTARY_CA_FILE"])) as opened:
             await topology.declare(opened)
 
     asyncio.run(prepare())
@@ -76,10 +76,10 @@ def publisher(url: str) -> Publisher:
 
 
 async def test_the_publisher_speaks_tls_by_its_url_or_a_context(url: str, ca_file: str) -> None:
-    async with channel(trusting(url, ca_file)) as broker:
+    async with channel(with_ca_file(url, ca_file)) as broker:
         queue = await broker.declare_queue(exclusive=True)
         await queue.bind(EXCHANGE, "#")
-        async with publisher(trusting(url, ca_file)) as dialer:
+        async with publisher(with_ca_file(url, ca_file)) as dialer:
             await dialer.call_placed(18)
         async with Publisher(url, customer_id=7, source=SOURCE, ssl_context=client_context(ca_file)) as dialer:
             await dialer.call_placed(18)
@@ -87,7 +87,7 @@ async def test_the_publisher_speaks_tls_by_its_url_or_a_context(url: str, ca_fil
 
 
 async def test_the_publisher_reconnects_by_tls(url: str, ca_file: str) -> None:
-    async with TcpProxy(url) as proxy, publisher(trusting(proxy.url, ca_file)) as dialer:
+    async with TcpProxy(url) as proxy, publisher(with_ca_file(proxy.url, ca_file)) as dialer:
         await dialer.call_placed(18)
         await proxy.drop()
         await asyncio.wait_for(dialer.call_placed(18), 15)
@@ -98,7 +98,7 @@ async def test_the_publisher_reconnects_by_tls(url: str, ca_file: str) -> None:
 async def test_the_publisher_refuses_a_broker_it_has_no_reason_to_believe(
     url: str, stranger: Certificates, believed: str
 ) -> None:
-    own = trusting(url, str(stranger.authority)) if believed == "another" else url
+    own = with_ca_file(url, str(stranger.authority)) if believed == "another" else url
     began = time.monotonic()
     with pytest.raises(ConfigurationError, match=rf"^RabbitMQ at 127.0.0.1:\d+: {NOT_BELIEVED} \(.*certificate"):
         async with publisher(own):
@@ -107,7 +107,7 @@ async def test_the_publisher_refuses_a_broker_it_has_no_reason_to_believe(
 
 
 def test_the_publisher_for_threads_refuses_it_too(url: str, stranger: Certificates) -> None:
-    own = trusting(url, str(stranger.authority))
+    own = with_ca_file(url, str(stranger.authority))
     with (
         pytest.raises(ConfigurationError, match=NOT_BELIEVED),
         BlockingPublisher(own, customer_id=7, source=SOURCE),
@@ -116,7 +116,7 @@ def test_the_publisher_for_threads_refuses_it_too(url: str, stranger: Certificat
 
 
 async def test_a_certificate_is_for_the_name_that_was_asked_for(url: str, ca_file: str) -> None:
-    parts = urlsplit(trusting(url, ca_file))
+    parts = urlsplit(with_ca_file(url, ca_file))
     other = parts._replace(netloc=parts.netloc.replace("127.0.0.1", "127.1")).geturl()  # the same address
     with pytest.raises(ConfigurationError, match=NOT_BELIEVED):
         async with publisher(other):
@@ -125,7 +125,7 @@ async def test_a_certificate_is_for_the_name_that_was_asked_for(url: str, ca_fil
 
 async def test_a_port_without_tls_is_told(rabbitmq_url: str, ca_file: str) -> None:
     plain = urlsplit(rabbitmq_url)._replace(scheme="amqps").geturl()
-    for opening in (publisher(trusting(plain, ca_file)), channel(trusting(plain, ca_file))):
+    for opening in (publisher(with_ca_file(plain, ca_file)), channel(with_ca_file(plain, ca_file))):
         with pytest.raises(ConfigurationError, match="it does not speak TLS on this port"):
             async with opening:
                 pytest.fail("it must not be entered")
@@ -136,7 +136,7 @@ async def test_the_consumer_folds_by_tls_as_a_user_who_owns_only_what_is_rotarys
 ) -> None:
     async with (
         program("rotary_consumer", **consuming),
-        Publisher(trusting(url, ca_file), customer_id=customer, source=SOURCE) as dialer,
+        Publisher(with_ca_file(url, ca_file), customer_id=customer, source=SOURCE) as dialer,
         connect(consuming["redis_url"]) as redis,
     ):
         event = await dialer.call_placed(18)
@@ -145,8 +145,8 @@ async def test_the_consumer_folds_by_tls_as_a_user_who_owns_only_what_is_rotarys
         async def folded() -> bool:
             days = days_read(at_ms)
             values = cast("list[bytes | None]", await redis.mget(fact_keys(customer, [18], days)))
-            tally = decode_facts([18], days, values)[18]
-            return sum(map(sum, tally.calls.values())) == 1
+            caller_facts = decode_facts([18], days, values)[18]
+            return sum(map(sum, caller_facts.calls.values())) == 1
 
         await until(folded, 20, "the call is folded")
 
@@ -241,8 +241,8 @@ async def _listening(port: int) -> bool:
 
 async def test_redis_is_believed_by_the_same_file(stranger: Certificates, ca_file: str, tmp_path: Path) -> None:
     async with redis_by_tls(stranger, tmp_path) as url:
-        async with connect(trusting(url, str(stranger.authority))) as redis:
+        async with connect(with_ca_file(url, str(stranger.authority))) as redis:
             assert await redis.ping()
-        async with connect(trusting(url, ca_file)) as redis:
-            with pytest.raises(ConfigurationError, match=rf"^Redis .*{NOT_BELIEVED}"), redis_answers():
+        async with connect(with_ca_file(url, ca_file)) as redis:
+            with pytest.raises(ConfigurationError, match=rf"^Redis .*{NOT_BELIEVED}"), translate_errors():
                 await redis.ping()

@@ -15,7 +15,7 @@ from aiormq.abc import AbstractChannel as Underlay
 from aiormq.exceptions import InvalidFrameError
 from pamqp.commands import Basic
 
-from given import placed
+from histories import placed
 from integration.dialer_admin import CUSTOMER, DialerAdmin, as_user, publisher
 from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE, encode_event
 from rotary.publisher import DeadlineError, RefusedError

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from amqp_wire import CONTENT_TYPE, HEADERS, USER_ID, content, frame, properties, short, table
-from given import (
+from histories import (
     DAY,
     HOUR,
     LOG,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rotary.definitions import RotationStrategy
 from rotary.domain.monitor import MemberStatus, Monitor, MonitorMember
 from rotary.events import CallPlaced
-from rotary.publisher import EventSource
+from rotary.publisher import EventFactory
 from rotary_stack.demo.api import Reading
 from rotary_stack.demo.history import history
 from rotary_stack.demo.news import Item, News
@@ -58,7 +58,7 @@ def test_calls_so_far_lie_in_the_local_day_whenever_one_looks(now: datetime) -> 
 def test_the_past_leaves_what_it_says_and_counts_a_shared_caller_id_once() -> None:
     first = group_of(member(18, cap=60), member(21), member(26), member(29, status="disabled"))
     second = group_of(member(18, cap=60), member(999, cap=100))
-    events = list(history([first, second], EventSource("/dialers/test"), HCM, NOW, Random(1)))
+    events = list(history([first, second], EventFactory("/dialers/test"), HCM, NOW, Random(1)))
     calls = Counter(event.data.caller_id_id for event in events if isinstance(event, CallPlaced))
     assert (calls[18], calls[21], calls[26], calls[29]) == (37, 40, 9, 0)
     assert 20 <= calls[999] <= 50

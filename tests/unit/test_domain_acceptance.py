@@ -2,7 +2,7 @@
 
 import pytest
 
-from given import DAY, HOUR, MINUTE, NOW, SECOND, cleared, flagged, placed
+from histories import DAY, HOUR, MINUTE, NOW, SECOND, cleared, flagged, placed
 from rotary.domain.acceptance import Arrived, check_time
 from rotary.domain.facts import event_ms
 from rotary.errors import EventRefusedError

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from given import DAY, HOUR, MINUTE, NOW, facts_about, flags, histories, policies
+from histories import DAY, HOUR, MINUTE, NOW, facts_about, flags, histories, policies
 from rotary.domain.cooldown import cooldown_until
 from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, Facts, Flag, merge_flags
 from rotary.events import FLAG_KINDS, Event, FlagKind

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from given import DAY, HOUR, NOW, cleared, deliveries, facts_about, flagged, histories, moment, placed, utc
+from histories import DAY, HOUR, NOW, cleared, deliveries, facts_about, flagged, histories, moment, placed, utc
 from rotary.domain.facts import (
     DAY_MS,
     MAX_FLAGS_OF_A_KIND,
     QUARTERS_A_DAY,
+    CallerFacts,
     Facts,
     Flag,
-    Tally,
     event_ms,
     fold,
     merge,
@@ -167,8 +167,8 @@ def test_the_same_id_from_another_source_is_another_fact() -> None:
 def test_a_call_counts_in_the_quarter_hour_of_its_own_time(time: str, day: str, quarter: int) -> None:
     counts = [0] * QUARTERS_A_DAY
     counts[quarter] = 1
-    tally = facts_about([placed("1", utc(time))]).tally()
-    assert tally == Tally({utc(f"{day}T00:00:00Z") // DAY_MS: counts})
+    caller_facts = facts_about([placed("1", utc(time))]).caller_facts()
+    assert caller_facts == CallerFacts({utc(f"{day}T00:00:00Z") // DAY_MS: counts})
 
 
 @given(st.integers(utc("2020-01-01T00:00:00Z"), utc("2040-01-01T00:00:00Z")), st.integers(0, 999))
@@ -181,10 +181,10 @@ def test_an_events_time_is_rounded_down_to_the_millisecond(at_ms: int, microseco
 @given(histories(callers=(18,)))
 def test_a_tally_counts_every_call_once_and_keeps_flags_and_clear(events: list[Event]) -> None:
     facts = facts_about(events)
-    tally = facts.tally()
+    caller_facts = facts.caller_facts()
     calls = sum(isinstance(event, CallPlaced) for event in events)
-    assert sum(chain.from_iterable(tally.calls.values())) == calls
-    assert (tally.flags, tally.cleared_at_ms) == (facts.flags, facts.cleared_at_ms)
+    assert sum(chain.from_iterable(caller_facts.calls.values())) == calls
+    assert (caller_facts.flags, caller_facts.cleared_at_ms) == (facts.flags, facts.cleared_at_ms)
 
 
 @pytest.mark.parametrize("kind", ["spam_label", "blocked", "user_report", "rejected"])

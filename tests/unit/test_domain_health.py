@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from given import DAY, HOUR, MINUTE, NOW, facts_about, flagged, flags, histories, placed, policies, utc
-from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, Facts, Tally
+from histories import DAY, HOUR, MINUTE, NOW, facts_about, flagged, flags, histories, placed, policies, utc
+from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, CallerFacts, Facts
 from rotary.domain.health import calls_last_day, health_score
 from rotary.domain.quota import days_read
 from rotary.events import FLAG_KINDS, Event, FlagKind
@@ -15,22 +15,22 @@ laws = settings(max_examples=50, deadline=None)
 Sign = tuple[FlagKind, int]
 
 
-def health(facts: Facts | Tally, now_ms: int = NOW, policy: Policy = DEFAULT_POLICY) -> int:
-    tally = facts.tally() if isinstance(facts, Facts) else facts
-    return health_score(tally.calls, tally.flags, policy, now_ms)
+def health(facts: Facts | CallerFacts, now_ms: int = NOW, policy: Policy = DEFAULT_POLICY) -> int:
+    caller_facts = facts.caller_facts() if isinstance(facts, Facts) else facts
+    return health_score(caller_facts.calls, caller_facts.flags, policy, now_ms)
 
 
-def signs_hours_old(*signs: Sign) -> Tally:
-    return Tally({}, flags(*((kind, NOW - hours * HOUR) for kind, hours in signs)))
+def signs_hours_old(*signs: Sign) -> CallerFacts:
+    return CallerFacts({}, flags(*((kind, NOW - hours * HOUR) for kind, hours in signs)))
 
 
-def calls(count: int, at_ms: int = NOW) -> Tally:
-    return facts_about([placed(str(n), at_ms) for n in range(count)]).tally()
+def calls(count: int, at_ms: int = NOW) -> CallerFacts:
+    return facts_about([placed(str(n), at_ms) for n in range(count)]).caller_facts()
 
 
 @pytest.mark.parametrize(("labels", "score"), [(0, 100), (1, 50), (2, 25), (3, 13), (4, 6), (8, 0), (256, 0)])
 def test_each_fresh_spam_label_halves_it(labels: int, score: int) -> None:
-    assert health(Tally({}, flags(*[("spam_label", NOW) for _ in range(labels)]))) == score
+    assert health(CallerFacts({}, flags(*[("spam_label", NOW) for _ in range(labels)]))) == score
 
 
 CASES: list[tuple[str, list[Sign], int]] = [
@@ -59,8 +59,8 @@ def test_calls_beyond_a_hundred_in_a_day_weigh_up_to_one_label(count: int, score
 
 
 def test_volume_and_signs_add_up() -> None:
-    tally = Tally(calls(200).calls, flags(("spam_label", NOW)))
-    assert health(tally) == 35
+    caller_facts = CallerFacts(calls(200).calls, flags(("spam_label", NOW)))
+    assert health(caller_facts) == 35
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_last_day_is_of_quarter_hours_that_began_in_it(call: str, now: str, 
 
 def test_the_last_day_knows_no_time_zone() -> None:
     late, early = utc("2026-06-05T16:30:00Z"), utc("2026-06-05T17:30:00Z")  # either side of midnight in Hanoi
-    both = facts_about([placed("1", late), placed("2", early)]).tally().calls
+    both = facts_about([placed("1", late), placed("2", early)]).caller_facts().calls
     assert calls_last_day(both, utc("2026-06-06T01:00:00Z")) == 2
 
 
@@ -97,7 +97,7 @@ def test_a_clear_ends_the_rest_and_not_the_history() -> None:
     assert health(Facts(label.calls, label.flags, NOW)) == health(label) == 50
 
 
-OVERRIDES: list[tuple[str, Policy, Tally, int]] = [
+OVERRIDES: list[tuple[str, Policy, CallerFacts, int]] = [
     ("severity", Policy(severity_spam_label=2.0), signs_hours_old(("spam_label", 0)), 25),
     ("no severity", Policy(severity_rejected=0.0), signs_hours_old(("rejected", 0)), 100),
     ("half-life", Policy(health_half_life_seconds=3600), signs_hours_old(("blocked", 1)), 50),
@@ -108,9 +108,11 @@ OVERRIDES: list[tuple[str, Policy, Tally, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("policy", "tally", "score"), [case[1:] for case in OVERRIDES], ids=[o[0] for o in OVERRIDES])
-def test_a_customers_policy_overrides_the_constants(policy: Policy, tally: Tally, score: int) -> None:
-    assert health(tally, policy=policy) == score
+@pytest.mark.parametrize(
+    ("policy", "caller_facts", "score"), [case[1:] for case in OVERRIDES], ids=[o[0] for o in OVERRIDES]
+)
+def test_a_customers_policy_overrides_the_constants(policy: Policy, caller_facts: CallerFacts, score: int) -> None:
+    assert health(caller_facts, policy=policy) == score
 
 
 @laws
@@ -118,11 +120,11 @@ def test_a_customers_policy_overrides_the_constants(policy: Policy, tally: Tally
 def test_it_is_between_0_and_100_and_needs_only_the_days_that_a_reader_fetches(
     events: list[Event], policy: Policy, later: int
 ) -> None:
-    tally = facts_about(events).tally()
-    read = {day: tally.calls[day] for day in days_read(NOW + later) if day in tally.calls}
-    score = health(tally, NOW + later, policy)
+    caller_facts = facts_about(events).caller_facts()
+    read = {day: caller_facts.calls[day] for day in days_read(NOW + later) if day in caller_facts.calls}
+    score = health(caller_facts, NOW + later, policy)
     assert 0 <= score <= 100
-    assert score == health(Tally(read, tally.flags), NOW + later, policy)
+    assert score == health(CallerFacts(read, caller_facts.flags), NOW + later, policy)
 
 
 @laws

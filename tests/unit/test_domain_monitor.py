@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from given import DAY, HOUR, NOW, deliveries, flagged, flags, group, histories, member, placed, policies, utc
+from histories import DAY, HOUR, NOW, deliveries, flagged, flags, group, histories, member, placed, policies, utc
 from rotary.definitions import GroupDefinition, Status
-from rotary.domain.facts import Facts, Tally, fold
+from rotary.domain.facts import CallerFacts, Facts, fold
 from rotary.domain.monitor import MemberStatus, Monitor, member_status, monitor, monitor_member
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY, Policy
@@ -20,7 +20,7 @@ HCM = "Asia/Ho_Chi_Minh"
 
 
 def seen(of: GroupDefinition, folded: dict[int, Facts], now_ms: int = NOW) -> Monitor:
-    return monitor(of, {caller: facts.tally() for caller, facts in folded.items()}, now_ms)
+    return monitor(of, {caller: facts.caller_facts() for caller, facts in folded.items()}, now_ms)
 
 
 def called(times: int) -> dict[int, list[int]]:
@@ -86,22 +86,26 @@ def test_disabled_outranks_cooldown_outranks_quota(
     definition = member(status=status, daily_cap=5)
     assert member_status(definition, calls, NOW + 1 if rests else None) == expected
 
-    facts = Tally(called(calls), flags(("spam_label", NOW)) if rests else ())
+    facts = CallerFacts(called(calls), flags(("spam_label", NOW)) if rests else ())
     line = monitor_member(definition, facts, HCM, DEFAULT_POLICY, NOW)
     until = datetime.fromtimestamp((NOW + 6 * HOUR) // 1000, UTC) if expected == "cooldown" else None
     assert (line.status, line.calls_today, line.cooldown_until) == (expected, calls, until)
 
 
 def test_an_overshoot_is_shown_as_it_is() -> None:
-    line = monitor_member(member(daily_cap=200), Tally(called(317)), HCM, DEFAULT_POLICY, NOW)
+    line = monitor_member(member(daily_cap=200), CallerFacts(called(317)), HCM, DEFAULT_POLICY, NOW)
     assert (line.status, line.calls_today, line.daily_cap) == ("quota_exceeded", 317, 200)
 
 
 def test_a_group_of_a_hundred_82_healthy_and_dialling_14_resting_3_disabled_1_over_its_cap() -> None:
     of = group([member(n, "disabled" if n > 97 else "active") for n in range(1, 101)])
-    facts = {n: Tally(called(n)) for n in range(1, 83)}
-    facts |= {n: Tally(called(40), flags(("spam_label", NOW))) for n in range(83, 97)}
-    facts |= {97: Tally(called(201)), 98: Tally(called(500), flags(("blocked", NOW))), 99: Tally(called(1))}
+    facts = {n: CallerFacts(called(n)) for n in range(1, 83)}
+    facts |= {n: CallerFacts(called(40), flags(("spam_label", NOW))) for n in range(83, 97)}
+    facts |= {
+        97: CallerFacts(called(201)),
+        98: CallerFacts(called(500), flags(("blocked", NOW))),
+        99: CallerFacts(called(1)),
+    }
     now = monitor(of, facts, NOW)
     assert (now.group_id, now.group_name, now.total_members) == (3, "Sales HCM", 100)
     assert (now.eligible_now, now.in_cooldown, now.disabled) == (82, 14, 3)

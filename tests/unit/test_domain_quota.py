@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from given import DAY, HOUR, MINUTE, facts_about, placed, utc
-from rotary.domain.facts import QUARTER_MS, Tally
+from histories import DAY, HOUR, MINUTE, facts_about, placed, utc
+from rotary.domain.facts import QUARTER_MS, CallerFacts
 from rotary.domain.quota import calls_between, calls_today, days_read, today
 
 # Whole, half and three-quarter hours, both ends of the date line, clock changes at midnight (Cairo, Havana, Beirut), at
@@ -68,8 +68,8 @@ def clock_changes(zone: str) -> tuple[int, ...]:
     )
 
 
-def tally(times: list[int]) -> Tally:
-    return facts_about([placed(str(number), at) for number, at in enumerate(times)]).tally()
+def caller_facts(times: list[int]) -> CallerFacts:
+    return facts_about([placed(str(number), at) for number, at in enumerate(times)]).caller_facts()
 
 
 @st.composite
@@ -91,7 +91,7 @@ def calling(draw: st.DrawFn) -> tuple[str, int, list[int]]:
 @given(calling())
 def test_quarter_hours_count_what_the_local_date_of_each_event_says(example: tuple[str, int, list[int]]) -> None:
     zone, now_ms, times = example
-    counts = tally(times).calls
+    counts = caller_facts(times).calls
     expected = sum(local(zone, at).date() == local(zone, now_ms).date() for at in times)
     assert calls_today(counts, zone, now_ms) == expected
     read = {day: counts[day] for day in days_read(now_ms) if day in counts}
@@ -166,7 +166,7 @@ EDGES = [
 
 @pytest.mark.parametrize(("zone", "call", "now", "counts"), EDGES)
 def test_a_call_is_of_the_customers_calendar_day(zone: str, call: str, now: str, counts: bool) -> None:
-    assert calls_today(tally([utc(call)]).calls, zone, utc(now)) == int(counts)
+    assert calls_today(caller_facts([utc(call)]).calls, zone, utc(now)) == int(counts)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_day_is_as_long_as_its_clocks_make_it(zone: str, day: str, hours: floa
 
 
 def test_moving_a_customer_to_another_zone_needs_no_migration() -> None:
-    counts = tally([utc("2026-06-06T16:30:00Z"), utc("2026-06-06T17:30:00Z")]).calls
+    counts = caller_facts([utc("2026-06-06T16:30:00Z"), utc("2026-06-06T17:30:00Z")]).calls
     now_ms = utc("2026-06-06T18:00:00Z")
     assert [calls_today(counts, zone, now_ms) for zone in ("UTC", "Asia/Ho_Chi_Minh", "Asia/Tokyo")] == [2, 1, 2]
 

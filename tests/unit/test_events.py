@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from given import NOW, cleared, flagged, placed, utc
+from histories import NOW, cleared, flagged, placed, utc
 from rotary.domain.facts import event_ms
 from rotary.events import (
     EVENT_TYPES,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from given import cleared, delivered, delivered_batch, flagged, placed
+from histories import cleared, delivered, delivered_batch, flagged, placed
 from rotary.errors import EventRefusedError
 from rotary.events import (
     BATCH_CONTENT_TYPE,

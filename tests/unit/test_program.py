@@ -2,7 +2,7 @@
 
 import asyncio
 
-from rotary.process.program import end
+from rotary.runtime.program import cancel_and_wait
 
 
 async def test_a_task_that_swallows_a_cancellation_is_ended_all_the_same() -> None:
@@ -21,7 +21,7 @@ async def test_a_task_that_swallows_a_cancellation_is_ended_all_the_same() -> No
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        await end(task)
+        await cancel_and_wait(task)
     assert (task.cancelled(), swallowed) == (True, 3)
 
 
@@ -31,5 +31,5 @@ async def test_what_ended_by_itself_keeps_its_outcome() -> None:
 
     task = asyncio.create_task(failing())
     await asyncio.wait([task])
-    await end(task)
+    await cancel_and_wait(task)
     assert isinstance(task.exception(), ValueError)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import structlog
 
-from rotary.process.logs import configure, masked
+from rotary.runtime.logs import configure, masked
 
 
 @pytest.mark.parametrize(

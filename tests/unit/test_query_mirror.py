@@ -7,8 +7,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from given import group, member
-from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, Flag, Tally
+from histories import group, member
+from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, CallerFacts, Flag
 from rotary.events import FLAG_KINDS
 from rotary.redis.fold import flag_identity
 from rotary.redis.keys import BUCKETS, bucket_of
@@ -47,7 +47,7 @@ def test_counts_are_the_greatest_ever_told_in_any_order(
     told = [(str(caller), day, [number for pair in pairs for number in pair]) for caller, day, pairs in messages]
     arriving = told + told[: len(told) // 2]
     random.Random(seed).shuffle(arriving)
-    read = {18: Tally({DAY: (1, 2, 3)})}
+    read = {18: CallerFacts({DAY: (1, 2, 3)})}
     before = read[18]
     for message in arriving:
         merge_change(read, facts_changed([message]))
@@ -57,12 +57,12 @@ def test_counts_are_the_greatest_ever_told_in_any_order(
             expected[day, quarter] = max(calls, expected.get((day, quarter), 0))
     merged = {(day, at): calls for day, row in read[18].calls.items() for at, calls in enumerate(row) if calls}
     assert merged == expected
-    assert before == Tally({DAY: (1, 2, 3)}), "what was read is left as it is"
+    assert before == CallerFacts({DAY: (1, 2, 3)}), "what was read is left as it is"
     assert list(read) == [18]
 
 
 def test_days_long_gone_are_dropped() -> None:
-    read = {18: Tally({})}
+    read = {18: CallerFacts({})}
     for day in range(DAY, DAY + 40):
         merge_change(read, facts_changed([("18", day, [0, 1])]))
     assert sorted(read[18].calls) == [DAY + 36, DAY + 37, DAY + 38, DAY + 39]
@@ -76,7 +76,7 @@ def test_flags_are_the_union_in_any_order(flags: list[Flag], seed: int) -> None:
     unique = sorted({flag.identity: flag for flag in sorted(flags)}.values())
     arriving = [unique[:size] for size in range(len(unique) + 1)] * 2
     random.Random(seed).shuffle(arriving)
-    read = {18: Tally({})}
+    read = {18: CallerFacts({})}
     for document in arriving:
         merge_change(read, facts_changed([], {18: document}))
     assert read[18].flags == tuple(unique)
@@ -94,7 +94,7 @@ def test_a_change_during_a_load_is_in_what_is_installed() -> None:
     mirror, touched = _mirror()
     load = mirror.begin(MONITOR)
     mirror.apply_facts(facts_changed([("18", DAY, [5, 9])]))
-    entry = mirror.install_monitor(load, group([member(18)]), {18: Tally({DAY: (0, 0, 0, 0, 0, 8, 1)})})
+    entry = mirror.install_monitor(load, group([member(18)]), {18: CallerFacts({DAY: (0, 0, 0, 0, 0, 8, 1)})})
     mirror.end(load)
     assert list(entry.facts[18].calls[DAY][:7]) == [0, 0, 0, 0, 0, 9, 1]
     assert mirror.get(MONITOR) is entry
@@ -138,7 +138,7 @@ def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int
         key: Key = ("monitor", CUSTOMER, group_id)
         load = mirror.begin(key)
         members = [member(caller) for caller in range(group_id, group_id + 5)]
-        entry = mirror.install_monitor(load, group(members), {group_id: Tally({DAY: (1,)})})
+        entry = mirror.install_monitor(load, group(members), {group_id: CallerFacts({DAY: (1,)})})
         mirror.end(load)
         assert mirror.get(key) is entry, "what was just read is kept, however small the limit"
         assert mirror.bytes_held <= 40_000

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from given import NOW, flags
+from histories import NOW, flags
 from rotary.definitions import RotationStrategy
 from rotary.domain.health import score
 from rotary.domain.monitor import MemberStatus, Monitor

@@ -7,7 +7,7 @@ import click
 import pytest
 from msgspec.structs import fields
 
-from rotary.process.settings import variable
+from rotary.runtime.settings import variable
 from rotary_admin.__main__ import cli
 from rotary_admin.dialers import ManagementSettings
 from rotary_consumer.settings import Settings

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from rotary.errors import ConfigurationError, RotaryError
-from rotary.process.settings import (
+from rotary.runtime.settings import (
     Bind,
     Count,
     PostgresUrl,

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from rotary.domain.monitor import Monitor, MonitorMember
 from rotary.events import Event, FlagKind
-from rotary.publisher import EventSource
+from rotary.publisher import EventFactory
 from rotary_stack.demo.working_day import moments_today
 
 
@@ -47,7 +47,7 @@ _PASTS = {
 
 
 def history(
-    monitors: Iterable[Monitor], source: EventSource, zone: ZoneInfo, now: datetime, chance: Random
+    monitors: Iterable[Monitor], source: EventFactory, zone: ZoneInfo, now: datetime, chance: Random
 ) -> Iterator[Event]:
     """The events of a customer's past. A caller ID that is in two groups has called in the first of them."""
     told = set[int]()
@@ -71,7 +71,7 @@ def _left(member: MonitorMember, chance: Random) -> int:
     return member.daily_cap if member.status == "disabled" else round(member.daily_cap * chance.uniform(0.5, 0.8))
 
 
-def _flags(member: MonitorMember, past: Past, source: EventSource, now: datetime) -> Iterator[Event]:
+def _flags(member: MonitorMember, past: Past, source: EventFactory, now: datetime) -> Iterator[Event]:
     for sign in past.signs:
         yield source.carrier_flag(member.caller_id_id, sign.kind, member.carrier, time=now - sign.ago)
     if past.cleared_ago is not None:

@@ -30,7 +30,7 @@ class Flag(Struct, frozen=True, order=True, array_like=True):
     kind: FlagKind
 
 
-class Tally(Struct, frozen=True):
+class CallerFacts(Struct, frozen=True):
     """What a reader needs of one caller ID's facts: counts instead of identities. `flags` ascend."""
 
     calls: DayCounts
@@ -38,7 +38,7 @@ class Tally(Struct, frozen=True):
     cleared_at_ms: int | None = None
 
 
-NO_FACTS = Tally({})
+NO_FACTS = CallerFacts({})
 
 
 class Facts(Struct, frozen=True):
@@ -48,12 +48,12 @@ class Facts(Struct, frozen=True):
     flags: tuple[Flag, ...] = ()
     cleared_at_ms: int | None = None
 
-    def tally(self) -> Tally:
+    def caller_facts(self) -> CallerFacts:
         """The same facts as a reader sees them."""
         days: dict[int, list[int]] = {}
         for (day, _), quarter in self.calls.items():
             days.setdefault(day, [0] * QUARTERS_A_DAY)[quarter % QUARTERS_A_DAY] += 1
-        return Tally(days, self.flags, self.cleared_at_ms)
+        return CallerFacts(days, self.flags, self.cleared_at_ms)
 
 
 def event_ms(event: Event) -> int:

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from rotary.definitions import Carrier, DailyCap, GroupDefinition, MemberDefinition
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import NO_FACTS, QUARTER_MS, QUARTERS_A_DAY, Tally
+from rotary.domain.facts import NO_FACTS, QUARTER_MS, QUARTERS_A_DAY, CallerFacts
 from rotary.domain.health import last_day, score
 from rotary.domain.quota import today
 from rotary.events import Id, Timestamp
@@ -43,7 +43,7 @@ class Monitor(Struct, frozen=True):
     members: list[MonitorMember]
 
 
-def monitor(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> Monitor:
+def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> Monitor:
     """The monitor of a group from the facts about its caller IDs (none known is no facts) at `now_ms`, UTC."""
     windows = windows_at(group.timezone, now_ms // QUARTER_MS)
     policy = group.policy
@@ -60,7 +60,9 @@ def monitor(group: GroupDefinition, facts: Mapping[int, Tally], now_ms: int) -> 
     )
 
 
-def monitor_member(member: MemberDefinition, facts: Tally, timezone: str, policy: Policy, now_ms: int) -> MonitorMember:
+def monitor_member(
+    member: MemberDefinition, facts: CallerFacts, timezone: str, policy: Policy, now_ms: int
+) -> MonitorMember:
     """One member's line of the monitor at `now_ms`."""
     return _line(member, facts, windows_at(timezone, now_ms // QUARTER_MS), policy, now_ms)
 
@@ -84,7 +86,7 @@ def _within(day: int, begin: int, end: int) -> slice:
     return slice(max(begin - first, 0), min(max(end - first, 0), QUARTERS_A_DAY))
 
 
-def _line(member: MemberDefinition, facts: Tally, windows: Windows, policy: Policy, now_ms: int) -> MonitorMember:
+def _line(member: MemberDefinition, facts: CallerFacts, windows: Windows, policy: Policy, now_ms: int) -> MonitorMember:
     calls = recent = 0
     for day, quarters in facts.calls.items():
         if day in windows:

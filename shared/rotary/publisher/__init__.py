@@ -25,7 +25,7 @@ from rotary.publisher.errors import (
     UnroutableError,
 )
 from rotary.publisher.limits import Limits
-from rotary.publisher.source import EventSource
+from rotary.publisher.source import EventFactory
 
 __all__ = [
     "BacklogFullError",
@@ -37,8 +37,8 @@ __all__ = [
     "CooldownCleared",
     "DeadlineError",
     "Event",
+    "EventFactory",
     "EventRefusedError",
-    "EventSource",
     "Limits",
     "PublishError",
     "Publisher",

@@ -22,7 +22,7 @@ from rotary.publisher.limits import DEFAULT_LIMITS, Limits
 from rotary.publisher.line import Interrupted, Rejected
 from rotary.publisher.link import Link
 from rotary.publisher.room import Room
-from rotary.publisher.source import EventSource, encode_checked
+from rotary.publisher.source import EventFactory, encode_checked
 
 
 class Publisher:
@@ -48,7 +48,7 @@ class Publisher:
         clock: Clock | None = None,
         ssl_context: SSLContext | None = None,
     ) -> None:
-        self.events = EventSource(source, clock)
+        self.events = EventFactory(source, clock)
         """Makes events for `submit` and `publish`."""
         self.confirmed = 0
         """Events confirmed so far."""

@@ -23,14 +23,14 @@ from rotary.events import (
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-class EventSource:
+class EventFactory:
     """Events whose `source` is the given one, for example `/dialers/hcm-1`: one a dialer, whatever its processes.
 
     Where `time` is left out it is now; it must have an offset from UTC. Where `event_id` is left out it is a new
     UUIDv7, which sorts by time. Give both when the call already has an identity of its own, so that telling of it
     twice counts once.
 
-    >>> hcm = EventSource("/dialers/hcm-1")
+    >>> hcm = EventFactory("/dialers/hcm-1")
     >>> hcm.call_placed(18, group_id=3, lead_id="L-991").data
     CallPlacedData(caller_id_id=18, group_id=3, lead_id='L-991')
     >>> hcm.carrier_flag(18, "spam_label", carrier="viettel").source

@@ -11,7 +11,7 @@ from msgspec import Struct
 from yarl import URL
 
 from rotary.errors import ConfigurationError, RotaryError, UnavailableError
-from rotary.trust import client_context, distrust
+from rotary.tls import certificate_error, client_context
 
 ANSWER_SECONDS = 10
 _ADMINISTRATOR = "administrator"
@@ -147,7 +147,7 @@ class Management:
             async with self._session.request(method, url, json=body, headers=headers) as answer:
                 return self._judged(answer.status, await answer.read())
         except aiohttp.ClientConnectionError as error:
-            if why := distrust(error):
+            if why := certificate_error(error):
                 raise ConfigurationError(f"RabbitMQ's management API at {self._address}: {why}") from error
             raise self._away(str(error)) from error
         except TimeoutError as error:

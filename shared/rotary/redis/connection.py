@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from rotary.errors import ConfigurationError, UnavailableError
-from rotary.trust import distrust
+from rotary.tls import certificate_error
 
 _AWAY = (RedisConnectionError, RedisTimeoutError, MasterDownError, ReadOnlyError, OutOfMemoryError, OSError)
 
@@ -42,12 +42,12 @@ class FunctionsMissingError(UnavailableError):
 
 
 @contextmanager
-def redis_answers() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns every error that says "not now" into UnavailableError; any other is a defect and passes."""
     try:
         yield
     except _AWAY as error:
-        if why := distrust(error):
+        if why := certificate_error(error):
             raise ConfigurationError(f"Redis at the address in ROTARY_REDIS_URL: {why}") from error
         raise UnavailableError(f"Redis is away: {error}") from error
     except ResponseError as error:
@@ -75,7 +75,7 @@ async def check_server(client: Redis) -> None:
 
     Raises ConfigurationError, or UnavailableError when the server does not answer.
     """
-    with redis_answers():
+    with translate_errors():
         policy = (await client.info("memory"))["maxmemory_policy"]
     if policy != "noeviction":
         raise ConfigurationError(f"Redis has maxmemory-policy {policy}: set noeviction, or calls are counted twice")
@@ -85,5 +85,5 @@ async def load_functions(client: Redis) -> None:
     """Puts our libraries of Redis functions, this version's, on the server; harmless to repeat."""
     for file in files("rotary.redis").iterdir():
         if file.name.endswith(".lua"):
-            with redis_answers():
+            with translate_errors():
                 await client.function_load(file.read_text(), replace=True)

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from rotary.definitions import CustomerDefinition, GroupDefinition, GroupSummary, TokenDefinition, summary
 from rotary.errors import UnavailableError
 from rotary.redis import keys
-from rotary.redis.connection import load_functions, raise_if_unavailable, redis_answers
+from rotary.redis.connection import load_functions, raise_if_unavailable, translate_errors
 from rotary.redis.documents import PARTS, SCHEMA, decode_token, encode_group, encode_groups, encode_token, part_of
 
 GROUPS_AT_ONCE = 500
@@ -76,14 +76,14 @@ class DefinitionWriter:
         for part in parts:
             if part != keys.TOKEN_DEFINITIONS:
                 pipeline.smembers(_index(part))
-        with redis_answers():
+        with translate_errors():
             return {int(name) for names in await pipeline.execute() for name in names}
 
     async def tokens(self) -> set[str]:
         """The SHA-256, in hex, of every token that has a document and is not revoked."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.smembers(keys.TOKEN_INDEX)
-        with redis_answers():
+        with translate_errors():
             (names,) = await pipeline.execute()
         return {name.decode() for name in names}
 
@@ -93,7 +93,7 @@ class DefinitionWriter:
         await _run(self._client, [put])
         pipeline = self._client.pipeline(transaction=False)
         pipeline.get(keys.token(sha256))
-        with redis_answers():
+        with translate_errors():
             (document,) = await pipeline.execute()
         return decode_token(document) if document is not None else None
 
@@ -102,7 +102,7 @@ class DefinitionWriter:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.time()
         pipeline.hget(keys.TOKEN_DEFINITIONS, "as_of")
-        with redis_answers():
+        with translate_errors():
             (seconds, micros), as_of = await pipeline.execute()
         return None if as_of is None else seconds * 1000 + micros // 1000 - int(as_of)
 
@@ -236,7 +236,7 @@ async def _run(client: Redis, calls: Sequence[_Call]) -> list[object]:
     pipeline = client.pipeline(transaction=False)
     for call in calls:
         pipeline.execute_command("FCALL", call.function, len(call.keys), *call.keys, *call.arguments)
-    with redis_answers():
+    with translate_errors():
         replies: list[object] = await pipeline.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, ResponseError) and "Function not found" in str(reply):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from rotary.domain.facts import NO_FACTS, Flag, Tally
+from rotary.domain.facts import NO_FACTS, CallerFacts, Flag
 from rotary.events import FlagKind
 from rotary.redis import keys
 
@@ -34,7 +34,7 @@ def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int], genera
     return names
 
 
-def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[bytes | None]) -> dict[int, Tally]:
+def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[bytes | None]) -> dict[int, CallerFacts]:
     """What `fact_keys` names, read with MGET, by caller ID."""
     width = 1 + len(days)
     assert len(values) == width * len(callers)
@@ -47,9 +47,9 @@ def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[b
     facts = {}
     for caller, flags, known in zip(callers, values[::width], calls, strict=True):
         if flags is not None:
-            facts[caller] = Tally(known, *decode_flags(flags))
+            facts[caller] = CallerFacts(known, *decode_flags(flags))
         else:
-            facts[caller] = Tally(known) if known else NO_FACTS
+            facts[caller] = CallerFacts(known) if known else NO_FACTS
     return facts
 
 

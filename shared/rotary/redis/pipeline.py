@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from rotary.errors import UnavailableError
-from rotary.redis.connection import redis_answers
+from rotary.redis.connection import translate_errors
 
 Argument = str | bytes | int
 _Pending = tuple[int, list[object], asyncio.Future[list[object]]]
@@ -46,7 +46,7 @@ class Pipeline:
         """Sends packed commands and returns their replies. Raises UnavailableError when Redis does not answer."""
         if not commands:
             return []
-        with redis_answers():
+        with translate_errors():
             try:
                 async with asyncio.timeout(self._seconds):
                     return await asyncio.shield(await self._send(commands))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from rotary.redis import keys
-from rotary.redis.connection import raise_if_unavailable, redis_answers
+from rotary.redis.connection import raise_if_unavailable, translate_errors
 from rotary.redis.pipeline import Argument, Pipeline, pack
 
 CURRENT_MS = 2_000
@@ -177,12 +177,12 @@ async def switch(client: Redis, bucket: int, generation: int, *, exact: bool) ->
 
     With `exact`, only when it is nowhere behind the generation that it replaces.
     """
-    with redis_answers():
+    with translate_errors():
         return bool(await client.fcall("switch_1", 1, keys.generation(bucket), generation, int(exact)))
 
 
 async def lease(client: Redis, consumer: str, ttl_ms: int, units: Sequence[str]) -> list[str]:
     """This consumer's fair share of `units` for `ttl_ms`; with 0 it leaves."""
-    with redis_answers():
+    with translate_errors():
         held = await client.fcall("lease_1", 1, keys.LEASES, consumer, ttl_ms, *units)
     return [unit.decode() for unit in held]

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
-from rotary.redis.connection import raise_if_unavailable, redis_answers
+from rotary.redis.connection import raise_if_unavailable, translate_errors
 
 HELD_MS = 5_000
 """How long after asking a replica may use what it was granted. The function counts it for 60 s longer."""
@@ -59,7 +59,7 @@ class RateLimitStore:
 
     async def reserve(self, asked: Sequence[Reserve]) -> list[Reserved]:
         """Answers all in one round trip. Raises UnavailableError."""
-        with redis_answers():
+        with translate_errors():
             replies = await self._pipeline(asked).execute(raise_on_error=False)
             if any(_is_missing(reply) for reply in replies):
                 await load_rate_limits(self._client)
@@ -80,7 +80,7 @@ class RateLimitStore:
 async def load_rate_limits(client: Redis) -> None:
     """Puts this version's function on the server; harmless to repeat."""
     code = files("rotary.redis").joinpath("rate_limits.lua").read_text()
-    with redis_answers():
+    with translate_errors():
         await client.function_load(code, replace=True)
 
 

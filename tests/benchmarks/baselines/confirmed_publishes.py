@@ -13,7 +13,7 @@ from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE, encode_event
-from rotary.publisher import EventSource
+from rotary.publisher import EventFactory
 
 OUTSTANDING = 2_000
 
@@ -30,7 +30,7 @@ async def confirmed_channel(url: str) -> AsyncIterator[AbstractChannel]:
 
 def ready_made() -> bytes:
     """One event's body."""
-    return encode_event(EventSource("/dialers/hcm-1").call_placed(18, group_id=3, lead_id="L-991"))
+    return encode_event(EventFactory("/dialers/hcm-1").call_placed(18, group_id=3, lead_id="L-991"))
 
 
 async def publish(channel: AbstractChannel, customer: int, body: bytes) -> None:

@@ -11,12 +11,12 @@ REPEAT_SECONDS = 10.0
 
 
 class Backoff:
-    """Delays that double from `first` to `most` seconds, each drawn from its upper half."""
+    """Delays that double from `first_seconds` to `max_seconds`, each drawn from its upper half."""
 
-    def __init__(self, first: float = 0.1, most: float = 3.0) -> None:
-        self._first = first
-        self._most = most
-        self._next = first
+    def __init__(self, first_seconds: float = 0.1, max_seconds: float = 3.0) -> None:
+        self._first = first_seconds
+        self._max = max_seconds
+        self._next = first_seconds
         self._said = ("", 0.0)
 
     async def wait(self, why: str) -> None:
@@ -25,7 +25,7 @@ class Backoff:
         if self._said[0] != why or now - self._said[1] >= REPEAT_SECONDS:
             self._said = (why, now)
             logger.warning("%s; trying again", why)
-        delay, self._next = self._next, min(2 * self._next, self._most)
+        delay, self._next = self._next, min(2 * self._next, self._max)
         await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
 
     def reset(self) -> None:

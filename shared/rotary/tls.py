@@ -10,7 +10,7 @@ _PARAMETER = {"amqps": "cafile", "rediss": "ssl_ca_certs"}
 """How the clients of these servers are told in a URL; the others' URLs have no certificate to believe."""
 
 
-def trusting(url: str, ca_file: str) -> str:
+def with_ca_file(url: str, ca_file: str) -> str:
     """The URL of a server whose certificate the authorities in `ca_file` must vouch for, they and nobody else.
 
     As it is when it speaks no TLS, names authorities itself, or `ca_file` is empty: then the system's are believed.
@@ -35,7 +35,7 @@ def client_context(ca_file: str) -> ssl.SSLContext:
         raise ConfigurationError(f"ROTARY_CA_FILE is to be a PEM file of certificates, not {ca_file}: {why}") from error
 
 
-def distrust(error: BaseException | None) -> str | None:
+def certificate_error(error: BaseException | None) -> str | None:
     """Why a connection is not believed, if that is what broke it: trying again would break it in the same way.
 
     Looks behind the errors of clients, which wrap the one of TLS, and may link theirs in a circle.

@@ -7,8 +7,8 @@ import pytest
 from msgspec import Struct
 
 from rotary.errors import ConfigurationError
-from rotary.process.settings import CaFile, PostgresUrl, RabbitUrl, RedisUrl, load
-from rotary.trust import client_context, distrust, trusting
+from rotary.runtime.settings import CaFile, PostgresUrl, RabbitUrl, RedisUrl, load
+from rotary.tls import certificate_error, client_context, with_ca_file
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from rotary.trust import client_context, distrust, trusting
     ],
 )
 def test_a_ca_file_goes_into_the_urls_that_speak_tls(url: str, trusted: str) -> None:
-    assert trusting(url, "/etc/ca 1.pem") == trusted
-    assert trusting(url, "") == url
+    assert with_ca_file(url, "/etc/ca 1.pem") == trusted
+    assert with_ca_file(url, "") == url
 
 
 class Settings(Struct):
@@ -71,24 +71,24 @@ def test_the_systems_authorities_are_believed_unless_told() -> None:
 
 
 def test_only_what_waiting_cannot_mend_is_distrust() -> None:
-    assert distrust(None) is None
-    assert distrust(ConnectionRefusedError(111, "refused")) is None
-    assert distrust(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")) is None
+    assert certificate_error(None) is None
+    assert certificate_error(ConnectionRefusedError(111, "refused")) is None
+    assert certificate_error(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")) is None
     wrapped = OSError("wrapped")
     wrapped.__cause__ = ssl.SSLCertVerificationError(1, "certificate verify failed")
     wrapped.__cause__.verify_message = "self-signed certificate"
-    assert "self-signed certificate" in str(distrust(wrapped))
+    assert "self-signed certificate" in str(certificate_error(wrapped))
 
 
 def test_errors_that_are_linked_in_a_circle_are_looked_through_once() -> None:
     first, second = OSError("first"), RuntimeError("second")
     first.__cause__, second.__context__ = second, first
-    assert distrust(first) is None
+    assert certificate_error(first) is None
     second.__cause__ = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
-    assert "does not speak TLS" in str(distrust(first))
+    assert "does not speak TLS" in str(certificate_error(first))
 
 
 def test_an_error_that_is_its_own_cause_is_looked_through_once() -> None:
     error = OSError("own")
     error.__cause__ = error
-    assert distrust(error) is None
+    assert certificate_error(error) is None

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 
 import structlog
 
-from rotary.process.program import TaskEndedError, end
+from rotary.runtime.program import TaskEndedError, cancel_and_wait
 
 _log = structlog.get_logger("rotary")
 
@@ -26,7 +26,7 @@ class Supervisor:
         try:
             ended, _ = await asyncio.wait([told, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end(told)
+            await cancel_and_wait(told)
         if told in ended:
             return
         for task in self._tasks & ended:
@@ -36,7 +36,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Ends the tasks."""
-        await end(*self._tasks)
+        await cancel_and_wait(*self._tasks)
 
 
 async def _wait(stop: asyncio.Event) -> None:

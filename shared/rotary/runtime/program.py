@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from rotary import __version__
 from rotary.errors import ConfigurationError
-from rotary.process import logs
-from rotary.process.settings import S, described, load
+from rotary.runtime import logs
+from rotary.runtime.settings import S, described, load
 
 
 class TaskEndedError(Exception):
@@ -73,7 +73,7 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
-async def end(*tasks: asyncio.Task[None]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
     """Cancels tasks and returns when all are over, however they ended.
 
     Once is not always enough: on Python 3.11 `asyncio.wait_for`, in which redis-py writes and we pause, swallows a

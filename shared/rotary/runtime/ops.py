@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from rotary.errors import ConfigurationError
-from rotary.process.settings import bind_address
+from rotary.runtime.settings import bind_address
 
 Missing = Callable[[], Awaitable[Sequence[str]]]
 """Returns what a program still lacks to do its work, in an operator's words; nothing when it is ready."""

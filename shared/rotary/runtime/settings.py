@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rotary.errors import ConfigurationError
-from rotary.trust import client_context, trusting
+from rotary.tls import client_context, with_ca_file
 
 PREFIX = "ROTARY_"
 
@@ -54,7 +54,7 @@ def _trusting(values: dict[str, object]) -> dict[str, object]:
     if not isinstance(ca_file, str):
         return values
     client_context(ca_file)  # to say now that it cannot be read
-    return {name: trusting(value, ca_file) if isinstance(value, str) else value for name, value in values.items()}
+    return {name: with_ca_file(value, ca_file) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _convert(text: str, field: msgspec.structs.FieldInfo) -> object:
