@@ -82,7 +82,11 @@ async def check_server(client: Redis) -> None:
 
 
 async def load_functions(client: Redis) -> None:
-    """Puts our libraries of Redis functions, this version's, on the server; harmless to repeat."""
+    """Puts our libraries of Redis functions, this version's, on the server; harmless to repeat.
+
+    A server that lacks them is a new one, hence checked. Raises as `check_server` does.
+    """
+    await check_server(client)
     for file in files("rotary.redis").iterdir():
         if file.name.endswith(".lua"):
             with translate_errors():
