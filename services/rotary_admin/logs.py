@@ -7,12 +7,13 @@ from typing import get_args
 import click
 from msgspec import Struct
 
+from rotary.events import LogKind
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
 from rotary.postgres.logs import LogRecord
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel, translate_errors
-from rotary.rabbitmq.topology import Log, LogKind
+from rotary.rabbitmq.topology import Log
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
 from rotary_admin.cooldowns import rabbitmq_url

@@ -21,10 +21,9 @@ from msgspec import Struct
 from pamqp import decode
 from redis.asyncio import Redis
 
-from rotary.domain.acceptance import CALLS_BEHIND_MS, FLAGS_BEHIND_MS
 from rotary.domain.facts import event_ms
 from rotary.errors import ConfigurationError, EventRefusedError
-from rotary.events import BATCH_CONTENT_TYPE, EXCHANGE, CallPlaced, encode_batch
+from rotary.events import BATCH_CONTENT_TYPE, EXCHANGE, encode_batch, spec_of
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
 from rotary.rabbitmq import topology
@@ -192,7 +191,7 @@ async def _copy(opened: AbstractChannel, delivery: Delivery, copied: Copied) -> 
 
 
 def _young(found: Opened) -> Sequence[int]:
-    behind_ms = CALLS_BEHIND_MS if found.kind is CallPlaced else FLAGS_BEHIND_MS
+    behind_ms = spec_of(found.kind).max_age_ms
     earliest_ms = int(datetime.now(UTC).timestamp() * 1000) - behind_ms + _MARGIN_MS
     return [at for at, (_, event) in enumerate(found.events) if event_ms(event) >= earliest_ms]
 

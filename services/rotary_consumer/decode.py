@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from rotary.domain.acceptance import AHEAD_MS, Arrived, check_time, window
+from rotary.domain.acceptance import Arrived, check_time, window
 from rotary.domain.facts import event_ms
 from rotary.errors import EventRefusedError
-from rotary.events import Event
+from rotary.events import MAX_AHEAD_MS, Event
 from rotary.rabbitmq.markers import Marker, is_in_markers_place, read_marker
 from rotary.rabbitmq.messages import Opened, Refused, joined, open_message, refused, refused_events
 from rotary.rabbitmq.stream import Delivery
@@ -97,7 +97,7 @@ class MessageDecoder:
             return True
         times = [event_ms(event) for _, event in opened.events]
         after_ms = before_ms = self.marker_ms + self._clock_offset_ms
-        if times and max(times) > after_ms + AHEAD_MS:
+        if times and max(times) > after_ms + MAX_AHEAD_MS:
             upcoming_ms = self._next_marker_ms(deliveries, at)
             if upcoming_ms is None:
                 return False

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from rotary.domain.acceptance import CALLS_BEHIND_MS, FLAGS_BEHIND_MS
 from rotary.errors import UnavailableError
+from rotary.events import max_age_ms
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.logs import LogRecord
@@ -33,10 +33,7 @@ _FORGET = timedelta(hours=1)
 """For how long every consumer forgets a log that holds nothing that counts before its record goes: one that was paused
 meanwhile may name it again."""
 _MARGIN = timedelta(hours=2)
-_MATTERS = {
-    "calls": timedelta(milliseconds=CALLS_BEHIND_MS) + _MARGIN,
-    "flags": timedelta(milliseconds=FLAGS_BEHIND_MS) + _MARGIN,
-}
+_MATTERS = {kind: timedelta(milliseconds=max_age_ms(kind)) + _MARGIN for kind in topology.LOG_KINDS}
 """For how long after its arrival an event of a kind can still be part of an answer."""
 
 

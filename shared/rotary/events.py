@@ -1,6 +1,10 @@
-"""The events dialers and carriers publish: CloudEvents 1.0, structured JSON (DESIGN section 3)."""
+"""The events that dialers and carriers publish: CloudEvents 1.0, structured JSON.
 
-from collections.abc import Sequence
+`EVENTS` is the registry: it says of each type what is particular to it. A new type of event is a class and an entry
+here, what its facts are in `rotary.domain.facts`, and how they are stored in `rotary.redis.fold`.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -79,7 +83,36 @@ class CooldownCleared(_CloudEvent, frozen=True, kw_only=True, gc=False, tag="coo
 
 Event = CallPlaced | CarrierFlag | CooldownCleared
 EventType = Literal["call-placed", "carrier-flag", "cooldown-cleared"]
-EVENT_TYPES: tuple[EventType, ...] = ("call-placed", "carrier-flag", "cooldown-cleared")
+LogKind = Literal["calls", "flags"]
+"""The kinds of logs: each holds its events for as long as they count, and some days more."""
+
+
+class EventSpec(Struct, frozen=True):
+    """What is particular to a type of event.
+
+    `log` is the kind of log that holds it. `max_age_ms` is how old it may be when it arrives at the broker.
+    """
+
+    event_class: type[Event]
+    type: EventType
+    log: LogKind
+    max_age_ms: int
+    summary: str
+
+
+_HOUR_MS = 3_600_000
+MAX_AHEAD_MS = 5 * 60_000
+"""How far an event's own time may be ahead of its arrival."""
+EVENTS: Mapping[EventType, EventSpec] = {
+    spec.type: spec
+    for spec in (
+        EventSpec(CallPlaced, "call-placed", "calls", 48 * _HOUR_MS, "One outbound call was placed."),
+        EventSpec(CarrierFlag, "carrier-flag", "flags", 720 * _HOUR_MS, "A carrier, or a person called, flagged it."),
+        EventSpec(CooldownCleared, "cooldown-cleared", "flags", 720 * _HOUR_MS, "The cooldown was ended by hand."),
+    )
+}
+EVENT_TYPES = tuple(EVENTS)
+_SPECS: Mapping[type[Event], EventSpec] = {spec.event_class: spec for spec in EVENTS.values()}
 
 _encoder = msgspec.json.Encoder()
 _unpack = Layout(">q").unpack
@@ -87,13 +120,17 @@ _unpack = Layout(">q").unpack
 
 def event_type(event: Event) -> EventType:
     """The CloudEvents `type`, which is also the first half of the routing key."""
-    match event:
-        case CallPlaced():
-            return "call-placed"
-        case CarrierFlag():
-            return "carrier-flag"
-        case CooldownCleared():
-            return "cooldown-cleared"
+    return _SPECS[type(event)].type
+
+
+def spec_of(event_class: type[Event]) -> EventSpec:
+    """The registry's entry for a class of events."""
+    return _SPECS[event_class]
+
+
+def max_age_ms(log: LogKind) -> int:
+    """How old an event in a log of this kind may have been when it arrived."""
+    return max(spec.max_age_ms for spec in EVENTS.values() if spec.log == log)
 
 
 def routing_key(event: Event, customer_id: int) -> str:

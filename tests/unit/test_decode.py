@@ -27,8 +27,7 @@ from histories import (
     flagged,
     placed,
 )
-from rotary.domain.acceptance import AHEAD_MS
-from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, Event, encode_event
+from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, MAX_AHEAD_MS, Event, encode_event
 from rotary.rabbitmq.stream import Delivery, DeliveryTap, LogConsumer
 from rotary.redis import keys
 from rotary.redis.fold import Batch
@@ -129,8 +128,8 @@ def _delivery(offset: int, kind: str, now: int, random: Random) -> Delivery:
 def _time(now: int, random: Random) -> int:
     edges = [
         now,
-        now + AHEAD_MS,
-        now + AHEAD_MS + 1,
+        now + MAX_AHEAD_MS,
+        now + MAX_AHEAD_MS + 1,
         now + 20 * MINUTE,
         now - 2 * DAY,
         now - 2 * DAY - 1,

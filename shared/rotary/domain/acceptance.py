@@ -3,11 +3,7 @@
 from typing import NamedTuple
 
 from rotary.errors import EventRefusedError
-from rotary.events import CallPlaced, Event
-
-AHEAD_MS = 5 * 60_000
-CALLS_BEHIND_MS = 48 * 3_600_000
-FLAGS_BEHIND_MS = 30 * 86_400_000
+from rotary.events import MAX_AHEAD_MS, Event, spec_of
 
 
 class Arrived(NamedTuple):
@@ -19,8 +15,7 @@ class Arrived(NamedTuple):
 
 def window(kind: type[Event], arrived: Arrived) -> tuple[int, int]:
     """The earliest and the latest time, UTC milliseconds, that an event of this type may carry."""
-    behind_ms = CALLS_BEHIND_MS if kind is CallPlaced else FLAGS_BEHIND_MS
-    return arrived.after_ms - behind_ms, arrived.before_ms + AHEAD_MS
+    return arrived.after_ms - spec_of(kind).max_age_ms, arrived.before_ms + MAX_AHEAD_MS
 
 
 def check_time(event: Event, at_ms: int, arrived: Arrived) -> None:
@@ -29,7 +24,7 @@ def check_time(event: Event, at_ms: int, arrived: Arrived) -> None:
     if at_ms > latest_ms:
         ahead_ms = at_ms - arrived.before_ms
         raise EventRefusedError(
-            f"out_of_window: {ahead_ms // 1000} s ahead of its arrival, at most {AHEAD_MS // 1000} s pass"
+            f"out_of_window: {ahead_ms // 1000} s ahead of its arrival, at most {MAX_AHEAD_MS // 1000} s pass"
         )
     if at_ms < earliest_ms:
         behind_ms, limit_ms = arrived.after_ms - at_ms, arrived.after_ms - earliest_ms

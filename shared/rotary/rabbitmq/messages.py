@@ -11,20 +11,14 @@ from rotary.events import (
     BATCH_CONTENT_TYPE,
     EVENT_CONTENT_TYPE,
     EVENT_TYPES,
+    EVENTS,
     MAX_BATCH_EVENTS,
     MAX_ID,
     MAX_MESSAGE_BYTES,
-    CallPlaced,
-    CarrierFlag,
-    CooldownCleared,
     Event,
 )
 
-_TYPES: dict[str, type[Event]] = {
-    "call-placed": CallPlaced,
-    "carrier-flag": CarrierFlag,
-    "cooldown-cleared": CooldownCleared,
-}
+_CLASSES: dict[str, type[Event]] = {spec.type: spec.event_class for spec in EVENTS.values()}
 MAX_REASON, MAX_INDICES = 2_000, 500
 _CONTENT_TYPES = (EVENT_CONTENT_TYPE, BATCH_CONTENT_TYPE)
 # Of the union even where the routing key says which: alone, a Struct would accept an event that names no type.
@@ -110,11 +104,11 @@ def _listed(indices: Sequence[int]) -> str:
 @lru_cache(maxsize=65536)
 def _address(routing_key: str) -> tuple[type[Event], int]:
     kind, _, customer = routing_key.partition(".")
-    if kind not in _TYPES:
+    if kind not in _CLASSES:
         raise EventRefusedError(f"unknown_type: the routing key begins with {kind!r}, none of {', '.join(EVENT_TYPES)}")
     if not (customer.isascii() and customer.isdigit() and customer[0] != "0" and int(customer) <= MAX_ID):
         raise EventRefusedError("wrong_routing_key: it does not end in a customer's id, as in call-placed.7")
-    return _TYPES[kind], int(customer)
+    return _CLASSES[kind], int(customer)
 
 
 def _open(message: Message, kind: type[Event], customer: int) -> Opened:

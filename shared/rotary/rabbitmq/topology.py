@@ -5,7 +5,7 @@ a confirm means that a log has the event, and what no log takes is returned.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Self
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
@@ -14,20 +14,18 @@ from msgspec import Struct
 from pamqp.common import FieldTable
 
 from rotary.errors import ConfigurationError
-from rotary.events import EVENT_TYPES, EXCHANGE, EventType
+from rotary.events import EVENTS, EXCHANGE, LogKind
 from rotary.rabbitmq.connection import is_gone
 
 PARKED = "rotary.parked"
 MAX_PARKED = 100_000
 MAX_PARKED_BYTES = 1_000_000_000
 
-LogKind = Literal["calls", "flags"]
 LOG_KINDS: tuple[LogKind, ...] = ("calls", "flags")
 DEFAULT_LOGS: Mapping[LogKind, int] = {"calls": 4, "flags": 1}
 """How many streams each kind of events is spread over, unless an operator adds some."""
 SPREAD: Mapping[LogKind, str] = {"calls": "rotary.calls", "flags": "rotary.flags"}
 """The exchanges that spread the customers over the streams of a kind, by a consistent hash of the routing key."""
-_KIND_OF: Mapping[EventType, LogKind] = {"call-placed": "calls", "carrier-flag": "flags", "cooldown-cleared": "flags"}
 _MAX_AGE: Mapping[LogKind, str] = {"calls": "3D", "flags": "35D"}
 # Retention drops whole segments, so a segment must be small beside a day's log.
 _SEGMENT_BYTES = 50_000_000
@@ -128,7 +126,7 @@ async def unroute(channel: AbstractChannel, log: Log, others: Sequence[Log]) -> 
 
 def patterns(kind: LogKind) -> list[str]:
     """The routing keys of the events that the logs of a kind hold."""
-    return [f"{event_type}.*" for event_type in EVENT_TYPES if _KIND_OF[event_type] == kind]
+    return [f"{spec.type}.*" for spec in EVENTS.values() if spec.log == kind]
 
 
 async def _route_kind(channel: AbstractChannel, kind: LogKind, logs: Sequence[Log]) -> None:
