@@ -5,8 +5,8 @@ import asyncio
 import structlog
 
 from rotary.clock import system_clock
+from rotary.http.open_files import raise_limit
 from rotary.runtime.program import on_stop_signal, run_program
-from rotary_query.open_files import raise_limit
 from rotary_query.service import serving
 from rotary_query.settings import QuerySettings
 

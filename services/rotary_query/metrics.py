@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from rotary_query.app import Api
+from rotary_query.http.handler import Api
 from rotary_query.source import Source
 
 

@@ -8,17 +8,17 @@ from msgspec import Struct
 
 from rotary.clock import Clock
 from rotary.errors import ConfigurationError
+from rotary.http.client_address import TrustedProxies
+from rotary.http.connections import ConnectionCollector, Connections
+from rotary.http.cors import Cors
+from rotary.http.open_files import max_connections
+from rotary.http.protocol import QueryServer
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
 from rotary.runtime.settings import bind_address
-from rotary_query.app import Api
-from rotary_query.client_address import TrustedProxies
-from rotary_query.connections import ConnectionCollector, Connections
-from rotary_query.cors import Cors
-from rotary_query.documentation import pages
+from rotary_query.http.docs import pages
+from rotary_query.http.handler import Api
 from rotary_query.metrics import registry
-from rotary_query.open_files import max_connections
-from rotary_query.protocol import QueryServer
 from rotary_query.settings import QuerySettings
 from rotary_query.source import Source
 

@@ -5,25 +5,25 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
+from rotary.auth.grant import Grant
+from rotary.auth.rate_limit import RateLimits
+from rotary.auth.tokens import Tokens
 from rotary.clock import Clock
 from rotary.errors import GroupNotFoundError
+from rotary.http.errors import GROUP_NOT_FOUND
+from rotary.http.responses import NO_FACTS, Reading
 from rotary.redis import keys
+from rotary.redis.versions import TOKENS, Versions
 from rotary.runtime.supervision import Supervisor
-from rotary_query.answers import NO_FACTS, Reading
-from rotary_query.auth import Grant
-from rotary_query.errors import GROUP_NOT_FOUND
-from rotary_query.loads import Loader
-from rotary_query.mirror import GroupMonitor, Mirror
-from rotary_query.rate_limits import RateLimits
-from rotary_query.redis_clock import RedisClock
-from rotary_query.routes import Route
+from rotary_query.cache.group_cache import GroupMonitor, Mirror
+from rotary_query.cache.loader import Loader
+from rotary_query.cache.redis_clock import RedisClock
+from rotary_query.cache.standings import Standings
+from rotary_query.cache.subscriber import Watcher
+from rotary_query.http.endpoints import Route
+from rotary_query.http.sse import Streams
+from rotary_query.http.sse_limits import StreamLimits
 from rotary_query.settings import QuerySettings
-from rotary_query.standings import Standings
-from rotary_query.stream import Streams
-from rotary_query.stream_limits import StreamLimits
-from rotary_query.tokens import Tokens
-from rotary_query.versions import TOKENS, Versions
-from rotary_query.watch import Watcher
 
 
 class Source:

@@ -10,7 +10,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from integration.query_world import group, member, world
-from rotary_query.documentation import pages
+from rotary_query.http.docs import pages
 from running import free_port, program
 
 CASES = "25"

@@ -25,7 +25,7 @@ from integration.query_world import (
 from rotary.clock import system_clock
 from rotary.redis import keys
 from rotary.redis.positions import switch
-from rotary_query.roundtrip import RoundTrips
+from rotary_query.cache.roundtrip import RoundTrips
 from running import until
 
 NOW = system_clock()

@@ -14,7 +14,7 @@ from rotary.clock import system_clock
 from rotary.errors import ConfigurationError
 from rotary.runtime.program import TaskEndedError
 from rotary.runtime.supervision import Supervisor
-from rotary_query.watch import Watcher
+from rotary_query.cache.subscriber import Watcher
 from running import free_port, until
 
 NOW = system_clock()
@@ -163,7 +163,7 @@ async def test_a_service_that_can_not_watch_any_more_exits_loudly(filled: World)
     # Nothing that we know of ends the loop: so it is replaced by one that ends.
     code = """
 import asyncio
-from rotary_query import watch
+from rotary_query.cache import subscriber as watch
 from rotary_query.__main__ import main
 
 async def ends(self):

@@ -17,8 +17,8 @@ from rotary.domain.quota import days_read
 from rotary.events import FLAG_KINDS, Event
 from rotary.redis import keys
 from rotary.redis.facts import decode_facts, fact_keys
-from rotary_query.bodies import encode_monitor
-from rotary_query.loads import Loader
+from rotary_query.cache.loader import Loader
+from rotary_query.http.schemas import encode_monitor
 from running import until
 
 NOW = system_clock()

@@ -11,10 +11,10 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from integration.private_redis import own
+from rotary.auth.rate_limit import RateLimits, TokenWindow
 from rotary.clock import system_clock
 from rotary.redis.connection import connect
 from rotary.redis.rate_limits import RateLimitStore, Reserve, limit_key, load_rate_limits
-from rotary_query.rate_limits import RateLimits, TokenWindow
 from running import until
 
 START = 1_780_000_000_000

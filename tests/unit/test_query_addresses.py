@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from rotary.errors import ConfigurationError
-from rotary_query.client_address import TrustedProxies, network
+from rotary.http.client_address import TrustedProxies, network
 
 PROXIES = "10.0.0.0/8, 2001:db8:ffff::/48, 192.0.2.1"
 

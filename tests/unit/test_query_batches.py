@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rotary_query.batches import Batches, Waiting
+from rotary.runtime.read_batcher import Batches, Waiting
 
 
 class Reads:

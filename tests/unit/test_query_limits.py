@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotary_query.limits import WINDOW_MS, SlidingWindow
+from rotary.auth.sliding_window import WINDOW_MS, SlidingWindow
 
 NOW = 1_780_000_000_000
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from histories import group, member
 from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, CallerFacts, Flag
 from rotary.events import FLAG_KINDS
+from rotary.http.responses import success
+from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
 from rotary.redis.fold import flag_identity
 from rotary.redis.keys import BUCKETS, bucket_of
-from rotary_query.answers import success
-from rotary_query.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
-from rotary_query.merging import merge_change
-from rotary_query.mirror import Document, Key, Mirror
+from rotary_query.cache.group_cache import Document, Key, Mirror
+from rotary_query.cache.merging import merge_change
 
 CUSTOMER = 7
 MONITOR: Key = ("monitor", CUSTOMER, 3)

@@ -6,7 +6,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from rotary_query.negotiation import has_current, wants_stream
+from rotary.http.negotiation import has_current, wants_stream
 
 ETAG = '"9c1f"'
 

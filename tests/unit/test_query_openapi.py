@@ -14,10 +14,11 @@ from rotary.definitions import RotationStrategy
 from rotary.domain.health import score
 from rotary.domain.monitor import MemberStatus, Monitor
 from rotary.events import FlagKind
+from rotary.http.bodies import Envelope, ErrorBody
 from rotary.policy import DEFAULT_POLICY
-from rotary_query.bodies import Envelope, ErrorBody, GroupDetail, GroupItem
-from rotary_query.documentation import pages
-from rotary_query.openapi import openapi
+from rotary_query.http.docs import pages
+from rotary_query.http.openapi import openapi
+from rotary_query.http.schemas import GroupDetail, GroupItem
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads(msgspec.json.encode(openapi()))

@@ -1,7 +1,7 @@
 """A token's window as one replica sees it: what it spends, asks for and says."""
 
+from rotary.auth.rate_limit import TokenWindow
 from rotary.redis.rate_limits import HELD_MS, Reserve, Reserved
-from rotary_query.rate_limits import TokenWindow
 
 NOW = 1_780_000_000_000
 

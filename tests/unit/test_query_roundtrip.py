@@ -3,7 +3,7 @@
 import pytest
 
 from rotary.redis.facts import fact_keys
-from rotary_query.roundtrip import pack, pack_fact_keys
+from rotary_query.cache.roundtrip import pack, pack_fact_keys
 
 
 @pytest.mark.parametrize("customer", [1, 7, 1_000_000_000_000])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rotary_query.routes import Route, Routes, resolve
+from rotary_query.http.endpoints import Route, Routes, resolve
 
 GROUPS = "/api/caller-id-groups"
 CASES = [

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from rotary.errors import UnavailableError
 from rotary.redis.positions import RECOVERY_LIMIT_MS, Standing
-from rotary_query.redis_clock import RedisClock
-from rotary_query.standings import BACK_MS, Standings
-from rotary_query.versions import TOKENS, Versions
+from rotary.redis.versions import TOKENS, Versions
+from rotary_query.cache.redis_clock import RedisClock
+from rotary_query.cache.standings import BACK_MS, Standings
 
 NOW = 1_800_000_000_000
 BUCKET = 17

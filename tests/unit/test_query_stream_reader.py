@@ -6,8 +6,8 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotary_query.auth import Grant
-from rotary_query.stream import Stale, StreamReader, behind, stale
+from rotary.auth.grant import Grant
+from rotary_query.http.sse import Stale, StreamReader, behind, stale
 
 NOW = 1_800_000_000_000
 AWAY, LATE = Stale("away", b"stale:away;"), Stale("late", b"stale:late;")

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from rotary.domain.monitor import Monitor
 from rotary.errors import RotaryError
-from rotary_query.bodies import Envelope, ErrorBody, GroupDetail, GroupItem
+from rotary.http.bodies import Envelope, ErrorBody
+from rotary_query.http.schemas import GroupDetail, GroupItem
 
 T = TypeVar("T")
 

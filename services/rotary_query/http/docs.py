@@ -6,9 +6,9 @@ from importlib.resources import files
 
 import msgspec
 
-from rotary_query.answers import Answer, success, success_sort
-from rotary_query.openapi import openapi
-from rotary_query.routes import Kind
+from rotary.http.responses import Answer, success, success_sort
+from rotary_query.http.endpoints import Kind
+from rotary_query.http.openapi import openapi
 
 _HTML = "text/html; charset=utf-8"
 
@@ -19,7 +19,7 @@ def pages() -> dict[Kind, Answer]:
 
 
 def _docs() -> Answer:
-    folder = files("rotary_query") / "docs"
+    folder = files("rotary_query.http") / "assets"
     page, style, script = (folder.joinpath(name).read_text() for name in ("index.html", "style.css", "script.js"))
     html = page.replace("/* style.css */", style).replace("/* script.js */", script)
     policy = (

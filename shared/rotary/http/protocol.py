@@ -9,11 +9,11 @@ from typing import cast
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
-from rotary_query.answers import Answer, Reply
-from rotary_query.auth import hash_bearer
-from rotary_query.connections import Connections
-from rotary_query.errors import BAD_REQUEST, HEAD_TOO_LARGE, HEAD_TOO_SLOW, SERVER_ERROR, TOO_MANY_CONNECTIONS
-from rotary_query.request_heads import BoundedParser
+from rotary.auth.grant import hash_bearer
+from rotary.http.connections import Connections
+from rotary.http.errors import BAD_REQUEST, HEAD_TOO_LARGE, HEAD_TOO_SLOW, SERVER_ERROR, TOO_MANY_CONNECTIONS
+from rotary.http.request_heads import BoundedParser
+from rotary.http.responses import Answer, Reply
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

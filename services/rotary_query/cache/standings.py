@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rotary.errors import UnavailableError
 from rotary.redis.positions import Standing
-from rotary_query.redis_clock import RedisClock
+from rotary_query.cache.redis_clock import RedisClock
 
 BACK_MS = 1_000
 """How much earlier a position may be than one heard before without having gone back: two logs' readers take turns."""

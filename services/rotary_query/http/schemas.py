@@ -1,7 +1,7 @@
 """The bodies of the API: these very types encode the answers and generate the OpenAPI document."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,8 +19,7 @@ from rotary.definitions import (
 )
 from rotary.domain.monitor import Monitor
 from rotary.events import Id, Timestamp
-
-T = TypeVar("T")
+from rotary.http.bodies import Envelope
 
 
 class GroupItem(Struct, frozen=True):
@@ -55,18 +54,6 @@ class GroupDetail(GroupItem, frozen=True):
     caller_ids: list[CallerIdItem]
 
 
-class Envelope(Struct, Generic[T], frozen=True):
-    """Every success."""
-
-    data: T
-
-
-class ErrorBody(Struct, frozen=True):
-    """Every failure."""
-
-    message: str
-
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -84,11 +71,6 @@ def encode_detail(group: GroupDefinition) -> bytes:
 def encode_monitor(snapshot: Monitor) -> bytes:
     """The body of a group's monitor."""
     return _encode(Envelope(snapshot))
-
-
-def encode_error(message: str) -> bytes:
-    """The body of a failure."""
-    return _encode(ErrorBody(message))
 
 
 def _item(group: GroupSummary) -> GroupItem:

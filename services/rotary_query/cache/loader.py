@@ -15,21 +15,21 @@ from rotary.definitions import GroupDefinition
 from rotary.domain.facts import DAY_MS, CallerFacts
 from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
-from rotary.redis import keys, positions
+from rotary.http.errors import GROUP_NOT_FOUND
+from rotary.http.responses import NO_FACTS, Answer
+from rotary.redis import keys, positions, versions
 from rotary.redis.documents import decode_group, decode_groups
 from rotary.redis.facts import decode_facts
 from rotary.redis.positions import decode_standing
-from rotary_query import batches, versions
-from rotary_query.answers import NO_FACTS, Answer
-from rotary_query.batches import Batches
-from rotary_query.errors import GROUP_NOT_FOUND
-from rotary_query.mirror import Document, Entry, Key, Load, Mirror
-from rotary_query.redis_clock import RedisClock
-from rotary_query.roundtrip import TIME, RoundTrips, pack, pack_fact_keys, redis_ms
-from rotary_query.routes import Kind
-from rotary_query.standings import Standings
-from rotary_query.versions import Versions
-from rotary_query.views import detail_answer, list_answer
+from rotary.redis.versions import Versions
+from rotary.runtime import read_batcher as batches
+from rotary.runtime.read_batcher import Batches
+from rotary_query.cache.group_cache import Document, Entry, Key, Load, Mirror
+from rotary_query.cache.redis_clock import RedisClock
+from rotary_query.cache.roundtrip import TIME, RoundTrips, pack, pack_fact_keys, redis_ms
+from rotary_query.cache.standings import Standings
+from rotary_query.http.endpoints import Kind
+from rotary_query.http.rendering import detail_answer, list_answer
 
 MAX_BATCH = 16
 """Entries read together: enough to share a round trip, few enough that another batch is read meanwhile."""

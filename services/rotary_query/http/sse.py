@@ -9,12 +9,12 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from rotary.auth.grant import Grant
 from rotary.errors import GroupNotFoundError, UnavailableError
+from rotary.http.errors import public_reason
+from rotary.http.responses import Answer, Reading, Sort
 from rotary.redis.positions import CURRENT_MS
-from rotary_query.answers import Answer, Reading, Sort
-from rotary_query.auth import Grant
-from rotary_query.errors import public_reason
-from rotary_query.stream_limits import StreamLimits
+from rotary_query.http.sse_limits import StreamLimits
 
 CONTENT_TYPE = "text/event-stream"
 SPACING_SECONDS = 0.1

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from rotary_query.client_address import TrustedProxies, network, parse_address
+from rotary.http.client_address import TrustedProxies, network, parse_address
 
 LOG_SECONDS = 10.0
 """One line in so many seconds for each kind of trouble: a flood of connections is no flood of log lines."""

@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Sequence
 
 from rotary.domain.facts import NO_FACTS, QUARTERS_A_DAY, CallerFacts, merge_flags
+from rotary.redis.changes import CustomerFacts, read_flags
 from rotary.redis.facts import COUNTER
-from rotary_query.changes import CustomerFacts, read_flags
 
 _DAYS_KEPT = 4  # more than any reader looks at: yesterday, today, tomorrow
 

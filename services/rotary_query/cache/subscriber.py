@@ -9,13 +9,10 @@ from msgspec import MsgspecError
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from rotary.auth.tokens import Tokens
 from rotary.errors import RotaryError, UnavailableError
-from rotary.redis import keys, positions
-from rotary.redis.connection import translate_errors
-from rotary.redis.positions import decode_standing
-from rotary.runtime.program import cancel_and_wait
-from rotary_query import versions
-from rotary_query.changes import (
+from rotary.redis import keys, positions, versions
+from rotary.redis.changes import (
     Change,
     FactsChanged,
     GenerationSwitched,
@@ -24,13 +21,15 @@ from rotary_query.changes import (
     TokensChanged,
     decode_change,
 )
-from rotary_query.mirror import Mirror
-from rotary_query.redis_clock import RedisClock
-from rotary_query.roundtrip import TIME, RoundTrips, pack, redis_ms
-from rotary_query.standings import Standings
-from rotary_query.stream import Streams
-from rotary_query.tokens import Tokens
-from rotary_query.versions import Versions
+from rotary.redis.connection import translate_errors
+from rotary.redis.positions import decode_standing
+from rotary.redis.versions import Versions
+from rotary.runtime.program import cancel_and_wait
+from rotary_query.cache.group_cache import Mirror
+from rotary_query.cache.redis_clock import RedisClock
+from rotary_query.cache.roundtrip import TIME, RoundTrips, pack, redis_ms
+from rotary_query.cache.standings import Standings
+from rotary_query.http.sse import Streams
 
 POLL_SECONDS = 0.4
 """A FLUSHALL breaks no connection and publishes nothing: only asking finds it."""

@@ -12,12 +12,11 @@ from time import perf_counter
 import structlog
 from aiohttp import hdrs, web
 
+from rotary.auth.grant import Grant, has_checksum
 from rotary.clock import Clock
-from rotary_query.answers import NO_FACTS, Answer, DateLine, Reply, failure, lag_line
-from rotary_query.auth import Grant, has_checksum
-from rotary_query.client_address import TrustedProxies
-from rotary_query.cors import Cors
-from rotary_query.errors import (
+from rotary.http.client_address import TrustedProxies
+from rotary.http.cors import Cors
+from rotary.http.errors import (
     BODY_TOO_LARGE,
     GROUP_NOT_FOUND,
     METHOD_NOT_ALLOWED,
@@ -30,11 +29,12 @@ from rotary_query.errors import (
     answer_to,
     too_many_requests,
 )
-from rotary_query.negotiation import has_current, wants_stream
-from rotary_query.protocol import RequestIds, bearer_hash, stream_begins
-from rotary_query.routes import Kind, Route, Routes
+from rotary.http.negotiation import has_current, wants_stream
+from rotary.http.protocol import RequestIds, bearer_hash, stream_begins
+from rotary.http.responses import NO_FACTS, Answer, DateLine, Reply, failure, lag_line
+from rotary_query.http.endpoints import Kind, Route, Routes
+from rotary_query.http.sse import StreamReply, behind
 from rotary_query.source import Source
-from rotary_query.stream import StreamReply, behind
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _MAX_BODY_BYTES = 65_536

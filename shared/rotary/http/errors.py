@@ -1,7 +1,7 @@
 """Every failure a reader can meet, in one table: DESIGN section 1."""
 
 from rotary.errors import GroupNotFoundError, UnavailableError
-from rotary_query.answers import Answer, Sort, failure
+from rotary.http.responses import Answer, Sort, failure
 
 ALLOWED = "GET, HEAD, OPTIONS"
 

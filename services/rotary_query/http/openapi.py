@@ -8,10 +8,11 @@ import msgspec
 
 from rotary.domain.monitor import Monitor, MonitorMember
 from rotary.events import Id
+from rotary.http.bodies import Envelope, ErrorBody
+from rotary.http.errors import ALLOWED
 from rotary.policy import DEFAULT_POLICY
-from rotary_query.bodies import CallerIdItem, Envelope, ErrorBody, GroupDetail, GroupItem
-from rotary_query.errors import ALLOWED
-from rotary_query.routes import PREFIX
+from rotary_query.http.endpoints import PREFIX
+from rotary_query.http.schemas import CallerIdItem, GroupDetail, GroupItem
 
 Json = dict[str, Any]  # a JSON document is whatever its own specification says
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from rotary.definitions import GroupDefinition, GroupSummary
 from rotary.domain.facts import CallerFacts
 from rotary.domain.monitor import monitor
-from rotary_query.answers import Answer, success, success_sort
-from rotary_query.bodies import encode_detail, encode_list, encode_monitor
+from rotary.http.responses import Answer, success, success_sort
+from rotary_query.http.schemas import encode_detail, encode_list, encode_monitor
 
 _MONITOR = success_sort({"Vary": "Accept"})
 """The same path also answers as a stream."""

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from rotary_query.answers import Answer
-from rotary_query.auth import Grant
-from rotary_query.errors import too_many_streams
+from rotary.auth.grant import Grant
+from rotary.http.errors import too_many_streams
+from rotary.http.responses import Answer
 
 
 class StreamLimits:

@@ -2,8 +2,8 @@
 
 from aiohttp import hdrs, web
 
-from rotary_query.answers import header_lines
-from rotary_query.errors import ALLOWED
+from rotary.http.errors import ALLOWED
+from rotary.http.responses import header_lines
 
 _READABLE = (
     "ETag, Retry-After, X-Projection-Lag, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id"

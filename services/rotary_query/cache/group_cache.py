@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import NO_FACTS, CallerFacts
+from rotary.http.responses import Answer
+from rotary.redis.changes import CustomerFacts, GroupsChanged
 from rotary.redis.keys import bucket_of
-from rotary_query.answers import Answer
-from rotary_query.changes import CustomerFacts, GroupsChanged
-from rotary_query.merging import bytes_held, merge_change
-from rotary_query.routes import Kind
-from rotary_query.views import monitor_answer
+from rotary_query.cache.merging import bytes_held, merge_change
+from rotary_query.http.endpoints import Kind
+from rotary_query.http.rendering import monitor_answer
 
 FRESH_MS = 1_000
 """A body is rendered again after this long, because time alone ends a rest, a day or a flag's effect."""

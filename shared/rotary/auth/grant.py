@@ -5,9 +5,9 @@ from hmac import compare_digest
 
 from msgspec import Struct
 
+from rotary.auth.rate_limit import TokenWindow
 from rotary.bearer import form
 from rotary.definitions import SCOPE, TokenDefinition
-from rotary_query.rate_limits import TokenWindow
 
 NEVER_MS = 2**63
 

@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from rotary_query.bodies import encode_error
+from rotary.http.bodies import encode_error
 
 JSON = "application/json; charset=utf-8"
 REVALIDATE = "private, max-age=0, must-revalidate"

@@ -23,8 +23,8 @@ from redis.asyncio import Redis
 from rotary.clock import Clock
 from rotary.errors import UnavailableError
 from rotary.redis.rate_limits import HELD_MS, RateLimitStore, Reserve, Reserved
-from rotary_query import batches
-from rotary_query.batches import Batches
+from rotary.runtime import read_batcher as batches
+from rotary.runtime.read_batcher import Batches
 
 MAX_BATCH = 64
 """Tokens whose reservations share a round trip."""

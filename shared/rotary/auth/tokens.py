@@ -3,20 +3,20 @@
 from msgspec import MsgspecError
 from redis.asyncio import Redis
 
+from rotary.auth.grant import Grant, grant, same_hash
+from rotary.auth.lru import Recent
+from rotary.auth.rate_limit import RateLimits, TokenWindow
+from rotary.auth.sliding_window import SlidingWindow
 from rotary.clock import Clock
 from rotary.definitions import TokenDefinition
-from rotary.redis import keys
+from rotary.http.client_address import network
+from rotary.http.errors import Refusal, too_many_requests
+from rotary.redis import keys, versions
 from rotary.redis.connection import translate_errors
 from rotary.redis.documents import decode_token
-from rotary_query import batches, versions
-from rotary_query.auth import Grant, grant, same_hash
-from rotary_query.batches import Batches
-from rotary_query.client_address import network
-from rotary_query.errors import Refusal, too_many_requests
-from rotary_query.limits import SlidingWindow
-from rotary_query.rate_limits import RateLimits, TokenWindow
-from rotary_query.recent import Recent
-from rotary_query.versions import TOKENS, Versions
+from rotary.redis.versions import TOKENS, Versions
+from rotary.runtime import read_batcher as batches
+from rotary.runtime.read_batcher import Batches
 
 MAX_KNOWN = 100_000
 MAX_UNKNOWN = 4_096

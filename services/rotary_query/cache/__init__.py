@@ -1,0 +1,1 @@
+"""The groups in memory, what loads them, and what keeps them current."""

@@ -1,0 +1,1 @@
+"""The API: endpoints, the handler, event streams, schemas and their documentation."""

@@ -1,0 +1,1 @@
+"""What every HTTP service of ours has in common: the server, responses, errors, connection limits."""
