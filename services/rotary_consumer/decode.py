@@ -1,7 +1,7 @@
-"""From a log's deliveries to one batch a customer, and to what must be parked.
+"""Decodes the deliveries of a log into one batch for each customer, and into refusals to park.
 
-Every verdict is a function of the log: of the message, of the arrival marker before it and, for an event that is ahead
-of that, of the marker after it. So it is the same live and in any replay, on any consumer, whatever its clock says.
+Every verdict is a function of the log: of the message, the arrival marker before it and, for an event ahead of that
+marker, the marker after it. So it is the same live and in any replay, on any consumer, with any clock.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,18 @@ from rotary.redis import keys
 from rotary.redis.fold import Batch
 
 MAX_LATE_MS = 600_000
-"""A marker that is earlier than the one before it by less was late; by more, the clock was wrong."""
+"""A marker that is earlier than its predecessor by less than this was late; by more, the clock had been wrong."""
 MAX_EVENTS = 2_000
-"""Of a batch that is decoded at once: while Redis folds it, others wait their turn."""
+"""The most events decoded at once: while Redis folds them, other customers wait."""
 
 
 class Decoded(Struct):
-    """What a run of deliveries holds: accepted events by customer, refusals by offset, the events' number, bad ones
-    included, the last marker, the time of the marker in force after the run, and the first offset after it."""
+    """A decoded run of deliveries.
+
+    `batches` holds the accepted events by customer, `refused` the refusals by offset. `events` counts all events, bad
+    ones included. `marker` is the last marker in the run, `marker_ms` the time in force after it, `end` the first
+    offset after the run.
+    """
 
     batches: dict[int, Batch] = field(default_factory=dict)
     refused: list[tuple[int, Refused]] = field(default_factory=list)
@@ -38,9 +42,9 @@ class Decoded(Struct):
 
 
 class MessageDecoder:
-    """Decodes the deliveries of one log in order, keeping track of when they arrived.
+    """Decodes the deliveries of one log in order, and tracks when they arrived.
 
-    `marker_ms` is the marker in force where the next delivery begins; `clock_offset_ms` shifts the markers' clock, for
+    `marker_ms` is the time of the marker before the next delivery. `clock_offset_ms` shifts the markers' clock, for
     rehearsals.
     """
 
@@ -49,11 +53,13 @@ class MessageDecoder:
         self._clock_offset_ms = clock_offset_ms
         self.marker_ms = 0
         self.upcoming: tuple[int, int] | None = None
-        """The next marker's offset and time, where they were looked for."""
+        """The offset and time of the next marker, once it was looked for."""
 
     def decode(self, deliveries: Sequence[Delivery], floors: Sequence[int] | None) -> Decoded:
-        """Decodes deliveries up to the first that can't be judged before more of the log is known, or up to a batch's
-        size. `floors` are the offsets below which a bucket has everything; None is below all of these."""
+        """Decodes deliveries up to the first that needs a later marker, or up to MAX_EVENTS.
+
+        `floors` holds, by bucket, the offset below which it is complete; None when no bucket is ahead.
+        """
         found, count = Decoded(end=deliveries[0].offset), 0
         for at, delivery in enumerate(deliveries):
             if not delivery.exchange and is_in_markers_place(delivery, self._queue):
@@ -73,13 +79,13 @@ class MessageDecoder:
             found.refused.append((delivery.offset, refused(delivery, reason)))
             return
         found.marker = marker
-        # One that was long on its way is older than its place in the log; a clock that was set back is followed.
+        # A late marker is older than its place in the log and is ignored; a clock that was set back is followed.
         if not 0 < self.marker_ms - marker.at_ms < MAX_LATE_MS:
             self.marker_ms = marker.at_ms
         if self.upcoming is not None and delivery.offset >= self.upcoming[0]:
             self.upcoming = None
 
-    def _decode_one(  # its place among the others is part of the question
+    def _decode_one(  # the verdict may need the deliveries after it
         self,
         delivery: Delivery,
         deliveries: Sequence[Delivery],
@@ -87,7 +93,7 @@ class MessageDecoder:
         floors: Sequence[int] | None,
         found: Decoded,
     ) -> bool:
-        """Whether the delivery could be judged."""
+        """Returns False when the verdict needs a later marker."""
         try:
             opened = open_message(delivery)
         except EventRefusedError as error:
@@ -126,7 +132,7 @@ class MessageDecoder:
                 continue
             try:
                 batch.add_at(event, at_ms)
-            except Exception as error:  # noqa: BLE001  # whatever is in an event, it stops nobody else's
+            except Exception as error:  # noqa: BLE001  # no event may stop the others
                 faults[index] = f"not_decodable: {type(error).__name__}: {error}"
         found.events += len(opened.events) + len(opened.faults)
         if faults:
@@ -142,8 +148,10 @@ def _out_of_window(event: Event, at_ms: int, arrived: Arrived) -> str:
 
 
 def refusals(found: Decoded, callers: set[tuple[int, int]]) -> Sequence[tuple[int, Refused]]:
-    """What is to be parked of a run, ascending by offset, one entry a message: what could not be decoded or was out of
-    its window, and the events whose caller IDs, as (customer, caller), the fold refused."""
+    """The refusals to park of a run, ascending by offset, one for each message.
+
+    `callers` are the caller IDs, as (customer, caller), whose events the fold refused.
+    """
     if not callers:
         return found.refused
     by_offset = dict(found.refused)

@@ -1,20 +1,21 @@
-"""Watches whether Redis' definitions go back, for instance to an older snapshot, also while Postgres is away."""
+"""Notices definitions in Redis that went back, for instance to an older snapshot, also while Postgres is away."""
 
 import asyncio
-import logging
+
+import structlog
 
 from rotary.errors import UnavailableError
 from rotary.redis.definition_writer import DefinitionWriter
 
-logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 
 
 class DefinitionsWatch:
-    """Remembers the newest version seen in each part, and closes to readers a part that shows an older one.
+    """Remembers the newest version of each part, and closes a part that shows an older one to readers.
 
-    Runs in every consumer, projecting or not: one that lives is enough.
+    Runs in every consumer, projecting or not. One consumer is enough.
     """
 
     def __init__(self, writer: DefinitionWriter) -> None:
@@ -23,24 +24,24 @@ class DefinitionsWatch:
         self.seen: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Looks once a second, for as long as the process lives."""
+        """Checks once a second until cancelled."""
         while True:
             try:
                 await self.look()
             except UnavailableError as error:
-                logger.debug("not watching definitions: %s", error.what)
+                _log.debug("definitions not watched", reason=error.what)
             await asyncio.sleep(POLL_SECONDS)
 
     async def look(self) -> None:
-        """Looks once."""
+        """Checks once."""
         newest = await self._writer.doubt(self.seen)
         behind = {part for part, version in newest.items() if version < self.seen.get(part, "")}
         if behind - self._behind:
-            logger.warning("definitions in Redis went back, readers wait for them to be written anew: %s", len(behind))
+            _log.warning("definitions went back; readers wait until they are written again", parts=len(behind))
         self._behind = behind
         for part, version in newest.items():
             self.saw(part, version)
 
     def saw(self, part: str, version: str) -> None:
-        """The part was just given this version."""
+        """Records the version that a part was brought to."""
         self.seen[part] = max(version, self.seen.get(part, ""))

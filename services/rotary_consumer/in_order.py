@@ -1,6 +1,6 @@
-"""Several folds under way at once: while Redis folds one batch, the next is decoded.
+"""Runs a few folds at once: while Redis folds one batch, the next is decoded.
 
-What follows each fold happens in the order of submission, because one acknowledgement speaks for all deliveries before.
+Their follow-ups run in the order of submission, because an acknowledgement covers all deliveries before it.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ MAX_TASKS = 3
 
 
 class InOrderTasks:
-    """At most three. An error in one is raised by the next call; leaving cancels what is still under way."""
+    """At most MAX_TASKS tasks. The next call raises an earlier task's error; leaving the block cancels what is left."""
 
     def __init__(self) -> None:
         self._tasks: deque[asyncio.Task[None]] = deque()
@@ -26,20 +26,20 @@ class InOrderTasks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A task that is cancelled before it began awaits nothing: what it was to wait for is cancelled beside it.
+        # A task cancelled before its start awaits nothing, so its work is cancelled separately.
         left: set[asyncio.Future[Any]] = {*self._tasks, *self._works}
         for future in left:
             future.cancel()
         if left:
             await asyncio.wait(left)
             for future in left:
-                future.cancelled() or future.exception()  # the first error is the one that is told
+                future.cancelled() or future.exception()  # only the first error is reported
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     async def submit(self, work: Awaitable[T], then: Callable[[T], Awaitable[None]]) -> None:
-        """Begins `work`, after which `then` is given its result, in its turn. Returns when there is room for more."""
+        """Starts `work` and passes its result to `then`, in order. Returns when there is room for more."""
         before = self._tasks[-1] if self._tasks else None
         under_way = asyncio.ensure_future(work)
         self._works.add(under_way)
@@ -49,15 +49,15 @@ class InOrderTasks:
 
     def _ended(self, work: asyncio.Future[Any]) -> None:
         self._works.discard(work)
-        work.cancelled() or work.exception()  # told by whoever awaits it, if somebody still does
+        work.cancelled() or work.exception()  # whoever awaits it raises the error
 
     async def reap(self) -> None:
-        """Waits for room, and raises what went wrong meanwhile."""
+        """Waits for room. Raises the error of a finished task."""
         while self._tasks and (len(self._tasks) >= MAX_TASKS or self._tasks[0].done()):
             await self._tasks.popleft()
 
     async def drain(self) -> None:
-        """Waits for all."""
+        """Waits for all tasks."""
         while self._tasks:
             await self._tasks.popleft()
 

@@ -1,14 +1,14 @@
-"""Which logs this consumer reads: its fair share, by a lease in Redis.
+"""Leases in Redis share the logs fairly between consumers.
 
-A lease saves double work, and no more: two readers of one log do no harm. So a consumer that can't reach Redis goes on
-reading what it read, and one that can't reach the broker gives up its leases.
+A lease avoids double work. It is not needed for safety: two readers of one log do no harm. A consumer that can't reach
+Redis keeps reading its logs, and one that can't reach the broker gives up its leases.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+import structlog
 from redis.asyncio import Redis
 
 from rotary.errors import UnavailableError
@@ -18,22 +18,22 @@ from rotary.redis.positions import lease
 from rotary.runtime.backoff import Backoff
 from rotary.runtime.program import cancel_and_wait
 from rotary_consumer import metrics
+from rotary_consumer.broker_channels import BrokerChannels
+from rotary_consumer.generations import Generations
 from rotary_consumer.log_reader import LogReader
 from rotary_consumer.logs import Logs
-from rotary_consumer.publishing import Publishing
-from rotary_consumer.rebuild import Generations
 
-logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 TTL_MS = 1_800
 TICK_SECONDS = 0.4
 
 Unit = tuple[int, Log]
-"""What one reader reads: a log, into a generation of the facts."""
+"""A generation of the facts, and the log that one reader folds into it."""
 
 
 class Leases:
-    """Runs a reader for each lease that this consumer holds."""
+    """Runs one reader for each lease held."""
 
     def __init__(  # composed once
         self,
@@ -41,26 +41,26 @@ class Leases:
         client: Redis,
         logs: Logs,
         generations: Generations,
-        publishing: Publishing,
-        make: Callable[[Log, int], LogReader],
+        channels: BrokerChannels,
+        make_reader: Callable[[Log, int], LogReader],
     ) -> None:
         self._name = name
         self._client = client
         self._logs = logs
         self._generations = generations
-        self._publishing = publishing
-        self._make = make
+        self._channels = channels
+        self._make_reader = make_reader
         self._readers: dict[Unit, tuple[LogReader, asyncio.Task[None]]] = {}
         self._unreachable = 0
         self._is_checked = False
 
     @property
     def readers(self) -> Mapping[Unit, LogReader]:
-        """Those that run."""
+        """The readers that are running."""
         return {unit: reader for unit, (reader, _) in self._readers.items()}
 
     async def run(self) -> None:
-        """Holds leases and runs their readers until cancelled; then gives the leases back."""
+        """Renews leases and runs their readers until cancelled, then gives the leases back."""
         backoff = Backoff(max_seconds=1.0)
         try:
             while True:
@@ -81,13 +81,13 @@ class Leases:
     async def _tick(self) -> None:
         self._raise_failures()
         if not self._is_checked:
-            # Another server may answer now than the last time.
+            # It may be another server than last time.
             await check_server(self._client)
             self._is_checked = True
         self._logs.generation = (await self._generations.look()).current
         units = self._units()
-        # A blink of the connection is no reason to hand the logs over.
-        self._unreachable = 0 if self._publishing.is_connected else self._unreachable + 1
+        # A short loss of the connection does not hand the logs over.
+        self._unreachable = 0 if self._channels.is_connected else self._unreachable + 1
         held = set[Unit]()
         if self._unreachable < 5:
             names = {f"{generation}/{log.name}": (generation, log) for generation, log in units}
@@ -101,10 +101,10 @@ class Leases:
 
     async def _run_exactly(self, held: set[Unit]) -> None:
         for unit in self._readers.keys() - held:
-            logger.info("no longer reading %s", unit[1].name)
+            _log.info("stopped reading", log=unit[1].name, generation=unit[0])
             await cancel_and_wait(self._readers.pop(unit)[1])
         for unit in sorted(held - self._readers.keys()):
-            reader = self._make(unit[1], unit[0])
+            reader = self._make_reader(unit[1], unit[0])
             self._readers[unit] = reader, asyncio.create_task(reader.run())
         metrics.LOGS_READ.set(len(self._readers))
 

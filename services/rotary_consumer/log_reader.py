@@ -1,17 +1,17 @@
-"""Reading one log into Redis, from wherever Redis says that it is.
+"""Reads one log and folds it into Redis, from the position that Redis holds.
 
-There is no other way to fold: a start, a takeover, what Redis lost and a rebuild are all the same loop, begun at
-another position. What is read and not yet committed is forgotten when anything goes wrong, and read again.
+This loop is the only way to fold. A start, a takeover, a loss of data and a rebuild all run it from another position.
+After any error, whatever was read but not committed is discarded and read again.
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from hashlib import blake2b
 
+import structlog
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -28,32 +28,32 @@ from rotary.redis.positions import Advance, LogPosition, Positions, decode_posit
 from rotary.runtime.backoff import Backoff
 from rotary.runtime.program import cancel_and_wait
 from rotary_consumer import metrics
+from rotary_consumer.broker_channels import BrokerChannels
 from rotary_consumer.decode import Decoded, MessageDecoder, refusals
 from rotary_consumer.in_order import InOrderTasks
 from rotary_consumer.logs import LogGapError, Logs
 from rotary_consumer.parking import Parking
-from rotary_consumer.publishing import Publishing
 
-logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 MARKER_SECONDS = 0.5
 MIN_MARKER_SECONDS = 0.02
 ADVANCE_SECONDS = 0.25
 MAX_MESSAGES = 500
 MAX_HELD, MAX_HELD_BYTES = 2_000, 16_777_216
-"""Messages that wait for the next marker, and their bytes, before it is looked for further on."""
+"""How many messages, and bytes, may wait for the next marker before a second consumer looks for it further on."""
 PROBE_SECONDS = 10.0
 MAX_OWN_MARKERS = 1_000
 
 
 class Tools(Struct, frozen=True, kw_only=True):
-    """What all readers of a consumer share. `user` publishes the markers; `prefetch` bounds the messages held."""
+    """What all readers of a consumer share. Markers are published as `user`; `prefetch` bounds the messages held."""
 
     client: Redis
     pipeline: Pipeline
     url: str
     user: str
-    publishing: Publishing
+    channels: BrokerChannels
     logs: Logs
     clock: Clock
     clock_offset_ms: int
@@ -61,14 +61,15 @@ class Tools(Struct, frozen=True, kw_only=True):
 
 
 class LogReader:
-    """Folds one log into one generation for as long as `run` runs."""
+    """Folds one log into one generation of the facts."""
 
     def __init__(self, log: Log, generation: int, tools: Tools) -> None:
         self._log = log
+        self._logger = _log.bind(log=log.name, generation=generation)
         self._generation = generation
         self._tools = tools
         self._positions = Positions(tools.pipeline, generation)
-        self._parking = Parking(tools.publishing, log.name, tools.clock)
+        self._parking = Parking(tools.channels, log.name, tools.clock)
         self._parked_from: LogPosition | None = None
         self._checkpoints = deque[tuple[int, int]]()
         self._decoder = MessageDecoder(log.queue, tools.clock_offset_ms)
@@ -82,14 +83,14 @@ class LogReader:
         self.next_offset: int | None = None
 
     async def run(self) -> None:
-        """Reads until cancelled, or until another generation has replaced this one."""
+        """Reads until cancelled, or until another generation replaces this one."""
         backoff = Backoff(max_seconds=1.0)
         try:
             while True:
                 try:
                     await self._read_on(backoff)
                 except PositionLostError:
-                    logger.warning("%s: Redis lost data; going on from the position that it has", self._log.name)
+                    self._logger.warning("Redis lost data; continuing from its position")
                     metrics.POSITIONS_LOST.labels(self._log.name).inc()
                 except LogGapError as gap:
                     await self._close_gap(gap)
@@ -98,7 +99,7 @@ class LogReader:
                 except UnavailableError as error:
                     await backoff.wait(f"{self._log.name}: {error.what}")
         except GenerationReplacedError:
-            logger.info("%s: generation %d is over", self._log.name, self._generation)
+            self._logger.info("generation replaced")
         finally:
             await self._parking.close()
 
@@ -109,9 +110,9 @@ class LogReader:
             await backoff.wait(error.what)
 
     async def _read_on(self, backoff: Backoff) -> None:
-        """Attaches, and reads until something goes wrong."""
+        """Attaches to the log and reads until an error occurs."""
         async with AsyncExitStack() as stack:
-            # In this order: another reader of this log may move the positions on meanwhile, past the end that we find.
+            # In this order: another reader may meanwhile advance the positions past the end found here.
             positions = await self._positions.read(self._log.name)
             tail = await self._probe_end()
             position = await self._begin(positions, tail)
@@ -126,7 +127,7 @@ class LogReader:
             self.attached = True
             stack.callback(self._detach)
             backoff.reset()
-            logger.info("reading %s from %s", self._log.name, begin if begin is not None else "its beginning")
+            self._logger.info("reading", offset=begin if begin is not None else "first")
             while self._parks == (self._generation == self._tools.logs.generation):
                 buffer = await self._step(consumer, buffer, folds)
 
@@ -142,7 +143,7 @@ class LogReader:
             raise LogGapError("its stream was deleted", 0, None) from None
 
     async def _probe_end(self) -> int:
-        """The offset of a marker that we publish and read back: where the log ends now."""
+        """Publishes a marker and reads it back; returns its offset, which is where the log ends now."""
         async with AsyncExitStack() as stack:
             consumer = await self._open("next", stack)
             token = await self._mark()
@@ -160,11 +161,11 @@ class LogReader:
         return marker.token if marker else None
 
     async def _begin(self, positions: Sequence[LogPosition], tail: int) -> LogPosition:
-        """The position to go on from, the earliest. Raises LogGapError when the log ends before a position."""
+        """The earliest position: reading continues there. Raises LogGapError when the log ends before a position."""
         self._reached = [position.next for position in positions]
         furthest = max((position.next or 0 for position in positions), default=0)
         if furthest > tail:
-            raise LogGapError(f"it ends at {tail}, before {furthest}, up to where it was read", 0, None)
+            raise LogGapError(f"it ends at {tail}, before the position {furthest}", 0, None)
         earliest = min(positions, key=_offset_or_none)
         if (until_ms := self._tools.logs.known_gap_ms(self._log)) is not None:
             logs = self._tools.logs.must_read(self._log.name)
@@ -173,8 +174,10 @@ class LogReader:
         return earliest
 
     async def _check_identity(self, begin: int | None) -> None:
-        """A log that was made anew is another one, even if it has grown past where we read the former. Raises
-        LogGapError. While the record is away, reading goes on without."""
+        """Raises LogGapError for a stream that was deleted and created again, even if it has grown past our position.
+
+        Does nothing while the record in Postgres is unavailable.
+        """
         if not begin or not self._tools.logs.is_recorded:
             return
         async with AsyncExitStack() as stack:
@@ -183,7 +186,7 @@ class LogReader:
                 self._tools.logs.check_beginning(self._log, taken[0].offset, fingerprint(taken[0]))
 
     def _start(self, begin: LogPosition) -> int | str:
-        """Where to read from: what was refused before, and may not have been parked, is judged again, as it was."""
+        """Where to read from: refusals that may not have been parked are decoded again, with the same verdict."""
         start = begin
         if begin.next is not None and self._parked_from is not None and (self._parked_from.next or 0) < begin.next:
             start = self._parked_from
@@ -193,17 +196,17 @@ class LogReader:
         return "first" if start.next is None else start.next
 
     async def _parked_to(self) -> LogPosition | None:
-        """From where refusals are to be parked. Another generation's reader leaves that to the current one's."""
+        """The position from which refusals are parked. Only readers of the current generation park."""
         self._parks = self._generation == self._tools.logs.generation
         if not self._parks:
             return None
         [stored] = await self._tools.pipeline.call([pack("HGET", keys.PARKED_TO, self._log.name)])
         if isinstance(stored, bytes):
             return decode_position(stored)
-        return self._parked_from  # Redis was emptied, and we were there before
+        return self._parked_from  # Redis was emptied; this reader still knows
 
     async def _first(self, consumer: LogConsumer, begin: int | None) -> list[Delivery]:
-        """The first deliveries, when they are what they must be. Raises LogGapError."""
+        """The first deliveries. Raises LogGapError unless they continue the position."""
         deadline = time.monotonic() + PROBE_SECONDS
         while not (taken := await consumer.take(MAX_MESSAGES)):
             if time.monotonic() > deadline:
@@ -212,20 +215,18 @@ class LogReader:
         if begin is None or not first.offset:
             self._tools.logs.check_beginning(self._log, first.offset, fingerprint(first))
         elif first.offset > begin:
-            raise LogGapError(
-                f"it begins at {first.offset}, after {begin}, up to where it was read", first.offset, None
-            )
+            raise LogGapError(f"it begins at {first.offset}, after the position {begin}", first.offset, None)
         if begin is None and first.offset:
             _, oldest_ms = await self._look_for_marker(first.offset)
             self._tools.logs.check_age(self._log, oldest_ms, first.offset)
         return taken
 
     async def _close_gap(self, gap: LogGapError) -> None:
-        """Closes the buckets that the gap concerns, and goes on behind it."""
+        """Closes the buckets that the gap concerns, and continues after it."""
         backoff = Backoff(max_seconds=1.0)
         while True:
             try:
-                # What was parked was another log's, or is behind us.
+                # Parked messages belong to another log, or to offsets that are gone.
                 self._parked_from = None
                 await self._tools.pipeline.call([pack("HDEL", keys.PARKED_TO, self._log.name)])
                 await self._tools.logs.close_gap(self._log, gap, self._positions)
@@ -238,7 +239,7 @@ class LogReader:
         await asyncio.sleep(1.0)
 
     async def _step(self, consumer: LogConsumer, buffer: list[Delivery], folds: InOrderTasks) -> list[Delivery]:
-        """Takes, decodes and submits one batch; returns the deliveries that must wait for the next marker."""
+        """Takes, decodes and submits one batch; returns the deliveries that wait for the next marker."""
         if len(buffer) < MAX_MESSAGES:
             buffer = buffer + await consumer.take(MAX_MESSAGES)
         if not buffer:
@@ -251,7 +252,7 @@ class LogReader:
         return buffer[len(found.deliveries) :]
 
     def _floors(self, offset: int) -> list[int] | None:
-        """Below which each bucket has everything and all refusals are parked, while some have what is read now."""
+        """The offsets below which each bucket is complete and all refusals are parked; None when no bucket is ahead."""
         floors = [reached or 0 for reached in self._reached]
         if self._parks:
             parked = (self._parked_from and self._parked_from.next) or 0
@@ -259,7 +260,7 @@ class LogReader:
         return floors if max(floors) > offset else None
 
     async def _await_marker(self, consumer: LogConsumer, buffer: Sequence[Delivery]) -> list[Delivery]:
-        """More of the log, because the first of what we hold can't be judged before the next marker."""
+        """More of the log, because the first delivery held can't be judged before the next marker."""
         self._wanted.set()
         if len(buffer) > MAX_HELD or sum(len(delivery.body) for delivery in buffer) > MAX_HELD_BYTES:
             self._decoder.upcoming = await self._look_for_marker(buffer[-1].offset + 1)
@@ -269,7 +270,7 @@ class LogReader:
         return await consumer.take(MAX_MESSAGES)
 
     async def _look_for_marker(self, offset: int) -> tuple[int, int]:
-        """The next marker from an offset on: after a long silence of all readers it may be far away."""
+        """The offset and time of the next marker. After a long outage of all readers it may be far away."""
         async with AsyncExitStack() as stack:
             consumer = await self._open(offset, stack)
             while True:
@@ -291,7 +292,7 @@ class LogReader:
         await folds.submit(self._commit(found), finish)
 
     def _commit(self, found: Decoded) -> "asyncio.Task[dict[int, Folded]]":
-        """Begins to fold a batch, and the advance that follows its marker. In order: see Pipeline."""
+        """Starts folding a batch, and the advance that follows its marker. Calls run in order: see Pipeline."""
         buckets: dict[int, list[Batch]] = {}
         for customer, batch in found.batches.items():
             buckets.setdefault(keys.bucket_of(customer), []).append(batch)
@@ -299,7 +300,7 @@ class LogReader:
         spans = {bucket: Span(name, self._reached[bucket], found.end, marker_ms) for bucket in buckets}
         for bucket in buckets:
             self._reached[bucket] = max(found.end, self._reached[bucket] or 0)
-        # Each is a task from here on: tasks begin in the order in which they are made, and so are these sent.
+        # Tasks start in the order of their creation, so these calls are sent in order.
         folding = asyncio.create_task(fold(self._tools.pipeline, buckets, spans, ",".join(logs), self._generation))
         if found.marker is None or not self._is_advance_due(found.marker):
             return folding
@@ -309,8 +310,11 @@ class LogReader:
         return asyncio.create_task(_both(folding, advancing))
 
     def _is_advance_due(self, marker: Marker) -> bool:
-        """After a marker, now and then. One of our own tells the time even if Redis' clock went back; another's may
-        have been long on its way, and tells it only if it is later."""
+        """Whether this marker advances the positions.
+
+        At most once every ADVANCE_SECONDS. Our own marker counts even if Redis' clock went back. Another reader's may
+        have been delayed, so it counts only when it is later than the last.
+        """
         if time.monotonic() - self._advanced_at < ADVANCE_SECONDS:
             return False
         if self._own.pop(marker.token, None) is None and marker.at_ms <= self._advanced_ms:
@@ -335,7 +339,10 @@ class LogReader:
             metrics.LAG.labels(self._log.name).set(max(0, behind_ms) / 1000)
 
     async def _note_parked(self, end: int, marker_ms: int) -> None:
-        """Up to where all refusals are parked, with the marker in force there: what is read again is judged alike."""
+        """Stores up to which offset all refusals are parked, with the marker in force there.
+
+        A reader that starts from it gives every message the same verdict again.
+        """
         if not self._parks:
             return
         self._checkpoints.append((end, marker_ms))
@@ -348,7 +355,7 @@ class LogReader:
             await self._tools.pipeline.call([pack("HSET", keys.PARKED_TO, self._log.name, f"{offset}:{at_ms}")])
 
     async def _keep_marking(self) -> None:
-        """A marker twice a second, and soon when a message waits for one."""
+        """Publishes a marker twice a second, and at once when a message waits for one."""
         backoff = Backoff(max_seconds=1.0)
         while True:
             self._wanted.clear()
@@ -361,15 +368,15 @@ class LogReader:
             try:
                 await self._mark()
             except UnavailableError as error:
-                # What is delivered is folded all the same, as while a memory alarm keeps everybody from publishing.
+                # Deliveries are folded meanwhile, for instance while a memory alarm blocks publishing.
                 await backoff.wait(f"{self._log.name}: no arrival markers: {error.what}")
 
     async def _mark(self) -> str:
         now_ms = await self._positions.now_ms()
         self._tools.logs.saw_redis_clock(now_ms)
-        async with self._tools.publishing.channel(self._log.queue) as channel:
+        async with self._tools.channels.channel(self._log.queue) as channel:
             token = await publish_marker(channel, self._log.queue, now_ms, self._tools.user)
-        # Confirmed in time: a marker that arrives late, after a timeout, is not known as ours.
+        # A marker that is confirmed after the timeout is not known as ours.
         if len(self._own) > MAX_OWN_MARKERS:
             self._own.clear()
         self._own[token] = now_ms
@@ -390,7 +397,7 @@ def _offset_or_none(position: LogPosition) -> int:
 
 
 def fingerprint(delivery: Delivery) -> bytes:
-    """What tells a log's first message from any other's."""
+    """A hash that identifies a log by its first message."""
     digest = blake2b(delivery.routing_key.encode(errors="replace"), digest_size=16)
     digest.update(b"\0")
     digest.update(delivery.body)

@@ -1,16 +1,17 @@
-"""The logs there are, and whether each is the one it was.
+"""The record of the logs in Postgres: which there are, and how each begins.
 
-The record is in Postgres, because Redis may be emptied and a stream may be deleted: either alone is noticed by what the
-other holds, both together only by a third. What it says is remembered while Postgres is away; a consumer that starts
-then reads the logs that Redis' positions name.
+Redis may be emptied and a stream may be deleted. Either alone is noticed by what the other holds; both together are
+noticed only by a third record. It is remembered while Postgres is away. A consumer that starts then reads the logs that
+the positions in Redis name.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+
+import structlog
 
 from rotary.errors import UnavailableError
 from rotary.events import max_age_ms
@@ -24,21 +25,21 @@ from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
 from rotary.runtime.backoff import Backoff
 from rotary_consumer import metrics
-from rotary_consumer.publishing import Publishing
+from rotary_consumer.broker_channels import BrokerChannels
 
-logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 SYNC_SECONDS = 1.0
 _FORGET = timedelta(hours=1)
-"""For how long every consumer forgets a log that holds nothing that counts before its record goes: one that was paused
-meanwhile may name it again."""
+"""How long a retired log that holds nothing relevant is forgotten in Redis before its record is removed. A consumer
+that was paused meanwhile may name it again."""
 _MARGIN = timedelta(hours=2)
 _MATTERS = {kind: timedelta(milliseconds=max_age_ms(kind)) + _MARGIN for kind in topology.LOG_KINDS}
-"""For how long after its arrival an event of a kind can still be part of an answer."""
+"""How long after its arrival an event of this kind can still affect an answer."""
 
 
 class LogGapError(Exception):
-    """A log can't give what a position needs. `to` is where it can be read on from."""
+    """A log lacks events that a position needs. `to` is the offset from which it can be read."""
 
     def __init__(self, what: str, to: int, first_message: bytes | None) -> None:
         super().__init__(what)
@@ -47,13 +48,13 @@ class LogGapError(Exception):
 
 
 class Logs:
-    """Keeps the record while `run` runs. `generation` is the one that readers read, as last heard."""
+    """Keeps the record while `run` runs. `generation` is the current generation, as last read from Redis."""
 
-    def __init__(self, postgres_url: str, rabbitmq_url: str, pipeline: Pipeline, publishing: Publishing) -> None:
+    def __init__(self, postgres_url: str, rabbitmq_url: str, pipeline: Pipeline, channels: BrokerChannels) -> None:
         self._postgres_url = postgres_url
         self._rabbitmq_url = rabbitmq_url
         self._pipeline = pipeline
-        self._publishing = publishing
+        self._channels = channels
         self._records: dict[str, LogRecord] = {}
         self._first_messages: dict[str, bytes] = {}
         self._gaps: dict[str, tuple[datetime, bytes | None]] = {}
@@ -65,30 +66,32 @@ class Logs:
         self.generation = 0
 
     def all(self) -> list[Log]:
-        """Every log that is to be read."""
+        """Every log to read."""
         return [
             Log.parse(name) for name, record in sorted(self._records.items()) if record.created and not _is_over(record)
         ]
 
     def must_read(self, name: str) -> list[str]:
-        """The logs without which a bucket is not complete, and `name` itself: a new one counts once it is read."""
+        """The logs that a bucket needs to be complete, and `name` itself. A new log counts once it is read."""
         counting = (record.name for record in self._records.values() if record.state != "new" and not _is_over(record))
         return sorted({name, *counting})
 
     def saw_redis_clock(self, now_ms: int) -> None:
-        """Redis' clock just said this."""
+        """Records the time that Redis' clock showed just now."""
         self._clock = (now_ms, time.monotonic())
 
     def redis_now_ms(self) -> int:
-        """About what Redis' clock says now."""
+        """What Redis' clock shows now, about."""
         at_ms, since = self._clock
         return at_ms + int((time.monotonic() - since) * 1000)
 
     def check_beginning(self, log: Log, offset: int, fingerprint: bytes) -> None:
-        """What a log begins with, when nothing is known of it in Redis. Raises LogGapError when it is another
-        one, and UnavailableError while the record can't be asked."""
+        """Compares the first message of a log with the record, which learns it if it holds none.
+
+        Raises LogGapError when the log is another one, and UnavailableError while the record is unavailable.
+        """
         if not self.is_recorded:
-            raise UnavailableError(f"postgres, whose record of {log.name} is needed")
+            raise UnavailableError(f"Postgres is away: its record of {log.name} is needed")
         known = self._first_messages.get(log.name) or self._record(log).first_message
         if offset:
             return
@@ -96,28 +99,33 @@ class Logs:
             self._first_messages[log.name] = fingerprint
             self._wake.set()
         elif known != fingerprint:
-            raise LogGapError("its stream was deleted and made anew", 0, fingerprint)
+            raise LogGapError("its stream was deleted and created again", 0, fingerprint)
 
     def check_age(self, log: Log, oldest_ms: int, offset: int) -> None:
-        """A log that begins at `offset` > 0 with what arrived at `oldest_ms`, Redis' clock. Raises LogGapError when
-        what was dropped before it would still matter."""
+        """Raises LogGapError when events dropped before `offset` could still matter.
+
+        `oldest_ms` is when the message at `offset`, the first one left, arrived by Redis' clock.
+        """
         if self.redis_now_ms() - oldest_ms < _MATTERS[log.kind] / timedelta(milliseconds=1):
             raise LogGapError(f"it begins at {offset}: events that still matter were dropped", offset, None)
 
     def known_gap_ms(self, log: Log) -> int | None:
-        """Until when an earlier gap of this log matters, in milliseconds; None if there is none."""
+        """When an earlier gap of this log stops mattering, in UTC milliseconds; None if there is none."""
         until = self._gaps[log.name][0] if log.name in self._gaps else self._record(log).gap_until
         if until is None or until <= datetime.now(UTC):
             return None
         return int(until.timestamp() * 1000)
 
     async def close_gap(self, log: Log, gap: LogGapError, positions: Positions) -> None:
-        """Closes the buckets whose position the log can't serve; goes on behind the gap. Raises UnavailableError."""
+        """Closes the buckets whose position the log can't serve; moves them after the gap. Raises UnavailableError."""
         until = datetime.now(UTC) + _MATTERS[log.kind]
-        logger.error(
-            "%s lost events: %s. The monitors stay closed until  rotary-admin log accept-gap %s  or %s",
-            log.name, gap, log.name, until.isoformat(timespec="seconds"),
-        )  # fmt: skip
+        _log.error(
+            "log lost events; monitors answer 503 until the gap is accepted or expires",
+            log=log.name,
+            gap=str(gap),
+            expires=until.isoformat(timespec="seconds"),
+            accept=f"rotary-admin log accept-gap {log.name}",
+        )
         metrics.LOG_GAPS.labels(log.name).set(1)
         self._gaps[log.name] = (until, gap.first_message)
         self._first_messages.pop(log.name, None)
@@ -127,7 +135,7 @@ class Logs:
         await positions.gap(concerned, log.name, gap.to, self.must_read(log.name), int(until.timestamp() * 1000))
 
     async def run(self) -> None:
-        """Keeps what is known in step with the record, the broker and Redis, until cancelled."""
+        """Synchronises with the record, the broker and Redis until cancelled."""
         backoff = Backoff()
         while True:
             try:
@@ -140,7 +148,7 @@ class Logs:
             except UnavailableError as error:
                 self.is_connected = False
                 await self._guess()
-                await backoff.wait(f"the record of the logs: {error.what}")
+                await backoff.wait(f"reading the record of the logs: {error.what}")
 
     async def _pause(self) -> None:
         try:
@@ -151,7 +159,7 @@ class Logs:
         self._wake.clear()
 
     async def _guess(self) -> None:
-        """What the positions name, for as long as nothing better was ever known."""
+        """Uses the logs that the positions name, if the record was never read."""
         if self._records:
             return
         try:
@@ -166,7 +174,7 @@ class Logs:
         if not found:
             await records.add_logs(connection, [log.name for log in topology.default_logs()], "active")
             found = await records.read_logs(connection)
-        if self._declared_on != self._publishing.connections or any(not record.created for record in found):
+        if self._declared_on != self._channels.connections or any(not record.created for record in found):
             found = await self._declare(connection, found)
         self._records = {record.name: record for record in found}
         self.is_recorded = True
@@ -184,8 +192,8 @@ class Logs:
                 del self._gaps[name]
 
     async def _declare(self, connection: Connection, found: Sequence[LogRecord]) -> list[LogRecord]:
-        """Declares what was never declared. A stream that was, and is gone, is not made anew: that is an operator's."""
-        connections = self._publishing.connections
+        """Declares streams that were never declared. The operator decides about one that is gone."""
+        connections = self._channels.connections
         with translate_errors():
             async with channel(self._rabbitmq_url) as opened:
                 await topology.declare_exchanges(opened)
@@ -205,8 +213,7 @@ class Logs:
             return await topology.exists(opened, log)
 
     async def _move_on(self, connection: Connection) -> None:
-        """What depends on Redis: new logs that are read become active, gaps that were accepted open, and logs that hold
-        nothing that counts are forgotten."""
+        """Activates new logs that are read, opens accepted gaps, and forgets logs that hold nothing relevant."""
         positions = Positions(self._pipeline, self.generation)
         for record in list(self._records.values()):
             log = Log.parse(record.name)
@@ -220,11 +227,10 @@ class Logs:
                 await records.remove_log(connection, log.name)
 
     async def _accept(self, connection: Connection, record: LogRecord, positions: Positions) -> None:
-        """Opens what a gap closed that was accepted; one that the record does not know goes on record: whoever found it
-        could not write it down."""
+        """Opens the buckets of an accepted gap. Records a gap that its finder could not record."""
         accepted, left_ms = await positions.accept_gap(record.name, _ms(record.gap_accepted))
         if accepted:
-            logger.warning("%s: the gap is accepted, the monitors are open", record.name)
+            _log.warning("gap accepted; monitors answer again", log=record.name)
         is_open = left_ms <= self.redis_now_ms()
         if not is_open:
             await records.keep_gap(connection, record.name, datetime.fromtimestamp(left_ms / 1000, UTC))
@@ -243,7 +249,7 @@ class Logs:
 
 
 def _is_over(record: LogRecord, longer: timedelta = timedelta()) -> bool:
-    """Whether a retired log has held nothing that counts for so long."""
+    """Whether a retired log has held nothing relevant for `longer`."""
     matters = _MATTERS[Log.parse(record.name).kind]
     return record.retired_at is not None and datetime.now(UTC) - record.retired_at > matters + longer
 
@@ -253,13 +259,13 @@ def _ms(moment: datetime | None) -> int:
 
 
 def _is_unserved(next_offset: int | None, to: int) -> bool:
-    """Whether a log that can be read from `to` on can't serve this position. One that ends before it begins at 0."""
+    """Whether a log that starts at `to` lacks what this position needs. `to` is 0 for a log that ends early."""
     return next_offset is None or next_offset < to or not to
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Connection]:
-    """A connection that ends with the block, without a farewell that a hung server would have to answer."""
+    """A connection that is dropped at the end of the block, because a hung server never answers a close."""
     connection = await connect(url)
     try:
         yield connection

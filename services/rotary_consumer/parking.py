@@ -1,12 +1,12 @@
-"""Parking: what can't be folded is kept on a queue of its own, with the reason, for a person to look at.
+"""Parking: messages that can't be folded go to a queue of their own, with the reason, for an operator.
 
-Folding does not wait for it. What is still on its way holds back only `parked_to`, from where a restarted consumer
-looks for refusals again; a broker that takes nothing for long stops a log's reader once so much waits that memory
-matters.
+Folding does not wait for it. Unconfirmed messages hold back only `parked_to`, from which a restarted consumer decodes
+refusals again. While the broker accepts nothing, at most MAX_MESSAGES and MAX_BYTES wait in memory; then reading stops.
 """
 
 import asyncio
-import logging
+
+import structlog
 
 from rotary.clock import Clock
 from rotary.errors import UnavailableError
@@ -16,19 +16,19 @@ from rotary.rabbitmq.topology import PARKED
 from rotary.runtime.backoff import Backoff
 from rotary.runtime.program import cancel_and_wait
 from rotary_consumer import metrics
-from rotary_consumer.publishing import Publishing
+from rotary_consumer.broker_channels import BrokerChannels
 
-logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 MAX_MESSAGES = 1_000
 MAX_BYTES = 16_777_216
 
 
 class Parking:
-    """Parks what one log's reader refuses."""
+    """Parks the messages that the reader of one log refuses."""
 
-    def __init__(self, publishing: Publishing, log: str, clock: Clock) -> None:
-        self._publishing = publishing
+    def __init__(self, channels: BrokerChannels, log: str, clock: Clock) -> None:
+        self._channels = channels
         self._log = log
         self._clock = clock
         self._tasks: dict[tuple[int, bytes], asyncio.Task[None]] = {}
@@ -36,15 +36,15 @@ class Parking:
         self._room = asyncio.Event()
 
     def parked_to(self, end: int) -> int:
-        """All that was refused before this offset is on the parked queue; `end` is how far the log was looked at."""
+        """Every refusal before this offset is on the parked queue. `end` is the first offset not yet decoded."""
         return min((offset for offset, _ in self._tasks), default=end)
 
     async def submit(self, offset: int, refused: Refused) -> None:
-        """Begins to park, unless it is on its way already; returns when there is room for more."""
+        """Starts parking a message, unless that is under way; returns when there is room for more."""
         key = (offset, refused.body)
         if key in self._tasks:
             return
-        logger.warning("parking a message of %s at %s:%d: %s", refused.routing_key, self._log, offset, refused.reason)
+        _log.warning("parked", routing_key=refused.routing_key, log=self._log, offset=offset, reason=refused.reason)
         metrics.PARKED.labels(refused.reason.partition(":")[0]).inc()
         self._bytes += len(refused.body)
         self._tasks[key] = asyncio.create_task(self._park(offset, refused))
@@ -53,7 +53,7 @@ class Parking:
             await self._room.wait()
 
     async def close(self) -> None:
-        """Gives up what is still on its way: it is in the log."""
+        """Abandons unconfirmed messages: they are still in the log."""
         await cancel_and_wait(*self._tasks.values())
 
     async def _park(self, offset: int, refused: Refused) -> None:
@@ -68,9 +68,9 @@ class Parking:
 
     async def _published(self, offset: int, refused: Refused, backoff: Backoff) -> bool:
         try:
-            async with self._publishing.channel(PARKED) as channel:
+            async with self._channels.channel(PARKED) as channel:
                 await park(channel, refused, self._log, offset, self._clock())
         except UnavailableError as error:
-            await backoff.wait(f"{error.what}; what is to be parked waits")
+            await backoff.wait(f"{error.what}; messages wait to be parked")
             return False
         return True

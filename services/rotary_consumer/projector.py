@@ -1,19 +1,19 @@
-"""The projector: copies definitions from Postgres to Redis as they change, and anew where Redis lost them.
+"""The projector copies definitions from Postgres to Redis as they change, and writes again what Redis lost.
 
-One projects at a time, by an advisory lock that falls with its connection. Nothing rests on that: a write carries the
-version of the snapshot it was read in, and Redis refuses one that is older than what it would replace. The feed is
-read until it is empty at every wake-up, so a lost NOTIFY leaves nothing behind for longer than a poll.
+One consumer projects at a time, by an advisory lock that ends with its connection. Correctness does not depend on it:
+each write carries the version of its Postgres snapshot, and Redis refuses a write that is older than what it would
+replace. Every wake-up reads the change feed until it is empty, so a lost NOTIFY delays a change by one poll at most.
 
-Postgres remembers which version each part of Redis was brought to. A part that shows another, or is not complete, is
-written anew; all others only need the changes, also when a consumer starts.
+Postgres records the version that each part of Redis was brought to. A part that shows another version, or is
+incomplete, is written again; all others need only the changes, also after a consumer starts.
 """
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Sequence
 
+import structlog
 from msgspec import Struct, field
 
 from rotary.errors import UnavailableError
@@ -27,14 +27,14 @@ from rotary.runtime.backoff import Backoff
 from rotary_consumer import metrics
 from rotary_consumer.definitions_watch import DefinitionsWatch
 
-logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 _ALL = frozenset(PARTS)
 
 
 class DatabaseWentBackError(UnavailableError):
-    """What Redis holds was read from a later state of the database than there is now."""
+    """Redis holds definitions from a later state of the database than the present one."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -43,29 +43,29 @@ class DatabaseWentBackError(UnavailableError):
 
 
 class CustomerChange(Struct):
-    """What of a customer has to be written again."""
+    """What to write again of a customer."""
 
     is_whole: bool = False
-    """All its groups, whatever `groups` says."""
+    """All groups, whatever `groups` holds."""
     groups: set[int] = field(default_factory=set)
     caller_ids: set[int] = field(default_factory=set)
 
 
 class Plan(Struct):
-    """What a list of changes asks for."""
+    """What a list of changes requires."""
 
     customers: dict[int, CustomerChange] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
 
     @property
     def parts(self) -> set[str]:
-        """The parts that have to be written to."""
+        """The parts to write to."""
         tokens = {keys.TOKEN_DEFINITIONS} if self.tokens else set[str]()
         return {part_of(customer) for customer in self.customers} | tokens
 
 
 def plan(changes: Sequence[Change]) -> Plan:
-    """Merges changes, so that each document is written once. "everything" is for the caller."""
+    """Merges changes, so that each document is written once. The caller handles "everything"."""
     merged = Plan()
     for change in changes:
         match change:
@@ -81,20 +81,20 @@ def plan(changes: Sequence[Change]) -> Plan:
 
 
 class Projector:
-    """Runs in every consumer; one of them projects, all watch that Redis does not go back (`watch`)."""
+    """Runs in every consumer: one projects, and each watches whether Redis goes back (`watch`)."""
 
     def __init__(self, url: str, writer: DefinitionWriter) -> None:
         self._url = url
         self._writer = writer
         self.watch = DefinitionsWatch(writer)
-        """Runs beside us, in a task of its own."""
+        """Runs in a task of its own."""
         self._changed = asyncio.Event()
         self._versions: dict[str, str] = {}
         self._lost: set[str] = set()
         self._touch_at = 0.0
 
     async def run(self) -> None:
-        """Projects whenever the lock is ours, for as long as the process lives."""
+        """Projects while it holds the lock, until cancelled."""
         backoff = Backoff()
         while True:
             try:
@@ -105,16 +105,16 @@ class Projector:
                 finally:
                     connection.terminate()
             except UnavailableError as error:
-                await backoff.wait(f"{error.what} is away, definitions wait")
+                await backoff.wait(f"projecting definitions: {error.what}")
 
     async def _lead(self, connection: Connection) -> None:
         while not await store.try_lead(connection):  # noqa: ASYNC110
-            await asyncio.sleep(POLL_SECONDS)  # the lock falls with its holder's connection, and nothing tells us
-        # Listen first, then read: a change between the two wakes us once too often, never once too seldom.
+            await asyncio.sleep(POLL_SECONDS)  # the lock ends with its holder's connection, without notice
+        # Listen, then read: a change in between causes one wake-up too many, never one too few.
         await store.listen(connection, self._changed.set)
         self._versions = await store.read_projected(connection)
         self._lost, self._touch_at = set(), 0.0
-        logger.info("projecting definitions")
+        _log.info("projecting definitions")
         backoff = Backoff(max_seconds=POLL_SECONDS)
         while True:
             self._changed.clear()
@@ -123,14 +123,14 @@ class Projector:
             except UnavailableError as error:
                 if connection.is_closed():
                     raise
-                await backoff.wait(f"{error.what}; definitions wait")
+                await backoff.wait(f"projecting definitions: {error.what}")
                 continue
             backoff.reset()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
 
     async def step(self, connection: Connection) -> None:
-        """Writes anew what was lost, then what changed, until nothing is left."""
+        """Writes again what was lost, then what changed, until nothing is left."""
         if (now := asyncio.get_running_loop().time()) >= self._touch_at:
             self._lost |= await self._writer.touch({part: self._versions.get(part, "") for part in PARTS})
             self._touch_at = now + POLL_SECONDS
@@ -143,7 +143,7 @@ class Projector:
                 return
 
     async def _apply(self, connection: Connection, changes: Sequence[Change]) -> None:
-        """Writes what these changes name. The feed keeps them until Redis has it all."""
+        """Writes what these changes name. They stay in the feed until Redis has all of it."""
         ids = [change.id for change in changes]
         if any(change.entity == "everything" for change in changes):
             lost = _ALL
@@ -164,11 +164,11 @@ class Projector:
         await self._record(connection, writing, finished, ids if finished == wanted.parts else ())
 
     async def _resync(self, connection: Connection, parts: frozenset[str]) -> frozenset[str]:
-        """Writes these parts anew and removes what is not in Postgres; returns the parts that have to be done again."""
+        """Writes these parts again and removes what is not in Postgres; returns the parts that need another resync."""
         newest = max([*(await self._writer.doubt(self.watch.seen)).values(), *self.watch.seen.values()])
         async with store.snapshot(connection):
             version = await store.read_version(connection)
-            # What Redis had before our snapshot cannot be newer than it, unless the database went back.
+            # Redis cannot hold anything newer than our snapshot, unless the database went back.
             if version < newest:
                 raise DatabaseWentBackError
             writing = self._writer.round(version)
@@ -179,11 +179,11 @@ class Projector:
                 sizes[keys.TOKEN_DEFINITIONS] = await self._write_tokens(connection, writing)
         finished = await writing.finish_resync(sizes)
         await self._record(connection, writing, finished)
-        logger.info("definitions written anew: %d of %d parts", len(finished), len(parts))
+        _log.info("definitions resynced", finished=len(finished), parts=len(parts))
         return parts - finished
 
     async def _write_customers(self, connection: Connection, writing: Round, parts: frozenset[str]) -> Counter[str]:
-        """Returns how many customers there are in each part."""
+        """Returns the number of customers in each part."""
         stored = await self._writer.customers(parts)
         wanted = [customer for customer in await store.customer_ids(connection) if part_of(customer) in parts]
         async with contextlib.aclosing(store.stream_customers(connection, wanted)) as customers:
@@ -205,7 +205,7 @@ class Projector:
     async def _record(
         self, connection: Connection, writing: Round, finished: set[str], ids: Sequence[int] = ()
     ) -> None:
-        """A part that was not finished lost something, or is newer than what we read: it is written anew."""
+        """Records the finished parts. The others lost data or are newer than our snapshot: they are resynced."""
         versions = dict.fromkeys(finished, writing.version)
         for part in finished:
             self.watch.saw(part, writing.version)

@@ -1,26 +1,26 @@
-"""What a consumer lacks to do its work, for /readyz."""
+"""What keeps a consumer from being ready, for /readyz."""
 
 from rotary.errors import UnavailableError
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import CURRENT_MS, Positions
+from rotary_consumer.broker_channels import BrokerChannels
 from rotary_consumer.leases import Leases
 from rotary_consumer.logs import Logs
-from rotary_consumer.publishing import Publishing
 
 
 class Readiness:
-    """Asks whenever it is asked: nothing old may look ready."""
+    """Checks at each request, so that an old state never looks ready."""
 
-    def __init__(self, publishing: Publishing, leases: Leases, logs: Logs, pipeline: Pipeline) -> None:
-        self._publishing = publishing
+    def __init__(self, channels: BrokerChannels, leases: Leases, logs: Logs, pipeline: Pipeline) -> None:
+        self._channels = channels
         self._leases = leases
         self._logs = logs
         self._pipeline = pipeline
 
-    async def missing(self) -> list[str]:
-        """In an operator's words; nothing when facts are current and this consumer keeps them so."""
+    async def not_ready_reasons(self) -> list[str]:
+        """One line a reason; empty when the facts are current and this consumer keeps them current."""
         lacking = []
-        if not self._publishing.is_connected:
+        if not self._channels.is_connected:
             lacking.append("RabbitMQ: not connected")
         lacking += [
             f"RabbitMQ: not reading {log.name} yet"

@@ -6,16 +6,16 @@ from rotary.runtime.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl,
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Each field is the environment variable ROTARY_<FIELD>.
+    """Each field is read from the environment variable ROTARY_<FIELD>.
 
-    `prefetch` bounds the messages held of each log, hence memory: at most a MiB for each. `clock_offset` shifts the
-    clock by seconds, for rehearsals.
+    `prefetch` limits the messages held of each log, hence memory: each is at most 1 MiB. `clock_offset` shifts the
+    clock by this many seconds, for rehearsals.
     """
 
     postgres_url: PostgresUrl
     redis_url: RedisUrl
     rabbitmq_url: RabbitUrl
     ca_file: CaFile = ""
-    ops_bind: Bind = "0.0.0.0:9080"  # inside a container; which port is published is the operator's
+    ops_bind: Bind = "0.0.0.0:9080"  # in a container; the operator decides which port to publish
     prefetch: Count = 1000
     clock_offset: Seconds = 0.0

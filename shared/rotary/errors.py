@@ -1,16 +1,16 @@
-"""Every error Rotary raises on purpose. Each says what happened, to what, and what to do."""
+"""The errors Rotary raises. Each says what happened, to what, and what to do."""
 
 
 class RotaryError(Exception):
-    """The root of the tree: catch it to catch everything Rotary raises on purpose."""
+    """The base of all errors that Rotary raises."""
 
 
 class ConfigurationError(RotaryError):
-    """A setting is missing or has the wrong form. Programs print it on one line and exit with 2."""
+    """A setting is missing or invalid. Programs print one line and exit with status 2."""
 
 
 class EventRefusedError(RotaryError):
-    """An event breaks the contract of its type; `reason` is what a person reads beside the parked message."""
+    """An event breaks the contract of its type. `reason` is kept beside the parked message."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -18,7 +18,7 @@ class EventRefusedError(RotaryError):
 
 
 class UnavailableError(RotaryError):
-    """A server we depend on does not answer now; asking again later is right. `what` names it in a reader's words."""
+    """A server does not answer now; retry later. `what` says which, in words for an operator."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -26,4 +26,4 @@ class UnavailableError(RotaryError):
 
 
 class GroupNotFoundError(RotaryError):
-    """There is no such group among this customer's; another customer's group is no different from none."""
+    """The customer has no such group. Another customer's group counts as missing."""

@@ -1,4 +1,4 @@
-"""TLS: whose certificates our clients believe, and what to say of a server whose certificate they do not."""
+"""TLS: the certificate authorities that clients trust, and the error for an untrusted certificate."""
 
 import ssl
 from collections.abc import Iterator
@@ -7,13 +7,14 @@ from urllib.parse import quote, urlsplit
 from rotary.errors import ConfigurationError
 
 _PARAMETER = {"amqps": "cafile", "rediss": "ssl_ca_certs"}
-"""How the clients of these servers are told in a URL; the others' URLs have no certificate to believe."""
+"""The URL parameter that names the authority, by scheme. Other schemes use no certificate."""
 
 
 def with_ca_file(url: str, ca_file: str) -> str:
-    """The URL of a server whose certificate the authorities in `ca_file` must vouch for, they and nobody else.
+    """The URL, with the authorities in `ca_file` as the only ones trusted.
 
-    As it is when it speaks no TLS, names authorities itself, or `ca_file` is empty: then the system's are believed.
+    Returned unchanged when it does not use TLS, names authorities itself, or `ca_file` is empty; the system's
+    authorities are trusted then.
     """
     parts = urlsplit(url)
     parameter = _PARAMETER.get(parts.scheme)
@@ -24,27 +25,29 @@ def with_ca_file(url: str, ca_file: str) -> str:
 
 
 def client_context(ca_file: str) -> ssl.SSLContext:
-    """Believes the authorities in `ca_file`, PEM, and nobody else; the system's if it is empty.
+    """Trusts only the authorities in `ca_file`, a PEM file; the system's if it is empty.
 
-    Raises ConfigurationError when the file cannot be read, or holds no certificate.
+    Raises ConfigurationError when the file can't be read or holds no certificate.
     """
     try:
         return ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:
         why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ConfigurationError(f"ROTARY_CA_FILE is to be a PEM file of certificates, not {ca_file}: {why}") from error
+        raise ConfigurationError(
+            f"ROTARY_CA_FILE is invalid; expected a PEM file of certificates: {ca_file}: {why}"
+        ) from error
 
 
 def certificate_error(error: BaseException | None) -> str | None:
-    """Why a connection is not believed, if that is what broke it: trying again would break it in the same way.
+    """Why TLS refused a connection, if it did; retrying would fail in the same way.
 
-    Looks behind the errors of clients, which wrap the one of TLS, and may link theirs in a circle.
+    Follows the chain of a client's errors, which may be circular, to the TLS error.
     """
     return next((why for one in _behind(error) if (why := _reason(one))), None)
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and all that led to it, each once."""
+    """The error and its causes, each once."""
     known: set[int] = set()
     pending = [error]
     while pending:
@@ -57,11 +60,11 @@ def _behind(error: BaseException | None) -> Iterator[BaseException]:
 
 def _reason(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
-        # OpenSSL's words in the clear; str(error) adds where in C it was raised.
+        # OpenSSL's message alone; str(error) adds its C source line.
         return (
-            f"its certificate is not believed ({error.verify_message}): "
-            "name the file of its authority (ROTARY_CA_FILE; the publisher's ssl_context)"
+            f"its certificate is not trusted ({error.verify_message}): "
+            "name its authority in ROTARY_CA_FILE, or in the publisher's ssl_context"
         )
     if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error):
-        return "it does not speak TLS on this port: give its TLS port, or a URL without the s in its scheme"
+        return "this port does not use TLS; use its TLS port, or a URL without the s in its scheme"
     return None

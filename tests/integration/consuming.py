@@ -37,7 +37,7 @@ from rotary.rabbitmq.topology import PARKED, SPREAD, Log
 from rotary.redis import keys
 from rotary.redis.positions import Standing, decode_standing
 from rotary.runtime.program import cancel_and_wait
-from rotary_consumer.__main__ import serve
+from rotary_consumer.service import consuming
 from rotary_consumer.settings import Settings
 from running import until
 
@@ -84,13 +84,15 @@ class Installation:
             "redis_url": self.redis_url,
         }
         chosen = convert({**own, **settings, "ops_bind": "127.0.0.1:0"}, Settings, strict=False)
-        serving = asyncio.create_task(serve(chosen))
-        try:
-            yield
-            if serving.done():
-                serving.result()
-        finally:
-            await cancel_and_wait(serving)
+        never = asyncio.Event()
+        async with consuming(chosen) as supervisor:
+            supervising = asyncio.create_task(supervisor.until(never))
+            try:
+                yield
+                if supervising.done():
+                    supervising.result()
+            finally:
+                await cancel_and_wait(supervising)
 
     async def publish(self, customer: int, *events: Event, batched: bool = False) -> None:
         """Publishes events one by one, or in one message; they are confirmed."""

@@ -128,8 +128,8 @@ def _application(handler: Callable[[web.Request], Awaitable[web.Response]]) -> w
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"ROTARY_MANAGEMENT_URL": ""}, "ROTARY_MANAGEMENT_URL is not set: give it as http://user:password@host:15672"),
-        ({"ROTARY_MANAGEMENT_URL": "localhost"}, "ROTARY_MANAGEMENT_URL is not of the form wanted"),
+        ({"ROTARY_MANAGEMENT_URL": ""}, "ROTARY_MANAGEMENT_URL is not set; expected http://user:password@host:15672"),
+        ({"ROTARY_MANAGEMENT_URL": "localhost"}, "ROTARY_MANAGEMENT_URL is invalid; expected"),
         ({"user": "rotary:wrong"}, "refuses the user or password of ROTARY_MANAGEMENT_URL: Login failed"),
         ({"user": "walled"}, "refuses the user or password of ROTARY_MANAGEMENT_URL: Not management user"),
         ({"user": "watcher"}, "its user lacks the tag administrator"),

@@ -149,9 +149,9 @@ async def test_rebuild_counts_anew_from_the_logs(customer: int, rabbitmq_url: st
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"redis_url": "http://x"}, "ROTARY_REDIS_URL is not of the form wanted: redis://[user:password@]host:port/0"),
-        ({"rabbitmq_url": ""}, "ROTARY_RABBITMQ_URL is not set: give it as amqp://user:password@host:port/vhost"),
-        ({"prefetch": "0"}, "ROTARY_PREFETCH is not of the form wanted: a whole number, 1 or more"),
+        ({"redis_url": "http://x"}, "ROTARY_REDIS_URL is invalid; expected redis://[user:password@]host:port/0"),
+        ({"rabbitmq_url": ""}, "ROTARY_RABBITMQ_URL is not set; expected amqp://user:password@host:port/vhost"),
+        ({"prefetch": "0"}, "ROTARY_PREFETCH is invalid; expected a whole number, 1 or more"),
     ],
 )
 async def test_a_wrong_setting_is_one_line_and_status_2(settings: dict[str, str], line: str) -> None:

@@ -23,8 +23,8 @@ from rotary.rabbitmq.messages import Refused
 from rotary.rabbitmq.topology import PARKED
 from rotary.redis import keys
 from rotary.runtime.program import cancel_and_wait
+from rotary_consumer.broker_channels import BrokerChannels
 from rotary_consumer.parking import MAX_BYTES, MAX_MESSAGES, Parking
-from rotary_consumer.publishing import Publishing
 from running import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -37,16 +37,16 @@ KEY = f"call-placed.{CUSTOMER}"
 
 
 async def test_a_returned_message_costs_its_own_queue_a_new_channel_and_no_other(rabbitmq_url: str) -> None:
-    publishing = Publishing(rabbitmq_url)
-    running = asyncio.create_task(publishing.run())
+    channels = BrokerChannels(rabbitmq_url)
+    running = asyncio.create_task(channels.run())
     try:
-        async with channel(rabbitmq_url) as broker, publishing.channel("there") as kept:
+        async with channel(rabbitmq_url) as broker, channels.channel("there") as kept:
             await broker.declare_queue("there", exclusive=True)
             await kept.default_exchange.publish(Message(b"one"), "there")
         with pytest.raises(UnavailableError):
-            async with publishing.channel("nowhere") as lost:
+            async with channels.channel("nowhere") as lost:
                 await lost.default_exchange.publish(Message(b"two"), "nowhere", mandatory=True)
-        async with publishing.channel("nowhere") as opened, publishing.channel("there") as still:
+        async with channels.channel("nowhere") as opened, channels.channel("there") as still:
             assert opened is not lost
             assert still is kept
         await until(closed(lost), 5, "the channel that was given up is closed")
@@ -64,7 +64,7 @@ def closed(channel: AbstractChannel) -> Callable[[], Awaitable[bool]]:
 # Beside the fold
 
 
-class LateBroker(Publishing):
+class LateBroker(BrokerChannels):
     """A broker that has every message at once and confirms when it is told to."""
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """The projector, with Redis emptied or put back and Postgres away at any moment, on real servers."""
 
-import logging
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from integration.definitions import (
     HookedWriter,
@@ -238,7 +238,7 @@ async def test_a_server_without_our_functions_gets_them(redis: Redis, connection
 
 
 async def test_a_database_that_went_back_changes_nothing_until_the_operator_says_so(
-    redis: Redis, connection: Connection, url: str, caplog: pytest.LogCaptureFixture
+    redis: Redis, connection: Connection, url: str
 ) -> None:
     async with projecting(url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
@@ -254,9 +254,9 @@ async def test_a_database_that_went_back_changes_nothing_until_the_operator_says
         await connection.execute("UPDATE api_tokens SET expires_at = '2030-01-01Z'")
 
         async def said() -> bool:
-            return "run rotary-admin definitions resync" in caplog.text
+            return any("run rotary-admin definitions resync" in str(entry.get("reason")) for entry in logged)
 
-        with caplog.at_level(logging.WARNING):
+        with capture_logs() as logged:
             await until(said, 10, "it says what to do")
         assert await stored(redis) == before
         await store.request_resync(connection, epoch_of(ahead))

@@ -18,18 +18,18 @@ from running import free_port, program, until
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({}, "ROTARY_REDIS_URL is not set: give it as redis://[user:password@]host:port/0"),
+        ({}, "ROTARY_REDIS_URL is not set; expected redis://[user:password@]host:port/0"),
         (
             {"ROTARY_REDIS_URL": "postgresql://x"},
-            "ROTARY_REDIS_URL is not of the form wanted: redis://[user:password@]host:port/0",
+            "ROTARY_REDIS_URL is invalid; expected redis://[user:password@]host:port/0",
         ),
         (
             {"ROTARY_REDIS_URL": "redis://x", "ROTARY_QUERY_BIND": "8080"},
-            "ROTARY_QUERY_BIND is not of the form wanted: host:port",
+            "ROTARY_QUERY_BIND is invalid; expected host:port",
         ),
         (
             {"ROTARY_REDIS_URL": "redis://x", "ROTARY_MIRROR_MEGABYTES": "0"},
-            "ROTARY_MIRROR_MEGABYTES is not of the form wanted: a whole number, 1 or more",
+            "ROTARY_MIRROR_MEGABYTES is invalid; expected a whole number, 1 or more",
         ),
     ],
 )

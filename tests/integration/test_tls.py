@@ -29,7 +29,7 @@ from running import free_port, program, until
 
 DEFINITIONS = Path(__file__).parents[2] / "infra" / "server" / "rabbitmq-definitions.json"
 SOURCE = "/dialers/hcm-1"
-NOT_BELIEVED = "its certificate is not believed"
+NOT_BELIEVED = "its certificate is not trusted"
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ async def test_a_certificate_is_for_the_name_that_was_asked_for(url: str, ca_fil
 async def test_a_port_without_tls_is_told(rabbitmq_url: str, ca_file: str) -> None:
     plain = urlsplit(rabbitmq_url)._replace(scheme="amqps").geturl()
     for opening in (publisher(with_ca_file(plain, ca_file)), channel(with_ca_file(plain, ca_file))):
-        with pytest.raises(ConfigurationError, match="it does not speak TLS on this port"):
+        with pytest.raises(ConfigurationError, match="this port does not use TLS"):
             async with opening:
                 pytest.fail("it must not be entered")
 
@@ -193,7 +193,7 @@ async def test_a_dialers_command_line_believes_the_ca_file_it_is_given(
     status, told = await run("rotary_dialer", "publish", "--ca-file", "/nowhere.pem", stdin=LINE, **settings)
     assert status == 2
     assert told.startswith(
-        "rotary-dialer: ROTARY_CA_FILE is to be a PEM file of certificates, not /nowhere.pem: No such"
+        "rotary-dialer: ROTARY_CA_FILE is invalid; expected a PEM file of certificates: /nowhere.pem: No such"
     )
 
 

@@ -103,7 +103,7 @@ def test_good(field: str, text: str, value: object) -> None:
 def test_bad(name: str, text: str, form: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         loaded(**{name: text})
-    assert str(refused.value) == f"{name} is not of the form wanted: {form}"
+    assert str(refused.value) == f"{name} is invalid; expected {form}"
     assert "hunter2" not in str(refused.value)
     assert refused.value.__suppress_context__, "a traceback would tell the value"
 
@@ -112,7 +112,7 @@ def test_bad(name: str, text: str, form: str) -> None:
 def test_missing(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(Settings, environ)
-    assert str(refused.value) == "ROTARY_REDIS_URL is not set: give it as redis://[user:password@]host:port/0"
+    assert str(refused.value) == "ROTARY_REDIS_URL is not set; expected redis://[user:password@]host:port/0"
     assert isinstance(refused.value, RotaryError)
 
 

@@ -60,7 +60,7 @@ def test_a_ca_file_that_is_none_is_told_at_once(content: str | None, why: str, t
     ca_file = tmp_path / "ca.pem"
     if content is not None:
         ca_file.write_text(content)
-    with pytest.raises(ConfigurationError, match=rf"^ROTARY_CA_FILE is to be a PEM file .*{ca_file}: .*{why}"):
+    with pytest.raises(ConfigurationError, match=rf"^ROTARY_CA_FILE is invalid; .*{ca_file}: .*{why}"):
         load(Settings, URLS | {"ROTARY_CA_FILE": str(ca_file)})
 
 
@@ -85,7 +85,7 @@ def test_errors_that_are_linked_in_a_circle_are_looked_through_once() -> None:
     first.__cause__, second.__context__ = second, first
     assert certificate_error(first) is None
     second.__cause__ = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
-    assert "does not speak TLS" in str(certificate_error(first))
+    assert "does not use TLS" in str(certificate_error(first))
 
 
 def test_an_error_that_is_its_own_cause_is_looked_through_once() -> None:

@@ -42,8 +42,15 @@ async def connection(url: str, seconds: float = CONNECT_SECONDS) -> AsyncIterato
 
 
 async def confirm_channel(opened: AbstractConnection) -> AbstractChannel:
-    """A channel on which a publish returns when it is confirmed, and raises when the message is returned."""
-    return await opened.channel(publisher_confirms=True, on_return_raises=True)
+    """A channel on which a publish returns when it is confirmed, and raises when the message is returned.
+
+    Raises UnavailableError when the connection is closed.
+    """
+    try:
+        return await opened.channel(publisher_confirms=True, on_return_raises=True)
+    except RuntimeError as error:
+        # What aiormq raises for a closed connection.
+        raise UnavailableError(f"RabbitMQ is away: {error}") from error
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
-"""Logs: one line an event on standard error, text for a person at a terminal, JSON for a machine.
+"""Logs on standard error, one event a line: text on a terminal, JSON elsewhere.
 
-Phone numbers and lead ids never reach a log. Nothing here may log them; should a library's message or a traceback hold
-a phone number, all but its last three digits are masked.
+Our code never logs phone numbers or lead ids. In the messages and tracebacks of libraries, all but the last three
+digits of a phone number are masked.
 """
 
 import logging
@@ -19,7 +19,7 @@ EventFields = MutableMapping[str, Any]  # structlog's own type of an event: what
 
 
 def configure(level: str = "INFO") -> None:
-    """Sends structlog's and the standard library's logs of this process to standard error. Called once, in `main`."""
+    """Sends the logs of structlog and of the standard library to standard error. Call it once, in `main`."""
     tty = sys.stderr.isatty()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -41,7 +41,7 @@ def configure(level: str = "INFO") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # What they say of a broken connection we say ourselves, once, with what follows from it.
+    # We log a broken connection ourselves, once, with its consequences.
     for chatty in ("aiormq", "aio_pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
@@ -53,7 +53,7 @@ def _rendering(*, tty: bool) -> list[Processor]:
 
 
 def mask_phones(_logger: WrappedLogger, _method: str, event: EventFields) -> EventFields:
-    """Masks what looks like a phone number in every text of an event."""
+    """Masks phone numbers in every text of an event."""
     for name, value in event.items():
         if isinstance(value, str) and name != "timestamp":
             event[name] = masked(value)

@@ -1,4 +1,4 @@
-"""The operator's site, on a port of its own: is it alive, is it ready, what does it measure."""
+"""The operator's endpoints, on a port of their own: liveness, readiness, metrics."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,8 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from rotary.errors import ConfigurationError
 from rotary.runtime.settings import bind_address
 
-Missing = Callable[[], Awaitable[Sequence[str]]]
-"""Returns what a program still lacks to do its work, in an operator's words; nothing when it is ready."""
+NotReadyReasons = Callable[[], Awaitable[Sequence[str]]]
+"""Returns what a program lacks to do its work, one line each; empty when it is ready."""
 
 
 class Readiness(Struct, frozen=True):
@@ -24,14 +24,14 @@ class Readiness(Struct, frozen=True):
     missing: list[str]
 
 
-def ops_app(missing: Missing, registry: CollectorRegistry) -> web.Application:
-    """`/livez` is 200 while the event loop turns; `/readyz` 200 or 503 with what is missing; `/metrics` Prometheus'."""
+def ops_app(not_ready_reasons: NotReadyReasons, registry: CollectorRegistry) -> web.Application:
+    """`/livez` is 200 while the event loop runs; `/readyz` is 200, or 503 with what is missing; `/metrics`."""
 
     async def livez(_request: web.Request) -> web.Response:
         return _json(200, {"alive": True})
 
     async def readyz(_request: web.Request) -> web.Response:
-        lacking = list(await missing())
+        lacking = list(await not_ready_reasons())
         return _json(503 if lacking else 200, Readiness(not lacking, lacking))
 
     async def metrics(_request: web.Request) -> web.Response:
@@ -44,12 +44,16 @@ def ops_app(missing: Missing, registry: CollectorRegistry) -> web.Application:
 
 
 @asynccontextmanager
-async def ops_site(bind: str, missing: Missing, registry: CollectorRegistry) -> AsyncIterator[tuple[str, int]]:
-    """Serves `ops_app` on `host:port` while the context is open; gives the address it is bound to (port 0 is any).
+async def ops_site(
+    bind: str, not_ready_reasons: NotReadyReasons, registry: CollectorRegistry
+) -> AsyncIterator[tuple[str, int]]:
+    """Serves `ops_app` on `host:port` while the context is open. Yields the bound address; port 0 picks a free one.
 
-    Raises ConfigurationError when it cannot listen there.
+    Raises ConfigurationError when it can't listen there.
     """
-    runner = web.AppRunner(ops_app(missing, registry), access_log=None, keepalive_timeout=75, shutdown_timeout=1)
+    runner = web.AppRunner(
+        ops_app(not_ready_reasons, registry), access_log=None, keepalive_timeout=75, shutdown_timeout=1
+    )
     await runner.setup()
     try:
         try:

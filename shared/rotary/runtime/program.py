@@ -1,4 +1,4 @@
-"""What every long-running program does at its start and its end."""
+"""How every long-running program starts and stops."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from rotary.runtime.settings import S, described, load
 
 
 class TaskEndedError(Exception):
-    """A background task ended although nothing told it to: without it the program does not do its work."""
+    """A background task ended before its program: the program can't do its work without it."""
 
 
 def run_program(
@@ -28,11 +28,10 @@ def run_program(
     serve: Callable[[S], Coroutine[None, None, None]],
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """Reads the settings and runs `serve` on uvloop. A ConfigurationError is one line and exit status 2.
+    """Reads the settings and runs `serve` on uvloop.
 
-    `--help` and `--version` print and exit before anything is read; any other of the `arguments`, which are those of
-    the command line by default, is an error with exit status 2. A TaskEndedError, which the log has explained, is exit
-    status 1.
+    `--help` and `--version` print and exit. `arguments` default to those of the command line; any other argument exits
+    with status 2, as does a ConfigurationError, which prints one line. A TaskEndedError, logged already, exits with 1.
     """
     _parser(name, about, kind).parse_args(arguments)
     logs.configure()
@@ -40,7 +39,7 @@ def run_program(
     try:
         uvloop.run(serve(load(kind, os.environ)))
     except* ConfigurationError as errors:
-        print(f"{name}: {errors.exceptions[0]}", file=sys.stderr)  # noqa: T201  # the one line that an operator needs
+        print(f"{name}: {errors.exceptions[0]}", file=sys.stderr)  # noqa: T201  # one line for the operator
         raise SystemExit(2) from None
     except* TaskEndedError:
         raise SystemExit(1) from None
@@ -59,9 +58,8 @@ def _parser(name: str, about: str, kind: type[Struct]) -> argparse.ArgumentParse
 
 
 def _calm_collector() -> None:
-    # Hardly anything of ours is in a cycle, so that looking for them finds nothing; yet the collector looks after every
-    # 700 allocations, and at all that a mirror holds every 70,000. On cold reads this took a sixth off their rate, and
-    # the slowest hundredth waited three times as long.
+    # Few of our objects are in cycles, but the collector runs every 700 allocations, and scans the whole cache every
+    # 70,000. That cost cold reads a sixth of their rate and tripled their 99th percentile.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
@@ -74,10 +72,10 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
-    """Cancels tasks and returns when all are over, however they ended.
+    """Cancels tasks and returns when all have ended, however they ended.
 
-    Once is not always enough: on Python 3.11 `asyncio.wait_for`, in which redis-py writes and we pause, swallows a
-    cancellation that arrives as what it waits for is done.
+    It may take several cancellations: in Python 3.11 `asyncio.wait_for`, which redis-py writes with, swallows one that
+    arrives as its awaitable completes.
     """
     while left := [task for task in tasks if not task.done()]:
         for task in left:

@@ -1,7 +1,7 @@
-"""Settings from the environment: one frozen Struct a program, each field one variable.
+"""Settings from the environment: one frozen Struct for each program, one variable for each field.
 
-A field `redis_url: RedisUrl` is read from `ROTARY_REDIS_URL`. What is missing or has the wrong form is a
-ConfigurationError of one line that names the variable and the form wanted.
+A field `redis_url: RedisUrl` is read from `ROTARY_REDIS_URL`. A missing or invalid variable raises a ConfigurationError
+of one line that names the variable and the expected form.
 """
 
 from collections.abc import Mapping
@@ -35,9 +35,9 @@ def variable(field: str) -> str:
 
 
 def load(kind: type[S], environ: Mapping[str, str]) -> S:
-    """Reads every field of `kind` from `environ`. Raises ConfigurationError for the first that does not fit.
+    """Reads every field of `kind` from `environ`. Raises ConfigurationError for the first invalid one.
 
-    Where there is a field `ca_file`, the URLs beside it that speak TLS come back with it as whom to believe.
+    If there is a field `ca_file`, TLS URLs among the other fields are returned with it as their certificate authority.
     """
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(kind):
@@ -45,7 +45,7 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
         if text:
             values[field.name] = _convert(text, field)
         elif field.required:
-            raise ConfigurationError(f"{variable(field.name)} is not set: give it as {_form(field)}")
+            raise ConfigurationError(f"{variable(field.name)} is not set; expected {_form(field)}")
     return msgspec.convert(_trusting(values), kind)
 
 
@@ -53,7 +53,7 @@ def _trusting(values: dict[str, object]) -> dict[str, object]:
     ca_file = values.get("ca_file")
     if not isinstance(ca_file, str):
         return values
-    client_context(ca_file)  # to say now that it cannot be read
+    client_context(ca_file)  # fails now if it can't be read
     return {name: with_ca_file(value, ca_file) if isinstance(value, str) else value for name, value in values.items()}
 
 
@@ -61,7 +61,7 @@ def _convert(text: str, field: msgspec.structs.FieldInfo) -> object:
     try:
         value: object = msgspec.convert(text, field.type, strict=False)
     except msgspec.ValidationError:
-        raise ConfigurationError(f"{variable(field.name)} is not of the form wanted: {_form(field)}") from None
+        raise ConfigurationError(f"{variable(field.name)} is invalid; expected {_form(field)}") from None
     return value
 
 
@@ -75,7 +75,7 @@ def _form(field: msgspec.structs.FieldInfo) -> str:
 
 
 def described(kind: type[Struct]) -> str:
-    """The variables of `kind` for a person, one a line: name, form, default."""
+    """The variables of `kind`, one a line: name, form, default."""
     fields = msgspec.structs.fields(kind)
     width = max(len(variable(field.name)) for field in fields)
     return "\n".join(f"  {variable(field.name):{width}}  {_form(field)} ({_default(field)})" for field in fields)
@@ -88,6 +88,6 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def bind_address(bind: str) -> tuple[str, int]:
-    """Splits `host:port`; an IPv6 host stands in brackets."""
+    """Splits `host:port`. An IPv6 host is in brackets."""
     host, _, port = bind.rpartition(":")
     return host.strip("[]"), int(port)

@@ -1,15 +1,15 @@
-"""Generations of the facts: a rebuild on demand writes the next one beside the current one.
+"""Generations of the facts: a rebuild on demand writes a new generation beside the current one.
 
-`rotary-admin rebuild` asks for it in Redis; every consumer then reads the logs into both, the new one from the logs'
-beginning. When that is as complete as the old one its buckets are switched over, each in one step, and the old one's
-facts are removed. Readers notice nothing but the switch.
+`rotary-admin rebuild` requests it in Redis. Every consumer then reads the logs into both, into the new one from the
+beginning of the logs. When the new generation has caught up, each bucket switches to it in one step, and the facts of
+the old one are removed. Readers notice only the switch.
 """
 
 import asyncio
-import logging
 import re
 import time
 
+import structlog
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -20,7 +20,7 @@ from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import CURRENT_MS, Positions, switch
 from rotary.runtime.backoff import Backoff
 
-logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.3
 EXACT_SECONDS = 5.0
@@ -29,14 +29,14 @@ _SCAN, _PAUSE_SECONDS = 1000, 0.01
 
 
 class Generation(Struct, frozen=True):
-    """The generation that readers read, and the one that is being built."""
+    """The generation that readers use, and the one being built, if any."""
 
     current: int = 0
     building: int | None = None
 
 
 async def read_generation(client: Redis) -> Generation:
-    """As stored. Raises UnavailableError."""
+    """The generations as stored in Redis. Raises UnavailableError."""
     with translate_errors():
         stored = await client.hgetall(keys.REBUILD)
     building = stored.get(b"building")
@@ -44,7 +44,7 @@ async def read_generation(client: Redis) -> Generation:
 
 
 class Generations:
-    """Knows the generations, and completes a rebuild."""
+    """Follows the generations and completes rebuilds."""
 
     def __init__(self, client: Redis, pipeline: Pipeline) -> None:
         self._client = client
@@ -53,17 +53,17 @@ class Generations:
         self._caught_up_at: float | None = None
 
     def being_read(self) -> list[int]:
-        """The generations that every log is read into."""
+        """The generations that every log is folded into."""
         known = self._known
         return [known.current] if known.building is None else [known.current, known.building]
 
     async def look(self) -> Generation:
-        """The generations now. Raises UnavailableError."""
+        """Reads the generations. Raises UnavailableError."""
         self._known = await read_generation(self._client)
         return self._known
 
     async def run(self) -> None:
-        """Completes rebuilds, until cancelled."""
+        """Completes rebuilds until cancelled."""
         backoff = Backoff(max_seconds=1.0)
         while True:
             try:
@@ -89,8 +89,11 @@ class Generations:
         return caught_up
 
     async def _complete(self, old: int, new: int) -> None:
-        """Switches every bucket that can be. For some seconds only those that are nowhere behind, so that no count goes
-        back; then also those that are behind by what is on its way."""
+        """Switches buckets to the new generation.
+
+        For EXACT_SECONDS only buckets that are behind in no log, so that no count goes back; then also those that lack
+        only events in flight.
+        """
         assert self._caught_up_at is not None
         exact = time.monotonic() - self._caught_up_at < EXACT_SECONDS
         switched = [await switch(self._client, bucket, new, exact=exact) for bucket in range(keys.BUCKETS)]
@@ -101,18 +104,18 @@ class Generations:
             pipeline.hset(keys.REBUILD, "current", str(new))
             pipeline.hdel(keys.REBUILD, "building")
             await pipeline.execute()
-        logger.info("generation %d of the facts has replaced %d", new, old)
+        _log.info("generation switched", generation=new, replaced=old)
         self._known = Generation(new)
         await self._remove(old)
 
     async def _remove(self, old: int) -> None:
-        """Removes a generation's facts, a few at a time: readers must not wait for it."""
+        """Removes the facts of a generation, a few keys at a time, so that readers do not wait."""
         with translate_errors():
             cursor = 0
             while True:
                 cursor, names = await self._client.scan(cursor, match="{b*", count=_SCAN)
                 if gone := [name for name in names if isinstance(name, bytes) and _is_of(name.decode(), old)]:
-                    # By a function that looks again: emptied or restored, Redis may read this generation by now.
+                    # The function checks again: an emptied or restored Redis may use this generation by now.
                     await self._client.fcall("remove_1", len(gone), *gone)
                 if not cursor:
                     return

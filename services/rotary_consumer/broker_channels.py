@@ -1,6 +1,6 @@
-"""The one connection that a consumer publishes through: arrival markers, and what is to be parked.
+"""The connection through which a consumer publishes arrival markers and parked messages.
 
-Of its own, because a memory alarm blocks whoever publishes, and reading must go on.
+It is separate from the reading connections: a memory alarm blocks connections that publish, and reading must go on.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ LOOK_SECONDS = 0.2
 WAIT_SECONDS = 5.0
 
 
-class Publishing:
-    """Keeps a connection open for as long as `run` runs, and a channel with confirms for each queue."""
+class BrokerChannels:
+    """Keeps one connection open while `run` runs, and one channel with confirms for each queue."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -28,21 +28,21 @@ class Publishing:
         self._closing = set[asyncio.Task[None]]()
         self._opened = asyncio.Event()
         self.connections = 0
-        """How many there have been: what was declared on an earlier one may be gone."""
+        """Connections opened so far. What was declared on an earlier one may be gone."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection now."""
+        """Whether the connection is open."""
         return self._connection is not None and not self._connection.is_closed
 
     @asynccontextmanager
     async def channel(self, queue: str) -> AsyncIterator[AbstractChannel]:
-        """The channel to publish to one queue through. Any failure in the block gives it up.
+        """The channel for one queue. A failure in the block closes it, and the next call opens another.
 
         RabbitMQ before 4.0 may confirm what it did not store, on a channel that had a message returned or that feeds
         two streams, when a stream gets another leader (rabbitmq-server #12236).
 
-        Raises UnavailableError when there is no connection for some seconds, or it is lost inside the block.
+        Raises UnavailableError when no connection opens within five seconds, or it is lost inside the block.
         """
         with translate_errors():
             channel = await self._channel(queue)
@@ -53,14 +53,14 @@ class Publishing:
                 raise
 
     async def run(self) -> None:
-        """Connects, and connects anew, until cancelled."""
+        """Connects and reconnects until cancelled."""
         backoff = Backoff(max_seconds=1.0)
         while True:
             try:
                 async with connection(self._url) as opened:
                     backoff.reset()
                     await self._offer(opened)
-                why = "RabbitMQ closed the connection that we publish through"
+                why = "RabbitMQ closed the publishing connection"
             except UnavailableError as error:
                 why = error.what
             self._opened.clear()
@@ -69,11 +69,11 @@ class Publishing:
             await backoff.wait(why)
 
     async def _offer(self, opened: AbstractConnection) -> None:
-        """Returns when the connection is closed."""
+        """Lets others use the connection until it closes."""
         self._connection = opened
         self.connections += 1
         self._opened.set()
-        while not opened.is_closed:  # noqa: ASYNC110  # it closes in more ways than one can wait for
+        while not opened.is_closed:  # noqa: ASYNC110  # it closes in more ways than there are events for
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _channel(self, queue: str) -> AbstractChannel:
@@ -89,7 +89,7 @@ class Publishing:
             raise UnavailableError("RabbitMQ is away") from None
 
     def _give_up(self, queue: str, channel: AbstractChannel) -> None:
-        """Closes a channel in the background: a broker that is silent would keep us."""
+        """Closes a channel in the background, because a silent broker never answers."""
         if self._channels.get(queue) is not channel:
             return
         del self._channels[queue]
