@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.baselines import confirmed_publishes as bare
+from benchmarks.former import WORK_QUEUE
 from benchmarks.rounds import in_turn
 from rotary.publisher import BacklogFullError, Publisher
 
 CUSTOMER = 7
-WORK_QUEUE = "rotary.fold"
 LATENCY_RATE = 100.0
 TURN = 200
 """Events a dialer submits before it lets others have a turn."""

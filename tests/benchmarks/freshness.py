@@ -201,7 +201,7 @@ async def _follow(stream: aiohttp.ClientResponse, sighting: Sighting) -> None:
 
 
 def _rows(case: str, seconds: Sequence[float]) -> list[Row]:
-    return [_row(f"{case}: p50", seconds, 0.5, 15), _row(f"{case}: p99", seconds, 0.99, 50)]
+    return [_row(f"{case}: p50", seconds, 0.5, 10), _row(f"{case}: p99", seconds, 0.99, 30)]
 
 
 def _row(case: str, seconds: Sequence[float], share: float, goal_ms: float | None) -> Row:

@@ -7,16 +7,15 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from benchmarks.facts import Facts
-from benchmarks.processes import free_port, process, until
+from benchmarks.own_redis import redis_server
+from benchmarks.processes import until
 from benchmarks.rounds import in_turn, ratio
 from benchmarks.run import Run
 from benchmarks.table import Row, at_most
 from rotary.publisher import EventFactory
 from rotary.redis.connection import connect, load_functions
-from rotary_stack.installed import locate
 
 CUSTOMER = 7
 CALLS = 200
@@ -32,7 +31,7 @@ async def measure(run: Run) -> None:
     """Every row about memory and its growth."""
     if not any(run.wants(f"memory.{name}") for name in ("caller", "growth")):
         return
-    async with _server(run) as url:
+    async with redis_server(run, run.cores.measured) as url:
         memory = Memory(run, url)
         await run.each({"memory.caller": memory.caller, "memory.growth": memory.growth})
 
@@ -64,6 +63,18 @@ class Filling:
         spent = (await self._redis.info("commandstats"))["cmdstat_fcall"]["usec"]
         return float(spent) / (GROWTH_BATCHES * BATCH)
 
+    async def used(self) -> int:
+        """Bytes of the server's memory without what its clients take: while they fold, that is as much again."""
+        await self._facts.close()
+        await self._redis.connection_pool.disconnect()
+
+        async def is_alone() -> bool:
+            return int((await self._redis.info("clients"))["connected_clients"]) == 1
+
+        await until(is_alone, "no other connection is left", 10)
+        memory = await self._redis.info("memory")
+        return int(memory["used_memory"]) - int(memory["mem_clients_normal"])
+
     async def _fold(self, callers: Sequence[int]) -> None:
         times = (self._morning + timedelta(seconds=self._random.randrange(12 * 3600)) for _ in callers)
         calls = (self._source.call_placed(caller, time=time) for caller, time in zip(callers, times, strict=True))
@@ -82,11 +93,14 @@ class Memory:
         callers = self._run.scale.counted_callers
         async with self._database(0) as redis:
             filling = Filling(redis, callers)
-            empty = await _used(redis)
+            # What a server takes when it folds for the first time is not the caller IDs'.
+            await filling.place(1)
+            await redis.flushdb()
+            empty = await filling.used()
             await filling.place(CALLS)
-            full = await _used(redis)
+            full = await filling.used()
             await filling.place(FURTHER_CALLS)
-            fuller = await _used(redis)
+            fuller = await filling.used()
         each, further = (full - empty) / callers, (fuller - full) / callers / FURTHER_CALLS
         told = f"{callers:,} caller IDs, calls from 8:00 to 20:00"
         return [
@@ -121,25 +135,3 @@ class Memory:
             await load_functions(redis)
             yield redis
             await redis.flushdb()
-
-
-async def _used(redis: Redis) -> int:
-    memory = await redis.info("memory")
-    return int(memory["used_memory"]) - int(memory["mem_clients_normal"])
-
-
-@asynccontextmanager
-async def _server(run: Run) -> AsyncIterator[str]:
-    port = free_port()
-    argv = (locate().redis_server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-    options = ("--set-max-intset-entries", "4096", "--dir", str(run.folder))
-    async with process(run.cores.measured, *argv, *options), connect(f"redis://127.0.0.1:{port}/0") as redis:
-
-        async def answers() -> bool:
-            try:
-                return bool(await redis.ping())
-            except RedisConnectionError:
-                return False
-
-        await until(answers, "Redis answers", 10)
-        yield f"redis://127.0.0.1:{port}"

@@ -9,13 +9,13 @@ from statistics import median
 import aio_pika
 import msgspec
 
-from benchmarks.dialer import LATENCY_RATE, WORK_QUEUE, Measured
+from benchmarks.dialer import LATENCY_RATE, Measured
+from benchmarks.former import declare_former
 from benchmarks.processes import module, process
 from benchmarks.rounds import percentile, ratio
 from benchmarks.run import Run
 from benchmarks.table import Row, at_least, at_most
 from integration.private_vhost import private_vhost
-from rotary.events import EXCHANGE
 from rotary.rabbitmq import topology
 
 
@@ -39,7 +39,7 @@ async def _measured(run: Run) -> Measured:
     with private_vhost(run.servers.rabbitmq) as url, private_vhost(run.servers.rabbitmq) as former:
         async with await aio_pika.connect(url) as connection:
             await topology.declare(await connection.channel())
-        await _declare_former(former)
+        await declare_former(former)
         argv = module("benchmarks.dialer", "--url", url, "--former", former, "--rounds", str(scale.rounds))
         seconds = ("--seconds", str(scale.publish_seconds))
         pipe = asyncio.subprocess.PIPE
@@ -47,16 +47,6 @@ async def _measured(run: Run) -> Measured:
             output, _ = await dialer.communicate()
             assert dialer.returncode == 0
     return msgspec.json.decode(output, type=Measured)
-
-
-async def _declare_former(url: str) -> None:
-    """A work queue and a log, both bound, so that each event is written twice."""
-    async with await aio_pika.connect(url) as connection:
-        channel = await connection.channel()
-        exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-        for name, kind, key in ((WORK_QUEUE, "quorum", "#"), ("rotary.log.calls", "stream", "call-placed.*")):
-            queue = await channel.declare_queue(name, durable=True, arguments={"x-queue-type": kind})
-            await queue.bind(exchange, key)
 
 
 def _against_former(case: str, now: Sequence[float], before: Sequence[float]) -> Row:

@@ -125,7 +125,7 @@ class Reads:
             read = await metric(ops, "rotary_query_cold_reads_total") - before
             if read < 0.95 * sum(load.requests for load in ours):
                 raise RuntimeError(f"only {read:,.0f} requests were cold")
-        return [_rates(f"every request another of {len(paths):,} cold groups", ours, theirs, 0.25)]
+        return [_rates(f"every request another of {len(paths):,} cold groups", ours, theirs, 0.30)]
 
     async def thousand(self) -> Sequence[Row]:
         """A large group and a small one, each changing once a second."""

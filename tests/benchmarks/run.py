@@ -34,7 +34,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     single_messages: int = 15_000
     slow_messages: int = 6_000
     batch_messages: int = 1_000
-    publish_seconds: float = 1.5
+    publish_seconds: float = 1.0
     few_callers: int = 1_000
     many_callers: int = 1_000_000
     counted_callers: int = 1_000
