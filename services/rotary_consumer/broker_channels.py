@@ -33,7 +33,7 @@ class BrokerChannels:
     @property
     def is_connected(self) -> bool:
         """Whether the connection is open."""
-        return self._connection is not None and not self._connection.is_closed
+        return self._connection is not None and self._connection.connected.is_set()
 
     @asynccontextmanager
     async def channel(self, queue: str) -> AsyncIterator[AbstractChannel]:
@@ -73,7 +73,8 @@ class BrokerChannels:
         self._connection = opened
         self.connections += 1
         self._opened.set()
-        while not opened.is_closed:  # noqa: ASYNC110  # it closes in more ways than there are events for
+        # `is_closed` stays false when the connection is lost.
+        while opened.connected.is_set():  # noqa: ASYNC110  # nothing signals that it was cleared
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _channel(self, queue: str) -> AbstractChannel:
