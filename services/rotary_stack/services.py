@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from signal import SIGTERM, Signals
 
-from rotary_stack.failures import NotReadyError
-from rotary_stack.launch import Launch, run_to_end
+from rotary_stack.errors import NotReadyError
+from rotary_stack.spawn import Launch, run_to_end
 
 
 class Service:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rotary_stack.directory import admit, state_directory
-from rotary_stack.failures import StackError
-from rotary_stack.installed import locate_or_install
-from rotary_stack.launch import search_path, uninterrupted
+from rotary_stack.binaries import locate_or_install
+from rotary_stack.control.messages import Status
+from rotary_stack.errors import StackError
 from rotary_stack.ports import Ports
-from rotary_stack.postgres import Postgres, server_user
-from rotary_stack.rabbitmq import Epmd, RabbitMQ
-from rotary_stack.redis import Redis
+from rotary_stack.process import Program, Unit
+from rotary_stack.servers.postgres import Postgres, server_user
+from rotary_stack.servers.rabbitmq import Epmd, RabbitMQ
+from rotary_stack.servers.redis import Redis
 from rotary_stack.services import Service, migrate
-from rotary_stack.status import Status
-from rotary_stack.unit import Program, Unit
+from rotary_stack.spawn import search_path, uninterrupted
+from rotary_stack.workspace import admit, state_directory
 
 Say = Callable[[str], None]
 

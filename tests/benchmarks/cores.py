@@ -6,8 +6,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rotary_stack.family import descendants
-from rotary_stack.orders import Order, give
+from rotary_stack.control.client import Order, give
+from rotary_stack.process_tree import descendants
 
 
 class Cores(Struct, frozen=True):

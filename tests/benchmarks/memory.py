@@ -16,7 +16,7 @@ from benchmarks.run import Run
 from benchmarks.table import Row, at_most
 from rotary.publisher import EventFactory
 from rotary.redis.connection import connect, load_functions
-from rotary_stack.installed import locate
+from rotary_stack.binaries import locate
 
 CUSTOMER = 7
 CALLS = 200

@@ -12,7 +12,7 @@ from typing import IO
 import aiohttp
 
 from benchmarks.cores import on
-from rotary_stack.launch import leashed
+from rotary_stack.spawn import leashed
 
 READY_SECONDS = 60.0
 END_SECONDS = 15.0

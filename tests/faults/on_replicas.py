@@ -15,7 +15,7 @@ from faults.trial import Fault, Strike
 from faults.world import World, until
 from rotary.errors import UnavailableError
 from rotary.redis.connection import connect, translate_errors
-from rotary_stack.launch import leashed
+from rotary_stack.spawn import leashed
 
 
 class Copy(NamedTuple):

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from faults.world import World, until
-from rotary_stack.launch import leashed
+from rotary_stack.spawn import leashed
 
 
 def free_port() -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from integration.log_stream import declare_exchange, declare_stream, open_channel, stored_ids
 from rotary.publisher import Event, Limits, Publisher
-from rotary_stack.orders import Order, Verb, give
+from rotary_stack.control.client import Order, Verb, give
 
 pytestmark = pytest.mark.long
 

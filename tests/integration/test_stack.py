@@ -17,10 +17,10 @@ import msgspec
 import pytest
 import redis
 
-from rotary_stack.failures import ProgramsMissingError, StackError
-from rotary_stack.installed import locate, locate_or_install
-from rotary_stack.orders import Order, Verb, give
-from rotary_stack.status import Status
+from rotary_stack.binaries import locate, locate_or_install
+from rotary_stack.control.client import Order, Verb, give
+from rotary_stack.control.messages import Status
+from rotary_stack.errors import ProgramsMissingError, StackError
 
 # Tells what runs, then waits for the status it shall exit with.
 COMMAND = ("sh", "-c", "rotary-stack status --json | tr -d '\\n'; echo; read status; exit $status")

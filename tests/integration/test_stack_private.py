@@ -23,11 +23,11 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from integration.dialer_admin import as_user
 from rotary.events import MAX_MESSAGE_BYTES
-from rotary_stack.control import controlled
-from rotary_stack.directory import PREFIX, state_directory
+from rotary_stack.control.server import controlled
 from rotary_stack.private import write_private
-from rotary_stack.redis import PROGRAM
+from rotary_stack.servers.redis import PROGRAM
 from rotary_stack.stack import Options, Stack
+from rotary_stack.workspace import PREFIX, state_directory
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")

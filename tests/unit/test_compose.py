@@ -17,8 +17,8 @@ import yaml
 from redis.asyncio import Redis
 
 from rotary.events import MAX_MESSAGE_BYTES
-from rotary_stack.rabbitmq import PROGRAM_PERMISSIONS
-from rotary_stack.redis import DEFAULT_USER, PROGRAM_RULES
+from rotary_stack.servers.rabbitmq import PROGRAM_PERMISSIONS
+from rotary_stack.servers.redis import DEFAULT_USER, PROGRAM_RULES
 
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "infra/server"

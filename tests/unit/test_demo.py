@@ -15,12 +15,12 @@ from rotary.definitions import RotationStrategy
 from rotary.domain.monitor import MemberStatus, Monitor, MonitorMember
 from rotary.events import CallPlaced
 from rotary.publisher import EventFactory
-from rotary_stack.demo.api import Reading
-from rotary_stack.demo.history import history
-from rotary_stack.demo.news import Item, News
-from rotary_stack.demo.picture import SYMBOLS, View, picture, spell
-from rotary_stack.demo.rotation import Rotation
-from rotary_stack.demo.working_day import busyness, moments_today, tempo
+from rotary_demo.activity import Item, News
+from rotary_demo.api_client import Reading
+from rotary_demo.backfill import history
+from rotary_demo.dashboard import SYMBOLS, View, picture, spell
+from rotary_demo.rotation import Rotation
+from rotary_demo.working_day import busyness, moments_today, tempo
 
 HCM = ZoneInfo("Asia/Ho_Chi_Minh")
 NOW = datetime(2026, 6, 6, 8, 30, tzinfo=UTC)  # 15:30 in Ho Chi Minh City

@@ -14,11 +14,11 @@ from rotary.definitions import CARRIER_LABELS
 from rotary.domain.monitor import MonitorMember
 from rotary.events import Event, FlagKind
 from rotary.publisher import Publisher, PublishError
-from rotary_stack.demo.api import Api, ApiError
-from rotary_stack.demo.history import lead
-from rotary_stack.demo.news import Kind
-from rotary_stack.demo.rotation import Rotation
-from rotary_stack.demo.working_day import tempo
+from rotary_demo.activity import Kind
+from rotary_demo.api_client import Api, ApiError
+from rotary_demo.backfill import lead
+from rotary_demo.rotation import Rotation
+from rotary_demo.working_day import tempo
 
 CALLS_A_MINUTE = 16
 """What one eligible caller ID is given at the busiest hour."""

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from rotary.domain.monitor import MonitorMember
-from rotary_stack.demo.api import Api, ApiError, Reading
-from rotary_stack.demo.dialer import named
-from rotary_stack.demo.news import News
-from rotary_stack.demo.picture import View, clock
+from rotary_demo.activity import News
+from rotary_demo.api_client import Api, ApiError, Reading
+from rotary_demo.dashboard import View, clock
+from rotary_demo.dialer import named
 
 RATE_SECONDS = 10.0
 FLASH_SECONDS = 0.8

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rotary_stack.failures import ProgramsMissingError, StackError
-from rotary_stack.launch import uninterrupted
+from rotary_stack.errors import ProgramsMissingError, StackError
+from rotary_stack.spawn import uninterrupted
 
 Find = Callable[[str, str], str | None]
 """Given a program's name and a glob of folders to prefer over PATH, its full path or None."""

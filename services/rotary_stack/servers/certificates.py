@@ -6,8 +6,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rotary_stack.failures import StackError
-from rotary_stack.launch import Launch, run_to_end, server_environ
+from rotary_stack.errors import StackError
+from rotary_stack.spawn import Launch, run_to_end, server_environ
 
 _DAYS = "7"
 _CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

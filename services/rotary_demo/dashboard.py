@@ -11,8 +11,8 @@ from rich.text import Text
 
 from rotary.definitions import CARRIER_LABELS
 from rotary.domain.monitor import MemberStatus, MonitorMember
-from rotary_stack.demo.api import Reading
-from rotary_stack.demo.news import Item, Kind
+from rotary_demo.activity import Item, Kind
+from rotary_demo.api_client import Reading
 
 SYMBOLS: dict[MemberStatus, str] = {"eligible": "●", "cooldown": "◐", "quota_exceeded": "■", "disabled": "○"}
 STYLES: dict[MemberStatus, str] = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from rotary_stack.command import found, run_command
-from rotary_stack.control import controlled
-from rotary_stack.interrupts import Interrupts, run
+from rotary_stack.control.server import controlled
+from rotary_stack.foreground import found, run_command
+from rotary_stack.signals import Interrupts, run
 from rotary_stack.stack import SERVERS, Options, Stack
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Protocol
 
-from rotary_stack.failures import NotReadyError, StartFailedError
-from rotary_stack.family import descendants, gone
-from rotary_stack.launch import Launch, size, spawn
-from rotary_stack.status import UnitStatus
+from rotary_stack.control.messages import UnitStatus
+from rotary_stack.errors import NotReadyError, StartFailedError
+from rotary_stack.process_tree import descendants, gone
+from rotary_stack.spawn import Launch, size, spawn
 
 _PATIENCE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from signal import SIGINT, Signals
 
-from rotary_stack.interrupts import Interrupts
-from rotary_stack.launch import leashed, search_path
+from rotary_stack.signals import Interrupts
+from rotary_stack.spawn import leashed, search_path
 
 _GRACE_SECONDS = 10.0
 

@@ -19,11 +19,11 @@ import aiormq
 from aiormq.exceptions import AMQPError
 
 from rotary.events import MAX_MESSAGE_BYTES
-from rotary_stack.certificates import certificates_in, make_certificates
-from rotary_stack.failures import NotReadyError
-from rotary_stack.installed import Binaries
-from rotary_stack.launch import Launch, server_environ
+from rotary_stack.binaries import Binaries
+from rotary_stack.errors import NotReadyError
 from rotary_stack.private import new_password, write_private
+from rotary_stack.servers.certificates import certificates_in, make_certificates
+from rotary_stack.spawn import Launch, server_environ
 
 # Spreads customers over the streams of a log.
 _PLUGINS = ("rabbitmq_consistent_hash_exchange",)

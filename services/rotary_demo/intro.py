@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from rotary_stack.demo.api import LIST_PATH
-from rotary_stack.demo.customers import Customer
+from rotary_demo.api_client import LIST_PATH
+from rotary_demo.seed import Customer
 from rotary_stack.stack import Stack
 
 

@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from rotary.domain.monitor import Monitor
 from rotary.publisher import CallPlaced, Limits, Publisher
-from rotary_stack.demo.api import Api, ApiError
-from rotary_stack.demo.customers import Customer
-from rotary_stack.demo.history import history
-from rotary_stack.failures import StackError
+from rotary_demo.api_client import Api, ApiError
+from rotary_demo.backfill import history
+from rotary_demo.seed import Customer
+from rotary_stack.errors import StackError
 
 API_TIMEOUT = aiohttp.ClientTimeout(total=3)
 # A broker that somebody has killed must not hold up the end for long.

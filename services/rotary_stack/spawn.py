@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from rotary_stack.failures import StackError, StartFailedError
-from rotary_stack.family import descendants, gone
+from rotary_stack.errors import StackError, StartFailedError
 from rotary_stack.private import UMASK, open_log
+from rotary_stack.process_tree import descendants, gone
 
 T = TypeVar("T")
 

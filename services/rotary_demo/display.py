@@ -7,10 +7,10 @@ from rich.live import Live
 from rich.text import Text
 
 from rotary.domain.monitor import MonitorMember
-from rotary_stack.demo.news import Item
-from rotary_stack.demo.picture import NEWS, View, clock, picture, spell
-from rotary_stack.demo.terminal import Terminal
-from rotary_stack.demo.watch import Watch
+from rotary_demo.activity import Item
+from rotary_demo.dashboard import NEWS, View, clock, picture, spell
+from rotary_demo.poller import Watch
+from rotary_demo.terminal import Terminal
 
 LOOK_SECONDS = 0.25
 SNAPSHOT_SECONDS = 2.0

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from rotary_stack.failures import StackError
-from rotary_stack.status import Status
+from rotary_stack.control.messages import Status
+from rotary_stack.errors import StackError
 
 Verb = Literal["start", "stop", "kill", "restart", "status"]
 

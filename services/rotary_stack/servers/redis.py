@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from signal import SIGTERM, Signals
 
-from rotary_stack.failures import NotReadyError
-from rotary_stack.installed import Binaries
-from rotary_stack.launch import Launch, server_environ
+from rotary_stack.binaries import Binaries
+from rotary_stack.errors import NotReadyError
 from rotary_stack.private import new_password, write_private
+from rotary_stack.spawn import Launch, server_environ
 
 _SETTINGS = {
     "bind": "127.0.0.1",

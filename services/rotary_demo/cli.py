@@ -11,16 +11,16 @@ from signal import SIGINT
 
 import click
 
-from rotary_stack import control
-from rotary_stack.demo.customers import create_customers
-from rotary_stack.demo.dialer import Dialer
-from rotary_stack.demo.intro import intro
-from rotary_stack.demo.news import Kind, News
-from rotary_stack.demo.screen import show
-from rotary_stack.demo.site import Site, give_past, open_sites
-from rotary_stack.demo.terminal import Terminal
-from rotary_stack.demo.watch import Watch
-from rotary_stack.interrupts import Interrupts, run
+from rotary_demo.activity import Kind, News
+from rotary_demo.connections import Site, give_past, open_sites
+from rotary_demo.dialer import Dialer
+from rotary_demo.display import show
+from rotary_demo.intro import intro
+from rotary_demo.poller import Watch
+from rotary_demo.seed import create_customers
+from rotary_demo.terminal import Terminal
+from rotary_stack.control.server import controlled
+from rotary_stack.signals import Interrupts, run
 from rotary_stack.stack import Options, Stack
 
 GROUP_ID = 3
@@ -52,7 +52,7 @@ def demo(seconds: float | None) -> None:
 async def _demo(opened: AsyncExitStack, terminal: Terminal, seconds: float | None) -> None:
     with terminal.working("starting PostgreSQL, Redis, RabbitMQ, then the consumer and the query service"):
         stack = await opened.enter_async_context(Stack.open(Options(services=True), say=terminal.say))
-        await opened.enter_async_context(control.controlled(stack))
+        await opened.enter_async_context(controlled(stack))
     opened.enter_context(terminal.ending())
     chance = SystemRandom()
     with terminal.working("giving them a past"):

@@ -10,7 +10,7 @@ from msgspec import Struct
 from rotary.domain.monitor import Monitor, MonitorMember
 from rotary.events import Event, FlagKind
 from rotary.publisher import EventFactory
-from rotary_stack.demo.working_day import moments_today
+from rotary_demo.working_day import moments_today
 
 
 class Sign(Struct, frozen=True):

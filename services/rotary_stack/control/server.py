@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from rotary_stack.failures import StackError
-from rotary_stack.orders import Order, Reply
+from rotary_stack.control.client import Order, Reply
+from rotary_stack.errors import StackError
 from rotary_stack.private import UMASK
 from rotary_stack.stack import Stack
 

@@ -13,10 +13,10 @@ from signal import SIGINT, SIGQUIT, Signals
 
 import asyncpg
 
-from rotary_stack.failures import NotReadyError, StackError
-from rotary_stack.installed import Binaries
-from rotary_stack.launch import Launch, run_to_end, server_environ
+from rotary_stack.binaries import Binaries
+from rotary_stack.errors import NotReadyError, StackError
 from rotary_stack.private import new_password, write_private
+from rotary_stack.spawn import Launch, run_to_end, server_environ
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
