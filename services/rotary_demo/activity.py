@@ -1,4 +1,4 @@
-"""What happened lately, in a line each."""
+"""The activity log of the demo: one line for each event, change or error."""
 
 from collections import deque
 from datetime import UTC, datetime
@@ -6,34 +6,34 @@ from typing import Literal
 
 from msgspec import Struct
 
-Kind = Literal["published", "seen", "trouble"]
+Kind = Literal["published", "observed", "error"]
 
 
-class Item(Struct, frozen=True):
-    """One line: an event that was published, a change that the API showed, or a trouble. `at` is UTC."""
+class Entry(Struct, frozen=True):
+    """An event that was published, a change that the API showed, or an error. `at` is UTC."""
 
     at: datetime
     kind: Kind
     text: str
 
 
-class News:
-    """The newest items, oldest first, and those nobody has taken yet."""
+class ActivityLog:
+    """The newest entries, oldest first, and those that nobody has taken yet."""
 
     def __init__(self) -> None:
-        self.newest = deque[Item](maxlen=20)
-        self._untaken = deque[Item](maxlen=100)
+        self.newest = deque[Entry](maxlen=20)
+        self._untaken = deque[Entry](maxlen=100)
 
-    def tell(self, kind: Kind, text: str) -> None:
-        """Adds a line, unless it repeats the newest: a server that is away is told of by everybody who misses it."""
+    def add(self, kind: Kind, text: str) -> None:
+        """Adds an entry, unless it repeats the newest one: everybody who misses a server reports the same error."""
         if self.newest and self.newest[-1].text == text:
             return
-        item = Item(datetime.now(UTC), kind, text)
-        self.newest.append(item)
-        self._untaken.append(item)
+        entry = Entry(datetime.now(UTC), kind, text)
+        self.newest.append(entry)
+        self._untaken.append(entry)
 
-    def take(self) -> list[Item]:
-        """The items since the last call."""
-        items = list(self._untaken)
+    def take(self) -> list[Entry]:
+        """The entries since the last call."""
+        entries = list(self._untaken)
         self._untaken.clear()
-        return items
+        return entries

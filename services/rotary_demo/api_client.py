@@ -21,22 +21,21 @@ _failure = msgspec.json.Decoder(ErrorBody)
 
 
 class ApiError(RotaryError):
-    """The API gave no answer, or one that is no success: `status` is HTTP's, or 0."""
+    """The API refused a request or did not answer. `status` is the HTTP status, or 0 without an answer."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"the API says {status}: {message}" if status else message)
+        super().__init__(f"the API answered {status}: {message}" if status else message)
         self.status = status
 
 
-class Reading(Struct, frozen=True):
-    """One answer of /monitor; `lag_seconds` is its X-Projection-Lag: how far the fold is behind the broker,
-    None while nobody has measured it."""
+class MonitorReading(Struct, frozen=True):
+    """One response of /monitor. `lag_seconds` is its X-Projection-Lag, the age of the facts; None if it is unknown."""
 
     monitor: Monitor
     lag_seconds: int | None
 
 
-class Api:
+class ApiClient:
     """Reads with one customer's token. Every method raises ApiError."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
@@ -52,10 +51,10 @@ class Api:
         """One group with its members."""
         return (await self._get(f"{LIST_PATH}/{group_id}", _detail))[0]
 
-    async def monitor(self, group_id: int) -> Reading:
-        """Which of its members may dial now."""
+    async def monitor(self, group_id: int) -> MonitorReading:
+        """The status of each of its members now."""
         monitor, lag = await self._get(f"{LIST_PATH}/{group_id}/monitor", _monitor)
-        return Reading(monitor, lag)
+        return MonitorReading(monitor, lag)
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[Envelope[T]]) -> tuple[T, int | None]:
         try:

@@ -1,4 +1,4 @@
-"""The command `rotary-stack demo`: composes stack, customers, dialers and screen, in this order."""
+"""The command `rotary-stack demo`: starts the stack, creates the customers, and runs dialers and dashboard."""
 
 import asyncio
 import logging
@@ -11,85 +11,94 @@ from signal import SIGINT
 
 import click
 
-from rotary_demo.activity import Kind, News
-from rotary_demo.connections import Site, give_past, open_sites
+from rotary_demo.activity import ActivityLog, Kind
+from rotary_demo.backfill import backfill
+from rotary_demo.clients import CustomerClient, open_clients
 from rotary_demo.dialer import Dialer
 from rotary_demo.display import show
 from rotary_demo.intro import intro
-from rotary_demo.poller import Watch
+from rotary_demo.poller import MonitorPoller
 from rotary_demo.seed import create_customers
 from rotary_demo.terminal import Terminal
-from rotary_stack.control.server import controlled
-from rotary_stack.signals import Interrupts, run
+from rotary_stack.control.server import serve_control
+from rotary_stack.signals import SignalHandler, run
 from rotary_stack.stack import Options, Stack
 
 GROUP_ID = 3
 
 
-@click.command()
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="End by itself after N seconds.")
+@click.command(short_help="Run simulated dialers and show a live monitor.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Quit after N seconds instead of on Ctrl-C."
+)
 def demo(seconds: float | None) -> None:
-    """Show Rotary at work: real servers, two customers, simulated dialers, and a monitor that changes as they call.
+    """Run simulated dialers on a private stack and show a live monitor of one group.
 
-    Ctrl-C ends it, with status 0, and nothing is left behind. Without a terminal it prints plain snapshots.
+    Starts the servers and services, creates two customers, and publishes calls and carrier flags. Ctrl-C quits with
+    status 0 and deletes all data. Without a terminal it prints a snapshot every two seconds.
     """
     terminal = Terminal()
 
-    async def main(_: Interrupts) -> int:
-        async with AsyncExitStack() as opened:
-            await _demo(opened, terminal, seconds)
+    async def main(_: SignalHandler) -> int:
+        async with AsyncExitStack() as exits:
+            await _run_demo(exits, terminal, seconds)
         return 0
 
     for name in ("rotary.publisher", "aio_pika", "aiormq"):
-        # What they would write over the picture, the dialers tell as news.
+        # Their log lines would overwrite the dashboard; the activity shows the same errors.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with terminal.keys_ignored():
         status = run(main)
-    terminal.say("goodbye: all of it has ended and its data is gone")
+    terminal.report("all servers have stopped and their data is deleted")
     sys.exit(0 if status == 128 + SIGINT else status)
 
 
-async def _demo(opened: AsyncExitStack, terminal: Terminal, seconds: float | None) -> None:
-    with terminal.working("starting PostgreSQL, Redis, RabbitMQ, then the consumer and the query service"):
-        stack = await opened.enter_async_context(Stack.open(Options(services=True), say=terminal.say))
-        await opened.enter_async_context(controlled(stack))
-    opened.enter_context(terminal.ending())
-    chance = SystemRandom()
-    with terminal.working("giving them a past"):
-        sites = await _furnish(opened, terminal, stack, chance)
-    news = News()
-    first = await sites[0].api.monitor(GROUP_ID)
-    watch = Watch(sites[0].api, first, sites[0].zone, news, lambda: sum(site.publisher.confirmed for site in sites))
-    async with _beside(*(_dialer(site, news, chance).run() for site in sites)):
-        await _for(seconds, show(terminal, watch, intro(stack, sites[0].customer, GROUP_ID, brief=terminal.cramped)))
+async def _run_demo(exits: AsyncExitStack, terminal: Terminal, seconds: float | None) -> None:
+    with terminal.working("starting PostgreSQL, Redis and RabbitMQ, then Rotary's services"):
+        stack = await exits.enter_async_context(Stack.open(Options(services=True), report=terminal.report))
+        await exits.enter_async_context(serve_control(stack))
+    exits.enter_context(terminal.stopping_reported())
+    rng = SystemRandom()
+    with terminal.working("publishing the calls of today so far"):
+        clients = await _prepare_customers(exits, terminal, stack, rng)
+    activity = ActivityLog()
+    own = clients[0]
+    first = await own.api.monitor(GROUP_ID)
+    poller = MonitorPoller(
+        own.api, first, own.zone, activity, lambda: sum(client.publisher.confirmed for client in clients)
+    )
+    async with _in_background(*(_dialer(client, activity, rng).run() for client in clients)):
+        lines = intro(stack, own.customer, GROUP_ID, brief=terminal.short)
+        await _run_for(seconds, show(terminal, poller, lines))
 
 
-async def _furnish(opened: AsyncExitStack, terminal: Terminal, stack: Stack, chance: Random) -> list[Site]:
+async def _prepare_customers(
+    exits: AsyncExitStack, terminal: Terminal, stack: Stack, rng: Random
+) -> list[CustomerClient]:
     variables = stack.variables()
     customers = await create_customers(variables["ROTARY_POSTGRES_URL"])
-    terminal.say(f"customers imported: {', '.join(f'{customer.name} ({customer.timezone})' for customer in customers)}")
-    sites = await open_sites(opened, customers, variables["ROTARY_API_URL"], variables["ROTARY_RABBITMQ_URL"])
+    names = ", ".join(f"{customer.name} ({customer.timezone})" for customer in customers)
+    terminal.report(f"created customers {names}")
+    clients = await open_clients(exits, customers, variables["ROTARY_API_URL"], variables["ROTARY_RABBITMQ_URL"])
     began = time.monotonic()
-    events = sum(await asyncio.gather(*(give_past(site, chance) for site in sites)))
+    events = sum(await asyncio.gather(*(backfill(client, rng) for client in clients)))
     seconds = time.monotonic() - began
-    terminal.say(
-        f"today so far: {events:,} events published, confirmed, folded and shown by the API in {seconds:.1f} s"
-    )
-    return sites
+    terminal.report(f"published {events:,} events of today so far; the API counted all of them after {seconds:.1f} s")
+    return clients
 
 
-def _dialer(site: Site, news: News, chance: Random) -> Dialer:
-    def tell(group_id: int | None, kind: Kind, text: str) -> None:
-        # The table shows one group: news of the others would be of numbers that stand nowhere.
+def _dialer(client: CustomerClient, activity: ActivityLog, rng: Random) -> Dialer:
+    def report(group_id: int | None, kind: Kind, text: str) -> None:
+        # The dashboard shows one group, so activity of the others would name numbers that are not on it.
         if group_id in (None, GROUP_ID):
-            news.tell(kind, text)
+            activity.add(kind, text)
 
-    return Dialer(site.api, site.publisher, site.zone, tell, chance)
+    return Dialer(client, report, rng)
 
 
 @asynccontextmanager
-async def _beside(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Does the work while the block runs; work that fails ends the block."""
+async def _in_background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Runs the work beside the block. A failure of the work ends the block."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in work]
         yield
@@ -97,8 +106,8 @@ async def _beside(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
             task.cancel()
 
 
-async def _for(seconds: float | None, work: Coroutine[None, None, None]) -> None:
-    """Does the work, so long at most."""
+async def _run_for(seconds: float | None, work: Coroutine[None, None, None]) -> None:
+    """Cancels the work after `seconds`, if given."""
     try:
         async with asyncio.timeout(seconds) as limit:
             await work

@@ -1,4 +1,4 @@
-"""A group's monitor as a picture for a terminal, as wide and high as there is room for."""
+"""Renders a group's monitor for a terminal of any size."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -11,8 +11,8 @@ from rich.text import Text
 
 from rotary.definitions import CARRIER_LABELS
 from rotary.domain.monitor import MemberStatus, MonitorMember
-from rotary_demo.activity import Item, Kind
-from rotary_demo.api_client import Reading
+from rotary_demo.activity import Entry, Kind
+from rotary_demo.api_client import MonitorReading
 
 SYMBOLS: dict[MemberStatus, str] = {"eligible": "●", "cooldown": "◐", "quota_exceeded": "■", "disabled": "○"}
 STYLES: dict[MemberStatus, str] = {
@@ -21,140 +21,147 @@ STYLES: dict[MemberStatus, str] = {
     "quota_exceeded": "magenta",
     "disabled": "bright_black",
 }
-NEWS: dict[Kind, tuple[str, str]] = {
-    "published": ("→", "cyan"),
-    "seen": ("←", "default"),
-    "trouble": ("!", "red"),
+ACTIVITY_LABELS: dict[Kind, tuple[str, str]] = {
+    "published": ("event", "cyan"),
+    "observed": ("API", "default"),
+    "error": ("error", "red"),
 }
+"""Of each kind: the word in front of the line, and its colour."""
 
-WIDE, BARS, WORDS = 110, 79, 42
-"""From how many columns on there is room for wide bars, for any, and for a status in words."""
-NEWS_LINES = 8
+WIDE_COLUMNS, BAR_COLUMNS, WORD_COLUMNS = 110, 79, 42
+"""The terminal widths from which there is space for wide bars, for any bars, and for the status in words."""
+MAX_ACTIVITY_LINES = 8
 
 
-class View(Struct, frozen=True):
-    """What is shown: the last reading, what was published so far, and how fast. `changed` have just had a call."""
+class DashboardState(Struct, frozen=True):
+    """What is shown. `per_second` is the rate of confirmed events; `highlighted` caller IDs have just placed a call."""
 
-    reading: Reading
+    reading: MonitorReading
     zone: ZoneInfo
     now: datetime
     confirmed: int
-    a_second: float
-    changed: frozenset[int] = frozenset()
-    trouble: str | None = None
-    news: Sequence[Item] = ()
+    per_second: float
+    highlighted: frozenset[int] = frozenset()
+    error: str | None = None
+    activity: Sequence[Entry] = ()
 
 
 class Column(Struct, frozen=True):
-    """One column: what a member's cell shows, and how wide a terminal must be to have it."""
+    """One column of the table: how to render a member's cell, and the terminal width from which it is shown."""
 
     title: str
-    cell: Callable[[MonitorMember, View], Text]
-    from_width: int = 0
+    cell: Callable[[MonitorMember, DashboardState], Text]
+    min_width: int = 0
     right: bool = False
 
 
-def picture(view: View, width: int, height: int) -> Group:
-    """The monitor, and below it as much news as `height` lines leave room for."""
-    room = height - len(view.reading.monitor.members) - 3
-    parts: list[Text | Table] = [_title(view, width), _figures(view), _table(view, width)]
-    if room >= 3:
+def render(state: DashboardState, width: int, height: int) -> Group:
+    """The monitor, and below it as much activity as fits into `height` lines."""
+    spare = height - len(state.reading.monitor.members) - 3
+    parts: list[Text | Table] = [_title(state, width), _summary(state), _table(state, width)]
+    if spare >= 3:
         parts.insert(2, Text())
-        room -= 1
-    if room >= 2:
-        parts += [Text(), *(_line(item, view.zone) for item in list(view.news)[-min(room - 1, NEWS_LINES) :])]
+        spare -= 1
+    if spare >= 2:
+        newest = list(state.activity)[-min(spare - 1, MAX_ACTIVITY_LINES) :]
+        parts += [Text(), *(_activity_line(entry, state.zone) for entry in newest)]
     for part in parts:
         if isinstance(part, Text):
             part.no_wrap, part.overflow = True, "ellipsis"
     return Group(*parts)
 
 
-def _title(view: View, width: int) -> Text:
-    monitor = view.reading.monitor
-    over = monitor.total_members - monitor.eligible_now - monitor.in_cooldown - monitor.disabled
+def _title(state: DashboardState, width: int) -> Text:
+    monitor = state.reading.monitor
+    over_quota = monitor.total_members - monitor.eligible_now - monitor.in_cooldown - monitor.disabled
     counts: list[tuple[MemberStatus, int]] = [
         ("eligible", monitor.eligible_now),
         ("cooldown", monitor.in_cooldown),
-        ("quota_exceeded", over),
+        ("quota_exceeded", over_quota),
         ("disabled", monitor.disabled),
     ]
     title = Text.assemble((f" Group {monitor.group_id} ", "bold reverse"), (f" {monitor.group_name} ", "bold"))
     for status, count in counts:
-        title.append(f"  {SYMBOLS[status]} {count}" + (f" {status}" if width >= WIDE else ""), STYLES[status])
-    return title.append(f"  of {monitor.total_members} · Ctrl-C ends it", "dim")
+        title.append(f"  {SYMBOLS[status]} {count}" + (f" {status}" if width >= WIDE_COLUMNS else ""), STYLES[status])
+    return title.append(f"  of {monitor.total_members} · Ctrl-C quits", "dim")
 
 
-def _figures(view: View) -> Text:
-    if view.trouble is not None:
-        return Text(f" {view.trouble}", "bold red")
-    lag = view.reading.lag_seconds
+def _summary(state: DashboardState) -> Text:
+    if state.error is not None:
+        return Text(f" {state.error}", "bold red")
+    lag = state.reading.lag_seconds
     return Text.assemble(
-        (f" {view.a_second:.1f}", "bold"),
+        (f" {state.per_second:.1f}", "bold"),
         " events/s",
-        (f" · {view.confirmed:,} published · ", "dim"),
+        (f" · {state.confirmed:,} published · ", "dim"),
         (f"lag {'unknown' if lag is None else f'{lag} s'}", "dim" if lag in (0, 1) else "bold yellow"),
-        (f" · {view.now.astimezone(view.zone):%H:%M:%S} in {place(view.zone)}", "dim"),
+        (f" · {state.now.astimezone(state.zone):%H:%M:%S} in {city(state.zone)}", "dim"),
     )
 
 
-def place(zone: ZoneInfo) -> str:
-    """A zone as people call it: the city in its name."""
+def city(zone: ZoneInfo) -> str:
+    """The city in the name of a time zone."""
     return zone.key.rpartition("/")[2].replace("_", " ")
 
 
-def _table(view: View, width: int) -> Table:
-    gap = 2 if width >= WIDE else 1
+def _table(state: DashboardState, width: int) -> Table:
+    gap = 2 if width >= WIDE_COLUMNS else 1
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
-    columns = [column for column in _columns(width) if width >= column.from_width]
+    columns = [column for column in _columns(width) if width >= column.min_width]
     for column in columns:
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
-    for member in view.reading.monitor.members:
-        cells = [column.cell(member, view) for column in columns]
+    for member in state.reading.monitor.members:
+        cells = [column.cell(member, state) for column in columns]
         table.add_row(*cells, style="dim" if member.status == "disabled" else "")
     return table
 
 
 def _columns(width: int) -> list[Column]:
-    health, today = (12, 22) if width >= WIDE else (4, 6) if width >= BARS else (0, 0)
+    wide = width >= WIDE_COLUMNS
+    health, today = (12, 22) if wide else (4, 6) if width >= BAR_COLUMNS else (0, 0)
     return [
         Column(" ID", lambda member, _: Text(f"{member.caller_id_id:>3}"), right=True),
         Column("Number", lambda member, _: Text(member.number)),
-        Column("Carrier", lambda member, _: Text(CARRIER_LABELS[member.carrier]), from_width=62),
-        Column("Status" if width >= WORDS else "", lambda member, _: _status(member, width)),
-        Column("Health", lambda member, _: _health(member, health), from_width=52),
-        Column("Calls today" if width >= 52 else "Calls", lambda member, view: _used(member, view, today)),
-        Column("Rests until", lambda member, view: _until(member, view, width), from_width=BARS),
+        Column("Carrier", lambda member, _: Text(CARRIER_LABELS[member.carrier]), min_width=62),
+        Column("Status" if width >= WORD_COLUMNS else "", lambda member, _: _status_cell(member, width)),
+        Column("Health", lambda member, _: _health_cell(member, health), min_width=52),
+        Column("Calls today" if width >= 52 else "Calls", lambda member, state: _calls_cell(member, state, today)),
+        Column(
+            "Cooldown until" if wide else "Cooldown",
+            lambda member, state: _cooldown_cell(member, state, width),
+            min_width=BAR_COLUMNS,
+        ),
     ]
 
 
-def _status(member: MonitorMember, width: int) -> Text:
-    word = f" {member.status}" if width >= WORDS else ""
+def _status_cell(member: MonitorMember, width: int) -> Text:
+    word = f" {member.status}" if width >= WORD_COLUMNS else ""
     return Text(SYMBOLS[member.status] + word, STYLES[member.status])
 
 
-def _health(member: MonitorMember, cells: int) -> Text:
+def _health_cell(member: MonitorMember, cells: int) -> Text:
     score = member.health_score
     style = "green" if score >= 70 else "yellow" if score >= 40 else "red"
     return bar(score / 100, cells, style).append(f"{score:>3}", style)
 
 
-def _used(member: MonitorMember, view: View, cells: int) -> Text:
+def _calls_cell(member: MonitorMember, state: DashboardState, cells: int) -> Text:
     share = member.calls_today / member.daily_cap
-    drawn = bar(share, cells, "magenta" if share >= 1 else "bright_yellow" if share >= 0.9 else "blue")
-    drawn.append(f"{member.calls_today:>3}", "bold reverse" if member.caller_id_id in view.changed else "")
-    return drawn.append(f"/{member.daily_cap}", "dim")
+    cell = bar(share, cells, "magenta" if share >= 1 else "bright_yellow" if share >= 0.9 else "blue")
+    cell.append(f"{member.calls_today:>3}", "bold reverse" if member.caller_id_id in state.highlighted else "")
+    return cell.append(f"/{member.daily_cap}", "dim")
 
 
-def _until(member: MonitorMember, view: View, width: int) -> Text:
+def _cooldown_cell(member: MonitorMember, state: DashboardState, width: int) -> Text:
     if member.cooldown_until is None:
         return Text()
-    at, left = clock(member.cooldown_until, view), spell(member.cooldown_until - view.now)
-    # Beside the name of another day there is room for no more.
-    return Text.assemble((at, "yellow"), (f" {left}" if width >= WIDE or len(at) == 5 else "", "dim"))
+    at, left = format_time(member.cooldown_until, state), format_duration(member.cooldown_until - state.now)
+    # A narrow terminal has no space for the duration beside the name of another day.
+    return Text.assemble((at, "yellow"), (f" {left}" if width >= WIDE_COLUMNS or len(at) == 5 else "", "dim"))
 
 
 def bar(share: float, cells: int, style: str) -> Text:
-    """A bar of so many cells and a space, `share` of it filled; told apart by form too, for want of colour."""
+    """A bar of `cells` columns and a space. It is readable without colours too."""
     if cells == 0:
         return Text()
     halves = round(min(1.0, share) * cells * 2)
@@ -162,21 +169,27 @@ def bar(share: float, cells: int, style: str) -> Text:
     return Text.assemble((filled, style), ("┄" * (cells - len(filled)) + " ", "bright_black"))
 
 
-def clock(moment: datetime, view: View) -> str:
-    """A moment in the view's zone: its time, with the day where it is another."""
-    local = moment.astimezone(view.zone)
-    same_day = local.date() == view.now.astimezone(view.zone).date()
+def format_time(moment: datetime, state: DashboardState) -> str:
+    """A time in the zone of `state`: hours and minutes, with the day's name if it is not today."""
+    local = moment.astimezone(state.zone)
+    same_day = local.date() == state.now.astimezone(state.zone).date()
     return f"{local:%H:%M}" if same_day else f"{local:%a %H:%M}"
 
 
-def spell(span: timedelta) -> str:
-    """A span of time in two units at most: 5h59m, 12m05s, 45s."""
-    seconds = max(0, round(span.total_seconds()))
+def format_duration(duration: timedelta) -> str:
+    """A duration in two units at most: 5h59m, 12m05s, 45s."""
+    seconds = max(0, round(duration.total_seconds()))
     if seconds >= 3600:
         return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
     return f"{seconds // 60}m{seconds % 60:02}s" if seconds >= 60 else f"{seconds}s"
 
 
-def _line(item: Item, zone: ZoneInfo) -> Text:
-    symbol, style = NEWS[item.kind]
-    return Text.assemble((f" {item.at.astimezone(zone):%H:%M:%S} ", "dim"), (f"{symbol} {item.text}", style))
+def activity_text(entry: Entry, zone: ZoneInfo) -> str:
+    """An entry in plain text."""
+    return f"{entry.at.astimezone(zone):%H:%M:%S} {ACTIVITY_LABELS[entry.kind][0]:<5} {entry.text}"
+
+
+def _activity_line(entry: Entry, zone: ZoneInfo) -> Text:
+    text = Text(f" {activity_text(entry, zone)}", ACTIVITY_LABELS[entry.kind][1])
+    text.stylize("dim", 0, len(" 00:00:00"))
+    return text

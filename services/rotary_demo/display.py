@@ -1,4 +1,4 @@
-"""Shows a watch: as a live table where there is a terminal, as plain snapshots where there is none."""
+"""Shows the monitor: a live dashboard on a terminal, plain snapshots without one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,61 +7,61 @@ from rich.live import Live
 from rich.text import Text
 
 from rotary.domain.monitor import MonitorMember
-from rotary_demo.activity import Item
-from rotary_demo.dashboard import NEWS, View, clock, picture, spell
-from rotary_demo.poller import Watch
+from rotary_demo.dashboard import DashboardState, activity_text, format_duration, format_time, render
+from rotary_demo.poller import MonitorPoller
 from rotary_demo.terminal import Terminal
 
-LOOK_SECONDS = 0.25
+REFRESH_SECONDS = 0.25
 SNAPSHOT_SECONDS = 2.0
 
 
-async def show(terminal: Terminal, watch: Watch, intro: Sequence[Text]) -> None:
-    """Shows `intro` once and the watch until it is cancelled, or nobody reads any more."""
+async def show(terminal: Terminal, poller: MonitorPoller, intro: Sequence[Text]) -> None:
+    """Prints `intro`, then shows the monitor until it is cancelled or the reader of a pipe is gone."""
     if terminal.animated:
         while True:
-            await _live(terminal, watch, intro)
-            # The lines above have been wrapped anew: only an empty screen is known to hold no remains.
+            await _show_live(terminal, poller, intro)
+            # A resize wraps the old lines differently. Only an empty screen is certain to show no remains of them.
             terminal.clear()
     terminal.write(intro)
-    while not terminal.gone:
-        terminal.write([Text(), *snapshot(await watch.look()), *map(_news, watch.news.take())])
+    while not terminal.reader_gone:
+        state = await poller.poll()
+        news = [Text(f"  {activity_text(entry, state.zone)}") for entry in poller.activity.take()]
+        terminal.write([*snapshot(state), *news, Text()])
         await asyncio.sleep(SNAPSHOT_SECONDS)
 
 
-async def _live(terminal: Terminal, watch: Watch, intro: Sequence[Text]) -> None:
-    """Draws until the terminal changes its size."""
+async def _show_live(terminal: Terminal, poller: MonitorPoller, intro: Sequence[Text]) -> None:
+    """Redraws until the size of the terminal changes."""
     terminal.write(intro)
     size = terminal.size
-    room = size.height - sum(max(1, -(-len(line) // size.width)) for line in intro)
+    height = size.height - sum(max(1, -(-len(line) // size.width)) for line in intro)
     with Live(console=terminal, auto_refresh=False, vertical_overflow="crop") as live:
         while terminal.size == size:
-            live.update(picture(await watch.look(), size.width, room), refresh=True)
-            await asyncio.sleep(LOOK_SECONDS)
+            live.update(render(await poller.poll(), size.width, height), refresh=True)
+            await asyncio.sleep(REFRESH_SECONDS)
 
 
-def snapshot(view: View) -> list[Text]:
-    """The monitor in plain lines."""
-    monitor = view.reading.monitor
-    lag = "unknown" if view.reading.lag_seconds is None else f"{view.reading.lag_seconds} s"
+def snapshot(state: DashboardState) -> list[Text]:
+    """The monitor in plain lines. All times are in the customer's time zone."""
+    monitor = state.reading.monitor
+    lag = "unknown" if state.reading.lag_seconds is None else f"{state.reading.lag_seconds} s"
+    over_quota = monitor.total_members - monitor.eligible_now - monitor.in_cooldown - monitor.disabled
     head = (
-        f"{view.now:%Y-%m-%dT%H:%M:%SZ} group {monitor.group_id} ({monitor.group_name}):"
-        f" {monitor.total_members} members, {monitor.eligible_now} eligible, {monitor.in_cooldown} in cooldown,"
-        f" {monitor.disabled} disabled; {view.confirmed} events published, {view.a_second:.1f}/s, lag {lag}"
+        f"{state.now.astimezone(state.zone).isoformat(timespec='seconds')} group {monitor.group_id}"
+        f" ({monitor.group_name}): {monitor.total_members} members, {monitor.eligible_now} eligible,"
+        f" {monitor.in_cooldown} in cooldown, {over_quota} over quota, {monitor.disabled} disabled;"
+        f" {state.confirmed} events published, {state.per_second:.1f}/s, lag {lag}"
     )
-    below = [f"  {view.trouble}"] if view.trouble else [_line(member, view) for member in monitor.members]
+    below = [f"  {state.error}"] if state.error else [_member_line(member, state) for member in monitor.members]
     return [Text(line) for line in (head, *below)]
 
 
-def _line(member: MonitorMember, view: View) -> str:
+def _member_line(member: MonitorMember, state: DashboardState) -> str:
     line = (
         f"  {member.caller_id_id:>3} {member.number:<13} {member.carrier:<12} {member.status:<14}"
         f" health {member.health_score:>3}  calls {member.calls_today:>3}/{member.daily_cap}"
     )
     if member.cooldown_until is None:
         return line
-    return f"{line}  until {clock(member.cooldown_until, view)} ({spell(member.cooldown_until - view.now)})"
-
-
-def _news(item: Item) -> Text:
-    return Text(f"  {item.at:%H:%M:%SZ} {NEWS[item.kind][0]} {item.text}")
+    until, left = format_time(member.cooldown_until, state), format_duration(member.cooldown_until - state.now)
+    return f"{line:<75}  until {until} ({left})"

@@ -1,4 +1,4 @@
-"""What stands above the picture: where the API is and how to ask it."""
+"""The lines above the dashboard: where the API is, and commands to try."""
 
 import sys
 from pathlib import Path
@@ -7,24 +7,34 @@ from rich.text import Text
 
 from rotary_demo.api_client import LIST_PATH
 from rotary_demo.seed import Customer
+from rotary_stack.control.client import SOCKET_VARIABLE
 from rotary_stack.stack import Stack
 
 
 def intro(stack: Stack, customer: Customer, group_id: int, *, brief: bool) -> list[Text]:
-    """One command a line, each whole in itself, so that it can be pasted; `brief` leaves out the experiment."""
+    """One complete command per line, so that it can be pasted. `brief` leaves out all but one of them."""
     api_url = stack.variables()["ROTARY_API_URL"]
     header = f'curl -H "Authorization: Bearer {customer.token}"'
     paths = (LIST_PATH, f"{LIST_PATH}/{group_id}", f"{LIST_PATH}/{group_id}/monitor")
-    lines = [
+    commands = [Text(f"{header} {api_url}{path}", "cyan") for path in paths]
+    heading = Text.assemble(
+        ("Read the API", "bold"), f" from another terminal, as {customer.name}; reference: {api_url}/docs"
+    )
+    if brief:
+        return [heading, commands[-1], Text()]
+    empty_redis = f"{SOCKET_VARIABLE}={stack.socket} {_program()} restart redis --empty"
+    return [
         Text(),
-        Text.assemble(("API    ", "dim"), (api_url, "bold"), ("  described at ", "dim"), f"{api_url}/docs"),
-        Text.assemble(("Token  ", "dim"), (customer.token, "bold"), (f"  {customer.name}", "dim")),
-        *(Text(f"{header} {api_url}{path}", "cyan") for path in paths),
+        heading,
+        *commands,
+        Text(),
+        Text.assemble(
+            ("Delete everything in Redis", "bold"),
+            " from another terminal; the consumer restores it from RabbitMQ's logs",
+        ),
+        Text(empty_redis, "cyan"),
+        Text(),
     ]
-    if not brief:
-        command = f"ROTARY_STACK_SOCKET={stack.socket} {_program()} restart redis --empty"
-        lines += [Text("Empty Redis, and watch every number come back:", "dim"), Text(command, "cyan")]
-    return [*lines, Text()]
 
 
 def _program() -> str:

@@ -1,4 +1,4 @@
-"""Reads one group's monitor again and again, and notices what changed."""
+"""Polls one group's monitor and reports what changed."""
 
 import time
 from collections import deque
@@ -9,44 +9,51 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from rotary.domain.monitor import MonitorMember
-from rotary_demo.activity import News
-from rotary_demo.api_client import Api, ApiError, Reading
-from rotary_demo.dashboard import View, clock
-from rotary_demo.dialer import named
+from rotary_demo.activity import ActivityLog
+from rotary_demo.api_client import ApiClient, ApiError, MonitorReading
+from rotary_demo.dashboard import DashboardState, format_time
+from rotary_demo.dialer import member_label
 
 RATE_SECONDS = 10.0
-FLASH_SECONDS = 0.8
+HIGHLIGHT_SECONDS = 0.8
 
 
-class Watch:
-    """One watcher of one group. `confirmed` tells how many events the broker has confirmed so far."""
+class MonitorPoller:
+    """Polls one group. `confirmed` returns the number of events that the broker has confirmed so far."""
 
-    def __init__(self, api: Api, first: Reading, zone: ZoneInfo, news: News, confirmed: Callable[[], int]) -> None:
-        self.news = news
+    def __init__(
+        self,
+        api: ApiClient,
+        first: MonitorReading,
+        zone: ZoneInfo,
+        activity: ActivityLog,
+        confirmed: Callable[[], int],
+    ) -> None:
+        self.activity = activity
         self._api = api
-        self._view = View(first, zone, datetime.now(UTC), confirmed(), 0.0, news=news.newest)
+        self._state = DashboardState(first, zone, datetime.now(UTC), confirmed(), 0.0, activity=activity.newest)
         self._confirmed = confirmed
         self._counts = deque([(time.monotonic(), confirmed())])
-        self._called: dict[int, float] = {}
+        self._called_at: dict[int, float] = {}
 
-    async def look(self) -> View:
-        """Reads the monitor; what the API cannot tell now is shown as it was, with the trouble."""
-        trouble, reading = None, self._view.reading
+    async def poll(self) -> DashboardState:
+        """Reads the monitor. If the API fails, the state keeps the last reading and has the error."""
+        error, reading = None, self._state.reading
         try:
             reading = await self._api.monitor(reading.monitor.group_id)
-        except ApiError as error:
-            trouble = str(error)
-        self._compare(self._view.reading, reading)
-        self._view = replace(
-            self._view,
+        except ApiError as failure:
+            error = str(failure)
+        self._compare(self._state.reading, reading)
+        self._state = replace(
+            self._state,
             reading=reading,
             now=datetime.now(UTC),
             confirmed=self._confirmed(),
-            a_second=self._rate(),
-            changed=self._lately_called(),
-            trouble=trouble,
+            per_second=self._rate(),
+            highlighted=self._recently_called(),
+            error=error,
         )
-        return self._view
+        return self._state
 
     def _rate(self) -> float:
         now = time.monotonic()
@@ -56,27 +63,28 @@ class Watch:
         (began, before), (ended, after) = self._counts[0], self._counts[-1]
         return (after - before) / (ended - began) if ended > began else 0.0
 
-    def _compare(self, before: Reading, after: Reading) -> None:
+    def _compare(self, before: MonitorReading, after: MonitorReading) -> None:
         known = {member.caller_id_id: member for member in before.monitor.members}
         for member in after.monitor.members:
             old = known.get(member.caller_id_id, member)
             if member.calls_today != old.calls_today:
-                self._called[member.caller_id_id] = time.monotonic()
-            if change := self._change(old, member):
-                self.news.tell("seen", f"{named(member)}  {change}")
+                self._called_at[member.caller_id_id] = time.monotonic()
+            if change := self._describe_change(old, member):
+                self.activity.add("observed", f"{member_label(member)}  {change}")
 
-    def _change(self, old: MonitorMember, new: MonitorMember) -> str | None:
+    def _describe_change(self, old: MonitorMember, new: MonitorMember) -> str | None:
         if new.status != old.status:
-            return f"{old.status} ▸ {new.status}{self._why(old, new)}"
+            return f"{old.status} → {new.status}{self._details(old, new)}"
         if new.health_score < old.health_score - 3:
-            return f"health {old.health_score} ▸ {new.health_score}"
+            return f"health {old.health_score} → {new.health_score}"
         return None
 
-    def _why(self, old: MonitorMember, new: MonitorMember) -> str:
+    def _details(self, old: MonitorMember, new: MonitorMember) -> str:
         if new.cooldown_until is not None:
-            return f" until {clock(new.cooldown_until, self._view)}, health {old.health_score} ▸ {new.health_score}"
+            until = format_time(new.cooldown_until, self._state)
+            return f" until {until}, health {old.health_score} → {new.health_score}"
         return f", {new.calls_today} of {new.daily_cap} calls" if new.status == "quota_exceeded" else ""
 
-    def _lately_called(self) -> frozenset[int]:
-        since = time.monotonic() - FLASH_SECONDS
-        return frozenset(caller_id for caller_id, at in self._called.items() if at > since)
+    def _recently_called(self) -> frozenset[int]:
+        since = time.monotonic() - HIGHLIGHT_SECONDS
+        return frozenset(caller_id for caller_id, at in self._called_at.items() if at > since)

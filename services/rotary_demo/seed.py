@@ -1,4 +1,4 @@
-"""The demo's customers, written to PostgreSQL as an administrator would."""
+"""Creates the demo's customers in PostgreSQL, with the code of `rotary-admin`."""
 
 from hashlib import sha256
 from importlib.resources import as_file, files
@@ -14,13 +14,13 @@ from rotary_admin.rows import insert
 
 
 class Customer(Struct, frozen=True):
-    """A customer with two tokens: `token` is for the person who watches, `inner_token` for the demo itself."""
+    """A customer with two tokens: `token` is for the user of the demo, `dialer_token` for the demo's own requests."""
 
     id: int
     name: str
     timezone: str
     token: str
-    inner_token: str
+    dialer_token: str
 
 
 async def create_customers(postgres_url: str) -> list[Customer]:
@@ -36,13 +36,15 @@ async def create_customers(postgres_url: str) -> list[Customer]:
 
 
 async def _with_tokens(connection: Connection, row: CustomerRow) -> Customer:
-    token = await _token(connection, {"customer_id": row.id, "name": "demo"})
-    # It has no limit, so that what the demo reads takes nothing from what the watcher may.
-    inner = await _token(connection, {"customer_id": row.id, "name": "dialer", "rate_limit_per_minute": None})
-    return Customer(row.id, row.name, row.timezone, token, inner)
+    token = await _create_token(connection, {"customer_id": row.id, "name": "demo"})
+    # Without a rate limit, and separate, so that the demo's own requests do not count against the user's token.
+    dialer_token = await _create_token(
+        connection, {"customer_id": row.id, "name": "dialer", "rate_limit_per_minute": None}
+    )
+    return Customer(row.id, row.name, row.timezone, token, dialer_token)
 
 
-async def _token(connection: Connection, values: dict[str, object]) -> str:
+async def _create_token(connection: Connection, values: dict[str, object]) -> str:
     bearer = new_token()
     await insert(connection, "api_tokens", values | {"token_sha256": sha256(bearer.encode()).digest()})
     return bearer

@@ -1,4 +1,4 @@
-"""Where the demo is shown: a terminal, or a pipe that gets plain lines."""
+"""Standard output of the demo: a terminal, or a pipe that gets plain lines."""
 
 import os
 import sys
@@ -11,47 +11,47 @@ from rich.text import Text
 
 
 class Terminal(Console):
-    """Standard output. `gone` is true once nobody reads it any more."""
+    """Standard output. `reader_gone` turns true when the reader of a pipe has closed it."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False, markup=False, emoji=False)
-        self.gone = False
+        self.reader_gone = False
 
     @property
     def animated(self) -> bool:
-        """Whether a picture can be drawn again over itself."""
+        """Whether output can be redrawn in place."""
         return self.is_terminal and not self.is_dumb_terminal
 
     @property
-    def cramped(self) -> bool:
-        """Whether every line counts."""
-        return self.animated and self.height < 30
+    def short(self) -> bool:
+        """Whether the terminal has too few lines for the whole introduction."""
+        return self.animated and self.height < 36
 
     def on_broken_pipe(self) -> None:
-        """The reader of a pipe has left: whoever looks at `gone` comes to an end, and what is printed goes nowhere."""
-        self.gone = self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        """Called by rich. Discards all further output; `reader_gone` ends the demo."""
+        self.reader_gone = self.quiet = True
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
 
-    def say(self, line: str) -> None:
-        """One line of progress."""
+    def report(self, line: str) -> None:
+        """Prints one line of progress."""
         self.print(Text(f"· {line}", "dim"), soft_wrap=True)
 
     def write(self, lines: Iterable[Text]) -> None:
-        """Lines that only the terminal itself wraps, so that a long one can be copied in one piece."""
+        """Prints lines that only the terminal itself wraps, so that a long one is copied in one piece."""
         for line in lines:
             self.print(line, soft_wrap=True)
 
     def working(self, what: str) -> AbstractContextManager[object]:
-        """Says what is being done while the block runs: something that moves, on a terminal."""
+        """Shows `what` while the block runs: with a spinner on a terminal."""
         if self.animated:
             return self.status(Text(what, "dim"))
-        self.say(what)
+        self.report(what)
         return nullcontext()
 
     @contextmanager
     def keys_ignored(self) -> Iterator[None]:
-        """Inside the block keys but Ctrl-C and its like do nothing, and leave no trace in a picture or in the shell."""
+        """Inside the block typed keys are not echoed, and discarded at its end. Ctrl-C still works."""
         if not (self.animated and sys.stdin.isatty()):
             yield
             return
@@ -65,9 +65,9 @@ class Terminal(Console):
             termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, before)
 
     @contextmanager
-    def ending(self) -> Iterator[None]:
-        """Says, after the block, that the end has begun: it takes seconds, in which nobody should wonder."""
+    def stopping_reported(self) -> Iterator[None]:
+        """Reports after the block that the servers are stopping, which takes seconds."""
         try:
             yield
         finally:
-            self.say("ending (Ctrl-C again: at once)" if self.animated else "ending")
+            self.report("stopping (press Ctrl-C again to stop at once)" if self.animated else "stopping")

@@ -1,4 +1,4 @@
-"""Where the servers' programs are, and how they get onto a Debian machine that has none."""
+"""Finds the servers' binaries, and installs them on a Debian machine that has none."""
 
 import asyncio
 import os
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rotary_stack.errors import ProgramsMissingError, StackError
-from rotary_stack.spawn import uninterrupted
+from rotary_stack.errors import BinariesMissingError, StackError
+from rotary_stack.spawn import finish_even_if_cancelled
 
 Find = Callable[[str, str], str | None]
-"""Given a program's name and a glob of folders to prefer over PATH, its full path or None."""
+"""Takes a binary's name and a glob of folders that take precedence over PATH; returns its full path or None."""
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
-# Debian would start each server it installs; policy-rc.d is its own way of saying no.
+# Debian starts each server it installs unless policy-rc.d forbids it.
 _INSTALL = """
 set -e
 export DEBIAN_FRONTEND=noninteractive
@@ -32,7 +32,7 @@ apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "$@"
 
 
 class Binaries(Struct, frozen=True):
-    """Full paths of the programs a stack runs."""
+    """Full paths of the binaries that a stack runs."""
 
     initdb: str
     postgres: str
@@ -42,28 +42,28 @@ class Binaries(Struct, frozen=True):
     epmd: str
 
 
-class _Wanted(Struct, frozen=True):
-    program: str
+class _Requirement(Struct, frozen=True):
+    binary: str
     package: str
     folders: str = ""
 
 
-# /usr/sbin/rabbitmq-server changes to a user of its own; the script in /usr/lib does not.
-_WANTED = (
-    _Wanted("initdb", "postgresql", "/usr/lib/postgresql/*/bin"),
-    _Wanted("postgres", "postgresql", "/usr/lib/postgresql/*/bin"),
-    _Wanted("redis-server", "redis-server"),
-    _Wanted("rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin"),
-    _Wanted("rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin"),
-    _Wanted("epmd", "rabbitmq-server"),
+# /usr/sbin/rabbitmq-server switches to the user rabbitmq; the script in /usr/lib does not.
+_REQUIREMENTS = (
+    _Requirement("initdb", "postgresql", "/usr/lib/postgresql/*/bin"),
+    _Requirement("postgres", "postgresql", "/usr/lib/postgresql/*/bin"),
+    _Requirement("redis-server", "redis-server"),
+    _Requirement("rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin"),
+    _Requirement("rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin"),
+    _Requirement("epmd", "rabbitmq-server"),
 )
 
 
-def find(program: str, folders: str) -> str | None:
-    """The newest match in `folders` (a glob, `*` standing for a version), else what PATH says."""
-    pattern = f"{folders}/{program}".lstrip("/")
+def find(binary: str, folders: str) -> str | None:
+    """The newest match in `folders` (a glob in which `*` stands for a version), or else the first on PATH."""
+    pattern = f"{folders}/{binary}".lstrip("/")
     matches = [path for path in Path("/").glob(pattern) if os.access(path, os.X_OK)] if folders else []
-    return str(max(matches, key=_version)) if matches else shutil.which(program)
+    return str(max(matches, key=_version)) if matches else shutil.which(binary)
 
 
 def _version(path: Path) -> list[int]:
@@ -71,30 +71,30 @@ def _version(path: Path) -> list[int]:
 
 
 def locate(find: Find = find) -> Binaries:
-    """Every program's path. Raises ProgramsMissingError, which names all that are missing at once."""
-    found = {wanted.program: find(wanted.program, wanted.folders) for wanted in _WANTED}
-    missing = [wanted for wanted in _WANTED if found[wanted.program] is None]
+    """The path of every binary. Raises BinariesMissingError, which lists all that are missing."""
+    found = {requirement.binary: find(requirement.binary, requirement.folders) for requirement in _REQUIREMENTS}
+    missing = [requirement for requirement in _REQUIREMENTS if found[requirement.binary] is None]
     if missing:
-        packages = list(dict.fromkeys(wanted.package for wanted in missing))
-        raise ProgramsMissingError([wanted.program for wanted in missing], packages)
-    return Binaries(**{program.replace("-", "_"): path for program, path in found.items() if path})
+        packages = list(dict.fromkeys(requirement.package for requirement in missing))
+        raise BinariesMissingError([requirement.binary for requirement in missing], packages)
+    return Binaries(**{binary.replace("-", "_"): path for binary, path in found.items() if path})
 
 
-async def locate_or_install(say: Say, find: Find = find) -> Binaries:
-    """`locate`, after installing Debian's packages if something is missing and this user may install it."""
+async def locate_or_install(report: Report, find: Find = find) -> Binaries:
+    """Like `locate`, but first installs Debian's packages if a binary is missing and this user may do so."""
     try:
         return locate(find)
-    except ProgramsMissingError as missing:
-        prefix = await _as_root(find)
+    except BinariesMissingError as missing:
+        prefix = await _root_prefix(find)
         if prefix is None:
             raise
-        say(f"installing {', '.join(missing.packages)} (about 10 s, once)")
-        await uninterrupted(_install(prefix, missing.packages))
+        report(f"installing {', '.join(missing.packages)} (about 10 s, once)")
+        await finish_even_if_cancelled(_install(prefix, missing.packages))
         return locate(find)
 
 
-async def _as_root(find: Find) -> list[str] | None:
-    """What to put before a command so that it runs as root; None when that, or apt-get, is not to be had."""
+async def _root_prefix(find: Find) -> list[str] | None:
+    """The words before a command that make it run as root. None if there is no apt-get or no way to become root."""
     if find("apt-get", "") is None:
         return None
     if os.geteuid() == 0:
@@ -102,12 +102,12 @@ async def _as_root(find: Find) -> list[str] | None:
     sudo = find("sudo", "")
     if sudo is None:
         return None
-    asked = await asyncio.create_subprocess_exec(sudo, "-n", "true", stderr=asyncio.subprocess.DEVNULL)
-    return [sudo, "-n"] if await asked.wait() == 0 else None
+    check = await asyncio.create_subprocess_exec(sudo, "-n", "true", stderr=asyncio.subprocess.DEVNULL)
+    return [sudo, "-n"] if await check.wait() == 0 else None
 
 
 async def _install(prefix: list[str], packages: list[str]) -> None:
-    # In a session of its own: Ctrl-C must not leave dpkg half-way.
+    # In a session of its own: Ctrl-C must not interrupt dpkg.
     process = await asyncio.create_subprocess_exec(
         *prefix, "/bin/sh", "-c", _INSTALL, "install", *packages,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

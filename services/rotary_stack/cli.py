@@ -1,4 +1,4 @@
-"""The command line of `rotary-stack`: which commands there are, and the ones that reach the stack we run inside."""
+"""The command line of `rotary-stack`. The commands that control a running stack are here."""
 
 import importlib
 import os
@@ -9,79 +9,86 @@ import msgspec
 
 from rotary import __version__
 from rotary.errors import RotaryError
-from rotary_stack.control.client import Order, give
-from rotary_stack.control.messages import Status
+from rotary_stack.control.client import send
+from rotary_stack.control.messages import Request, Status
 
-# Loaded when asked for: a test that kills a server forty times should not load a database client each time.
-_LOADED = {
+# Imported on use, with the clients of all servers: a test that kills a server forty times starts this program as often.
+_LAZY_COMMANDS = {
     "exec": ("rotary_stack.commands", "exec_"),
     "up": ("rotary_stack.commands", "up"),
     "demo": ("rotary_demo.cli", "demo"),
 }
 
 
-class Commands(click.Group):
+class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *_LOADED])
+        return sorted([*super().list_commands(ctx), *_LAZY_COMMANDS])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _LOADED:
+        if cmd_name not in _LAZY_COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, name = _LOADED[cmd_name]
+        module, name = _LAZY_COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="rotary-stack")
 def cli() -> None:
-    """Real PostgreSQL, Redis and RabbitMQ, private and disposable, for development and tests.
+    """Run private, disposable PostgreSQL, Redis and RabbitMQ servers, and Rotary's services on them.
 
-    NAME is postgres, redis, rabbitmq, query, consumer-1, consumer-2, ... or consumer for all of them.
+    The commands demo, exec and up open a stack. The others control it: run them inside `rotary-stack exec`, or in a
+    shell with the variables that `rotary-stack up` prints.
     """
 
 
 @cli.command()
 @click.argument("name")
-@click.option("--empty", is_flag=True, help="Without its data.")
+@click.option("--empty", is_flag=True, help="Delete its data first.")
 def start(name: str, *, empty: bool) -> None:
-    """Start NAME, on its port and with its data, and wait until it answers."""
-    give(Order("start", name, empty), os.environ)
+    """Start the process NAME and wait until it answers.
+
+    It keeps its port and its data. `rotary-stack status` lists the names; a service that runs several times, such as
+    consumer-1 and consumer-2, has a name for all of them: consumer.
+    """
+    send(Request("start", name, empty), os.environ)
 
 
 @cli.command()
 @click.argument("name")
-@click.option("--empty", is_flag=True, help="Without its data.")
+@click.option("--empty", is_flag=True, help="Delete its data in between.")
 def restart(name: str, *, empty: bool) -> None:
-    """Stop NAME, start it, and wait until it answers."""
-    give(Order("restart", name, empty), os.environ)
+    """Stop the process NAME, start it again, and wait until it answers."""
+    send(Request("restart", name, empty), os.environ)
 
 
 @cli.command()
 @click.argument("name")
 def stop(name: str) -> None:
-    """Ask NAME to end, and wait until it has."""
-    give(Order("stop", name), os.environ)
+    """Stop the process NAME cleanly and wait until it has exited."""
+    send(Request("stop", name), os.environ)
 
 
 @cli.command()
 @click.argument("name")
 def kill(name: str) -> None:
-    """End NAME by SIGKILL, as a crash would."""
-    give(Order("kill", name), os.environ)
+    """Kill the process NAME with SIGKILL, as a crash would."""
+    send(Request("kill", name), os.environ)
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines, with directories, logs and variables.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with directories, logs and variables.")
 def status(*, as_json: bool) -> None:
-    """Show what runs in the stack we are inside."""
-    answer = give(Order("status"), os.environ)
-    click.echo(msgspec.json.format(msgspec.json.encode(answer)).decode() if as_json else _table(answer))
+    """List the processes of the stack around this command."""
+    current = send(Request("status"), os.environ)
+    click.echo(msgspec.json.format(msgspec.json.encode(current)).decode() if as_json else _table(current))
 
 
-def _table(answer: Status) -> str:
-    rows = answer.programs.values()
-    return "\n".join(f"{unit.name:<12}{unit.state:<10}{unit.pid or '-':<9}{unit.url}" for unit in rows)
+def _table(current: Status) -> str:
+    rows = [("NAME", "STATE", "PID", "URL")]
+    rows += [(one.name, one.state, str(one.pid or "-"), one.url) for one in current.programs.values()]
+    name, state, pid = (max(len(row[column]) for row in rows) for column in range(3))
+    return "\n".join(f"{row[0]:<{name}}  {row[1]:<{state}}  {row[2]:<{pid}}  {row[3]}" for row in rows)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a stack, in words for the person who started it."""
+"""The errors of the stack. Each message says what failed and what to do."""
 
 from pathlib import Path
 
@@ -8,28 +8,29 @@ TAIL_LINES = 20
 
 
 class StackError(RotaryError):
-    """The stack could not do what was asked; the text says what to do."""
+    """The stack could not do what was asked."""
 
 
 class NotReadyError(StackError):
-    """A program runs but does not answer yet: asking again is right."""
+    """A process runs but does not answer yet. The caller checks again."""
 
 
 class StartFailedError(StackError):
-    """A program did not do what it was started for. The text ends with the last lines it logged after `offset`."""
+    """A process failed to start or to finish. The message ends with the last lines it logged after `offset`."""
 
     def __init__(self, what: str, log: Path, offset: int = 0) -> None:
         super().__init__(f"{what}\n{_tail(log, offset)}".rstrip())
 
 
-class ProgramsMissingError(StackError):
-    """Programs are not installed, and we may not install them."""
+class BinariesMissingError(StackError):
+    """Servers are not installed, and this user cannot install them."""
 
-    def __init__(self, programs: list[str], packages: list[str]) -> None:
+    def __init__(self, binaries: list[str], packages: list[str]) -> None:
         self.packages = packages
         super().__init__(
-            f"not installed: {', '.join(programs)}. Run  apt-get install --no-install-recommends {' '.join(packages)}"
-            "  as root and try again, or use  docker compose up  instead"
+            f"not installed: {', '.join(binaries)}\n"
+            f"Run this as root and try again:  apt-get install --no-install-recommends {' '.join(packages)}\n"
+            "Or run the same system in containers:  docker compose up"
         )
 
 

@@ -1,4 +1,4 @@
-"""The COMMAND of `rotary-stack exec`: in the foreground, with our terminal and standard input."""
+"""Runs the COMMAND of `rotary-stack exec` in the foreground, with our terminal and standard input."""
 
 import asyncio
 import os
@@ -7,38 +7,38 @@ from collections.abc import Mapping
 from contextlib import suppress
 from signal import SIGINT, Signals
 
-from rotary_stack.signals import Interrupts
-from rotary_stack.spawn import leashed, search_path
+from rotary_stack.signals import SignalHandler
+from rotary_stack.spawn import search_path, with_parent_death_signal
 
-_GRACE_SECONDS = 10.0
-
-
-def found(program: str) -> bool:
-    return shutil.which(program, path=search_path()) is not None
+_STOP_TIMEOUT_SECONDS = 10.0
 
 
-async def run_command(argv: tuple[str, ...], environ: Mapping[str, str], interrupts: Interrupts) -> int:
-    """Runs it to its end. Returns its status, 128 + n when signal n ended it.
+def is_command(name: str) -> bool:
+    return shutil.which(name, path=search_path()) is not None
 
-    Signals sent to us are passed on; ten seconds after one other than SIGINT it is killed.
+
+async def run_command(argv: tuple[str, ...], environ: Mapping[str, str], signals: SignalHandler) -> int:
+    """Runs a command until it exits. Returns its status, or 128 + n when signal n ended it.
+
+    Passes our signals on to it, and kills it ten seconds after one other than SIGINT.
     """
-    process = await asyncio.create_subprocess_exec(*leashed(argv), env=dict(environ))
+    process = await asyncio.create_subprocess_exec(*with_parent_death_signal(argv), env=dict(environ))
 
-    def pass_on(signal: Signals) -> None:
-        if signal == SIGINT and _terminal_told_it():
+    def pass_on(number: Signals) -> None:
+        if number == SIGINT and _terminal_signals_command():
             return
         with suppress(ProcessLookupError):
-            process.send_signal(signal)
-        if signal != SIGINT:
-            asyncio.get_running_loop().call_later(_GRACE_SECONDS, _kill, process)
+            process.send_signal(number)
+        if number != SIGINT:
+            asyncio.get_running_loop().call_later(_STOP_TIMEOUT_SECONDS, _kill, process)
 
-    with interrupts.sent_to(pass_on):
+    with signals.forwarded_to(pass_on):
         status = await process.wait()
     return 128 - status if status < 0 else status
 
 
-def _terminal_told_it() -> bool:
-    """Whether Ctrl-C came from a terminal we share with the command: it then has had the signal, and decides itself."""
+def _terminal_signals_command() -> bool:
+    """Whether we share a terminal with the command. Its Ctrl-C then reaches the command without our help."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:

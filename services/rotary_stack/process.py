@@ -1,4 +1,4 @@
-"""The life of one program of the stack: start until it answers, stop, kill, and say so when it ends by itself."""
+"""One managed process: start it until it answers, stop it, kill it, and report when it exits unexpectedly."""
 
 import asyncio
 import shutil
@@ -9,17 +9,18 @@ from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Protocol
 
-from rotary_stack.control.messages import UnitStatus
+from rotary_stack.control.messages import ProcessStatus
 from rotary_stack.errors import NotReadyError, StartFailedError
-from rotary_stack.process_tree import descendants, gone
-from rotary_stack.spawn import Launch, size, spawn
+from rotary_stack.process_tree import descendants, wait_until_gone
+from rotary_stack.spawn import LaunchConfig, spawn
+from rotary_stack.workspace import log_size
 
-_PATIENCE_SECONDS = 60.0
-_GRACE_SECONDS = 10.0
+_START_TIMEOUT_SECONDS = 60.0
+_STOP_TIMEOUT_SECONDS = 10.0
 
 
-class Program(Protocol):
-    """What a unit must be told to run a program. The four values never change while the stack lives."""
+class ProcessSpec(Protocol):
+    """What a ManagedProcess needs to know of a server or service. The properties never change."""
 
     @property
     def name(self) -> str: ...
@@ -29,136 +30,140 @@ class Program(Protocol):
     def url(self) -> str: ...
     @property
     def data(self) -> Path | None:
-        """The directory that `--empty` wipes; None for a program that keeps nothing."""
+        """The directory that `--empty` deletes. None for a process that stores nothing."""
 
     @property
     def stop_signal(self) -> Signals: ...
 
     async def prepare(self) -> None:
-        """Writes what must be there before the process starts. Run before every start."""
+        """Writes the files that the process needs. Called before every start."""
 
-    def launch(self) -> Launch: ...
+    def launch_config(self) -> LaunchConfig: ...
 
-    async def ready(self) -> None:
-        """Returns when the program answers. Raises OSError, TimeoutError or NotReadyError when it does not yet."""
+    async def check_ready(self) -> None:
+        """Returns if the process answers. Raises OSError, TimeoutError or NotReadyError if it does not yet."""
 
 
-class Unit:
-    """Runs one program at a time; orders that arrive together are carried out one after the other."""
+class ManagedProcess:
+    """Starts and stops one process. Concurrent calls run one after the other."""
 
-    def __init__(self, program: Program, log: Path, say: Callable[[str], None], hurry: asyncio.Event) -> None:
-        self.program = program
+    def __init__(self, spec: ProcessSpec, log: Path, report: Callable[[str], None], force_stop: asyncio.Event) -> None:
+        """`report` takes lines of progress. Once `force_stop` is set, stopping uses SIGKILL and does not wait."""
+        self.spec = spec
         self._log = log
-        self._say = say
-        self._hurry = hurry
+        self._report = report
+        self._force_stop = force_stop
         self._process: asyncio.subprocess.Process | None = None
-        self._answered = False
-        self._told_to_end = False
-        self._watcher: asyncio.Task[None] | None = None
-        self._order = asyncio.Lock()
+        self._ready = False
+        self._stop_requested = False
+        self._exit_watcher: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
 
     @property
     def name(self) -> str:
-        return self.program.name
+        return self.spec.name
 
-    def status(self) -> UnitStatus:
-        alive = self._living()
-        data = self.program.data
-        return UnitStatus(
+    def status(self) -> ProcessStatus:
+        running = self._running()
+        data = self.spec.data
+        return ProcessStatus(
             name=self.name,
             state=self._state(),
-            pid=alive.pid if alive else None,
-            port=self.program.port,
-            url=self.program.url,
+            pid=running.pid if running else None,
+            port=self.spec.port,
+            url=self.spec.url,
             data=str(data) if data else None,
             log=str(self._log),
         )
 
     async def start(self, *, empty: bool = False) -> None:
-        """Starts it unless it runs, and returns when it answers. Raises StartFailedError, with the process ended."""
-        async with self._order:
+        """Starts the process unless it runs, and returns when it answers. `empty` deletes its data first.
+
+        Raises StartFailedError; the process has then been killed.
+        """
+        async with self._lock:
             if empty:
-                await self._end(self.program.stop_signal)
-                if self.program.data is not None:
-                    shutil.rmtree(self.program.data, ignore_errors=True)
-            if self._living() is None:
+                await self._end(self.spec.stop_signal)
+                if self.spec.data is not None:
+                    shutil.rmtree(self.spec.data, ignore_errors=True)
+            if self._running() is None:
                 await self._start()
 
     async def stop(self) -> None:
-        """Asks it to end and waits; kills it after ten seconds."""
-        async with self._order:
-            await self._end(self.program.stop_signal)
+        """Sends the stop signal and waits for the exit. Kills the process after ten seconds."""
+        async with self._lock:
+            await self._end(self.spec.stop_signal)
 
     async def kill(self) -> None:
-        """SIGKILL, as a crash would: returns when it and all processes of its own are gone."""
-        async with self._order:
+        """Sends SIGKILL, as a crash would. Returns when the process and its children are gone."""
+        async with self._lock:
             await self._end(SIGKILL)
 
-    async def drop(self) -> None:
-        """Ends it in whatever way is quickest: nobody needs its data any more."""
-        async with self._order:
-            await self._end(self.program.launch().leash)
+    async def discard(self) -> None:
+        """Ends the process as quickly as possible. Its data can be lost."""
+        async with self._lock:
+            await self._end(self.spec.launch_config().parent_death_signal)
 
-    def _living(self) -> asyncio.subprocess.Process | None:
+    def _running(self) -> asyncio.subprocess.Process | None:
         return self._process if self._process is not None and self._process.returncode is None else None
 
     def _state(self) -> str:
-        if self._living():
-            return "running" if self._answered else "starting"
-        return "stopped" if self._process is None or self._told_to_end else "ended"
+        if self._running():
+            return "running" if self._ready else "starting"
+        return "stopped" if self._process is None or self._stop_requested else "ended"
 
     async def _start(self) -> None:
         began = time.monotonic()
-        await self.program.prepare()
-        offset = size(self._log)
-        self._answered = self._told_to_end = False
-        self._process = await spawn(self.program.launch(), self._log)
+        await self.spec.prepare()
+        offset = log_size(self._log)
+        self._ready = self._stop_requested = False
+        self._process = await spawn(self.spec.launch_config(), self._log)
         try:
-            await self._until_ready(self._process, began + _PATIENCE_SECONDS, offset)
+            await self._wait_until_ready(self._process, began + _START_TIMEOUT_SECONDS, offset)
         except BaseException:
             await self._end(SIGKILL)
             raise
-        self._answered = True
-        self._watcher = asyncio.create_task(self._watch(self._process))
-        self._say(f"{self.name} ready in {time.monotonic() - began:.1f} s")
+        self._ready = True
+        self._exit_watcher = asyncio.create_task(self._watch_exit(self._process))
+        self._report(f"{self.name} ready in {time.monotonic() - began:.1f} s")
 
-    async def _until_ready(self, process: asyncio.subprocess.Process, deadline: float, offset: int) -> None:
-        reason = f"it did not answer in {_PATIENCE_SECONDS:.0f} s"
+    async def _wait_until_ready(self, process: asyncio.subprocess.Process, deadline: float, offset: int) -> None:
+        reason = f"no answer within {_START_TIMEOUT_SECONDS:.0f} s"
         while time.monotonic() < deadline:
             try:
-                return await asyncio.wait_for(self.program.ready(), 5)
-            except (OSError, TimeoutError, NotReadyError) as problem:
-                reason = f"it did not answer in {_PATIENCE_SECONDS:.0f} s ({problem})"
+                return await asyncio.wait_for(self.spec.check_ready(), 5)
+            except (OSError, TimeoutError, NotReadyError) as error:
+                reason = f"no answer within {_START_TIMEOUT_SECONDS:.0f} s ({error})"
             if process.returncode is not None:
-                reason = f"it ended with status {process.returncode}"
+                reason = f"it exited with status {process.returncode}"
                 break
             await asyncio.sleep(0.03)
         raise StartFailedError(f"{self.name} did not start: {reason}", self._log, offset)
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+    async def _watch_exit(self, process: asyncio.subprocess.Process) -> None:
         status = await process.wait()
-        if not self._told_to_end:
-            self._say(f"{self.name} ended by itself with status {status}; its log: {self._log}")
+        if not self._stop_requested:
+            self._report(f"{self.name} exited unexpectedly with status {status}; see its log: {self._log}")
 
-    async def _end(self, how: Signals) -> None:
-        process = self._living()
-        self._told_to_end = True
+    async def _end(self, number: Signals) -> None:
+        process = self._running()
+        self._stop_requested = True
         if process is None:
             return
-        family = descendants(process.pid)
+        children = descendants(process.pid)
         with suppress(ProcessLookupError):
-            process.send_signal(how)
-        await self._ended(process)
-        await gone(family)
+            process.send_signal(number)
+        await self._wait_for_exit(process)
+        await wait_until_gone(children)
 
-    async def _ended(self, process: asyncio.subprocess.Process) -> None:
-        """Waits for the end; SIGKILL when the grace is over or the user is in a hurry."""
-        ended, hurried = asyncio.create_task(process.wait()), asyncio.create_task(self._hurry.wait())
+    async def _wait_for_exit(self, process: asyncio.subprocess.Process) -> None:
+        """Waits for the exit. Sends SIGKILL after the timeout, or as soon as `force_stop` is set."""
+        exited, forced = asyncio.create_task(process.wait()), asyncio.create_task(self._force_stop.wait())
         try:
-            await asyncio.wait({ended, hurried}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({exited, forced}, timeout=_STOP_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            hurried.cancel()
+            forced.cancel()
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
-            await ended
+            await exited

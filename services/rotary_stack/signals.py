@@ -1,4 +1,4 @@
-"""What Ctrl-C, SIGTERM and SIGHUP mean to a program that has to clean up."""
+"""Ctrl-C, SIGTERM and SIGHUP for a command that cleans up before it exits."""
 
 import asyncio
 import signal
@@ -9,8 +9,8 @@ from signal import SIGHUP, SIGINT, SIGTERM, Signals
 Receiver = Callable[[Signals], None]
 
 
-class Interrupts:
-    """Cancels the main task at each signal, except while somebody else receives them."""
+class SignalHandler:
+    """Cancels the main task at each signal, except while `forwarded_to` passes signals on."""
 
     def __init__(self, task: "asyncio.Task[int]") -> None:
         self.first: Signals | None = None
@@ -25,8 +25,8 @@ class Interrupts:
         self._task.cancel()
 
     @contextmanager
-    def sent_to(self, receiver: Receiver) -> Iterator[None]:
-        """Inside the block signals cancel nothing: `receiver` is called with each."""
+    def forwarded_to(self, receiver: Receiver) -> Iterator[None]:
+        """Inside the block each signal calls `receiver` and cancels nothing."""
         self._receiver = receiver
         try:
             yield
@@ -34,21 +34,21 @@ class Interrupts:
             self._receiver = None
 
 
-def run(main: Callable[[Interrupts], Coroutine[None, None, int]]) -> int:
-    """Runs `main` in a new event loop. Returns its status, or 128 + n when signal n ended it."""
+def run(main: Callable[[SignalHandler], Coroutine[None, None, int]]) -> int:
+    """Runs `main` in a new event loop. Returns its exit status, or 128 + n when signal n ended it."""
     return asyncio.run(_run(main))
 
 
-async def _run(main: Callable[[Interrupts], Coroutine[None, None, int]]) -> int:
+async def _run(main: Callable[[SignalHandler], Coroutine[None, None, int]]) -> int:
     task: asyncio.Task[int] | None = asyncio.current_task()
     assert task is not None
-    interrupts = Interrupts(task)
+    handler = SignalHandler(task)
     ignored = {SIGHUP} if signal.getsignal(SIGHUP) == signal.SIG_IGN else set()  # started by nohup
     for number in {SIGINT, SIGTERM, SIGHUP} - ignored:
-        asyncio.get_running_loop().add_signal_handler(number, interrupts, number)
+        asyncio.get_running_loop().add_signal_handler(number, handler, number)
     try:
-        return await main(interrupts)
+        return await main(handler)
     except asyncio.CancelledError:
-        if interrupts.first is None:
+        if handler.first is None:
             raise
-        return 128 + interrupts.first
+        return 128 + handler.first

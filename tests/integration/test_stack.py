@@ -1,4 +1,4 @@
-"""The local stack as its users meet it: the real program, real servers, and nothing of them left afterwards."""
+"""The local stack as its users see it: the real program and real servers, and nothing left of them afterwards."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ import pytest
 import redis
 
 from rotary_stack.binaries import locate, locate_or_install
-from rotary_stack.control.client import Order, Verb, give
-from rotary_stack.control.messages import Status
-from rotary_stack.errors import ProgramsMissingError, StackError
+from rotary_stack.control.client import send
+from rotary_stack.control.messages import Action, Request, Status
+from rotary_stack.errors import BinariesMissingError, StackError
 
-# Tells what runs, then waits for the status it shall exit with.
+# Prints the status of the stack, then reads its own exit status from standard input.
 COMMAND = ("sh", "-c", "rotary-stack status --json | tr -d '\\n'; echo; read status; exit $status")
 PROGRAM = (sys.executable, "-P", "-m", "rotary_stack")
 
@@ -45,8 +45,8 @@ class Opened:
             pytest.fail(self.process.communicate(timeout=30)[1])
         self.status = msgspec.json.decode(told, type=Status)
 
-    def order(self, verb: Verb, name: str, *, empty: bool = False) -> Status:
-        return give(Order(verb, name, empty), self.status.environ)
+    def request(self, action: Action, name: str, *, empty: bool = False) -> Status:
+        return send(Request(action, name, empty), self.status.environ)
 
     def finish(self, status: int) -> int:
         self.process.communicate(f"{status}\n", timeout=30)
@@ -110,7 +110,7 @@ def no_directory_is_left(status: Status) -> None:
     assert not Path(status.directory).exists()
 
 
-async def test_the_whole_stack_serves_a_command_and_leaves_nothing(opened: Callable[..., Opened]) -> None:
+async def test_a_command_can_use_every_server_and_nothing_is_left_afterwards(opened: Callable[..., Opened]) -> None:
     stack = opened("--no-migrate")
     given = stack.status.environ
     assert {unit.state for unit in stack.status.programs.values()} == {"running"}
@@ -125,8 +125,8 @@ async def test_the_whole_stack_serves_a_command_and_leaves_nothing(opened: Calla
     assert (
         Path("/proc") / str(before.pid) / "comm"
     ).read_text() == "beam.smp\n"  # no shell around it: kill strikes the node
-    assert stack.order("kill", "rabbitmq").programs["rabbitmq"].state == "stopped"
-    after = stack.order("start", "rabbitmq").programs["rabbitmq"]
+    assert stack.request("kill", "rabbitmq").programs["rabbitmq"].state == "stopped"
+    after = stack.request("start", "rabbitmq").programs["rabbitmq"]
     assert (after.state, after.port) == ("running", before.port)
     assert after.pid != before.pid
     assert await kept_messages(given["ROTARY_RABBITMQ_URL"]) == 1
@@ -158,19 +158,19 @@ async def kept_messages(url: str) -> int:
     return int(message.body == b"kept")
 
 
-def test_services_come_back_on_their_ports_and_even_sigkill_of_the_stack_leaves_nothing(
+def test_services_restart_on_their_ports_and_sigkill_of_the_stack_leaves_no_process(
     opened: Callable[..., Opened],
 ) -> None:
     stack = opened("--services", "--consumers", "2")
     consumers = stack.status.environ["ROTARY_CONSUMER_OPS_URL"].split()
     assert [ready(url) for url in (*consumers, stack.status.environ["ROTARY_OPS_URL"])] == [200, 200, 200]
-    assert states(stack.order("kill", "consumer")) == ["stopped", "stopped", "running"]
-    assert states(stack.order("start", "consumer-2")) == ["stopped", "running", "running"]
-    last = stack.order("restart", "query")
+    assert states(stack.request("kill", "consumer")) == ["stopped", "stopped", "running"]
+    assert states(stack.request("start", "consumer-2")) == ["stopped", "running", "running"]
+    last = stack.request("restart", "query")
     assert ready(last.environ["ROTARY_OPS_URL"]) == 200
-    with pytest.raises(StackError, match="query keeps no data of its own"):
-        stack.order("restart", "query", empty=True)
-    assert states(stack.order("status", "")) == ["stopped", "running", "running"]
+    with pytest.raises(StackError, match="query stores no data: leave out --empty"):
+        stack.request("restart", "query", empty=True)
+    assert states(stack.request("status", "")) == ["stopped", "running", "running"]
 
     assert stack.signalled(SIGKILL) == -SIGKILL
     nothing_is_left(last)
@@ -206,36 +206,36 @@ def test_redis_keeps_its_data_unless_it_is_started_empty(opened: Callable[..., O
     stack = opened("--only", "redis")
     with redis.Redis.from_url(stack.status.environ["ROTARY_REDIS_URL"]) as client:
         client.set("caller", "18")
-        killed = stack.order("kill", "redis").programs["redis"]
+        killed = stack.request("kill", "redis").programs["redis"]
         assert (killed.state, killed.pid) == ("stopped", None)
         assert not listening(killed.port)
-        assert stack.order("start", "redis").programs["redis"].port == killed.port
+        assert stack.request("start", "redis").programs["redis"].port == killed.port
         assert client.get("caller") == b"18"
-        stack.order("restart", "redis", empty=True)
+        stack.request("restart", "redis", empty=True)
         assert client.get("caller") is None
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert stack.finish(0) == 0
     nothing_is_left(stack.status)
 
 
-def test_a_server_that_ends_by_itself_is_reported_and_can_be_started(opened: Callable[..., Opened]) -> None:
+def test_a_server_that_exits_unexpectedly_is_reported_and_can_be_started(opened: Callable[..., Opened]) -> None:
     stack = opened("--only", "redis")
     pid = stack.status.programs["redis"].pid
     assert pid is not None
     os.kill(pid, SIGKILL)
-    assert eventually(lambda: give(Order("status"), stack.status.environ).programs["redis"].state == "ended")
-    assert stack.order("start", "redis").programs["redis"].state == "running"
+    assert eventually(lambda: send(Request("status"), stack.status.environ).programs["redis"].state == "ended")
+    assert stack.request("start", "redis").programs["redis"].state == "running"
     _, said = stack.process.communicate("0\n", timeout=30)
-    assert "redis ended by itself with status -9" in said
+    assert "redis exited unexpectedly with status -9" in said
 
 
-def test_orders_that_make_no_sense_say_why(opened: Callable[..., Opened]) -> None:
+def test_a_refused_request_says_why(opened: Callable[..., Opened]) -> None:
     stack = opened("--only", "redis")
-    with pytest.raises(StackError, match="there is no carrier in this stack: it runs redis"):
-        stack.order("kill", "carrier")
+    with pytest.raises(StackError, match="no process 'carrier' in this stack; choose from: redis"):
+        stack.request("kill", "carrier")
     stack.finish(0)
     with pytest.raises(StackError, match="it has ended"):
-        stack.order("kill", "redis")
+        stack.request("kill", "redis")
 
 
 def test_a_failed_start_shows_the_end_of_the_log_and_leaves_nothing(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_failed_start_shows_the_end_of_the_log_and_leaves_nothing(tmp_path: Pa
     ended = run("exec", "--only", "redis,rabbitmq", "--", "echo", "never", environ=environ)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert "rotary-stack: redis did not start: it ended with status 3" in ended.stderr
+    assert "rotary-stack: redis did not start: it exited with status 3" in ended.stderr
     assert "  | line 30" in ended.stderr
     assert "line 10\n" not in ended.stderr
     assert eventually(lambda: not processes_of(str(state)))
@@ -277,7 +277,7 @@ def test_ctrl_c_while_the_servers_start_leaves_nothing(tmp_path: Path, times: in
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_in_a_terminal_is_the_commands_own_affair_and_comes_once() -> None:
+def test_ctrl_c_in_a_terminal_reaches_the_command_once() -> None:
     count = (
         "import signal, sys, time; got = []; signal.signal(signal.SIGINT, lambda *_: got.append(1))\n"
         "print('up', flush=True)\n"
@@ -308,11 +308,13 @@ def run(*arguments: str, environ: dict[str, str] | None = None) -> "subprocess.C
     )
 
 
-@pytest.mark.parametrize("order", [("kill", "redis"), ("status", "--json")])
-def test_outside_a_stack_an_order_is_one_clear_line(order: tuple[str, ...]) -> None:
-    ended = run(*order)
+@pytest.mark.parametrize("request_", [("kill", "redis"), ("status", "--json")])
+def test_outside_a_stack_a_request_fails_with_one_line(request_: tuple[str, ...]) -> None:
+    ended = run(*request_)
     assert ended.returncode == 1
-    assert ended.stderr == "rotary-stack: not inside a stack: run this under  rotary-stack exec -- COMMAND\n"
+    assert ended.stderr == (
+        "rotary-stack: not inside a stack (ROTARY_STACK_SOCKET is not set): run  rotary-stack exec -- COMMAND\n"
+    )
 
 
 def test_a_command_that_does_not_exist_starts_no_server() -> None:
@@ -326,17 +328,18 @@ def nowhere(*missing: str) -> Callable[[str, str], str | None]:
 
 
 def test_every_missing_program_is_named_at_once() -> None:
-    with pytest.raises(ProgramsMissingError) as refused:
+    with pytest.raises(BinariesMissingError) as refused:
         locate(nowhere("redis-server", "epmd", "rabbitmqctl"))
     assert str(refused.value) == (
-        "not installed: redis-server, rabbitmqctl, epmd. Run  apt-get install --no-install-recommends redis-server"
-        " rabbitmq-server  as root and try again, or use  docker compose up  instead"
+        "not installed: redis-server, rabbitmqctl, epmd\n"
+        "Run this as root and try again:  apt-get install --no-install-recommends redis-server rabbitmq-server\n"
+        "Or run the same system in containers:  docker compose up"
     )
     assert locate(nowhere()).redis_server == "/somewhere/redis-server"
 
 
-async def test_nothing_is_installed_where_we_may_not() -> None:
+async def test_nothing_is_installed_without_permission() -> None:
     said: list[str] = []
-    with pytest.raises(ProgramsMissingError, match="docker compose up"):
+    with pytest.raises(BinariesMissingError, match="docker compose up"):
         await locate_or_install(said.append, nowhere("initdb", "apt-get"))
     assert not said

@@ -53,7 +53,7 @@ def ca_file(walled: Mapping[str, str]) -> str:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Of another authority that vouches for the same names."""
     directory = tmp_path_factory.mktemp("stranger") / "tls"
-    return asyncio.run(make_certificates(directory))
+    return make_certificates(directory)
 
 
 @pytest.fixture

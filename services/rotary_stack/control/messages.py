@@ -1,10 +1,25 @@
-"""What a stack says of itself: light enough for a client that is run between two steps of a test."""
+"""The control protocol: one JSON line with a Request over a Unix socket, one with a Response back.
+
+These types need nothing but msgspec, so that a client starts quickly.
+"""
+
+from typing import Literal
 
 from msgspec import Struct
 
+Action = Literal["start", "stop", "kill", "restart", "status"]
 
-class UnitStatus(Struct, frozen=True):
-    """One program. `state` is running, starting, stopped, or ended (by itself)."""
+
+class Request(Struct, frozen=True):
+    """`name` is the name of a process, or of a service for all its processes. `status` needs no name."""
+
+    action: Action
+    name: str = ""
+    empty: bool = False
+
+
+class ProcessStatus(Struct, frozen=True):
+    """One process. `state` is running, starting, stopped, or ended, which means that it exited unexpectedly."""
 
     name: str
     state: str
@@ -12,14 +27,21 @@ class UnitStatus(Struct, frozen=True):
     port: int
     url: str
     data: str | None
-    """The directory a test may copy while the program is stopped; None for a program that keeps nothing."""
+    """The directory with its data, which a test may copy while the process is stopped. None if it stores nothing."""
     log: str
 
 
 class Status(Struct, frozen=True):
-    """The whole stack: its own pid, its state directory, what a command inside is given, and its programs by name."""
+    """The whole stack: its own pid, its workspace, the variables of a command inside, and its processes by name."""
 
     pid: int
     directory: str
     environ: dict[str, str]
-    programs: dict[str, UnitStatus]
+    programs: dict[str, ProcessStatus]
+
+
+class Response(Struct, frozen=True):
+    """Exactly one of the two is set."""
+
+    error: str | None = None
+    status: Status | None = None

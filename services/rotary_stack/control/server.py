@@ -9,67 +9,67 @@ from pathlib import Path
 
 import msgspec
 
-from rotary_stack.control.client import Order, Reply
+from rotary_stack.control.messages import Request, Response
 from rotary_stack.errors import StackError
-from rotary_stack.private import UMASK
 from rotary_stack.stack import Stack
+from rotary_stack.workspace import UMASK
 
 
 @asynccontextmanager
-async def controlled(stack: Stack) -> AsyncIterator[None]:
-    """Takes orders for `stack` inside the block. Those not carried out at its end are given up."""
-    underway: set[asyncio.Task[None]] = set()
+async def serve_control(stack: Stack) -> AsyncIterator[None]:
+    """Serves requests for `stack` inside the block. Cancels those that are unfinished at its end."""
+    unfinished: set[asyncio.Task[None]] = set()
 
-    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        order = asyncio.create_task(_serve(stack, reader, writer))
-        underway.add(order)
-        order.add_done_callback(underway.discard)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_serve(stack, reader, writer))
+        unfinished.add(task)
+        task.add_done_callback(unfinished.discard)
 
-    async with await asyncio.start_unix_server(take, sock=_listening(stack.socket)):
+    async with await asyncio.start_unix_server(accept, sock=_private_socket(stack.socket)):
         try:
             yield
         finally:
-            # None may start anything once the stack begins to end.
-            for order in underway:
-                order.cancel()
-            await asyncio.gather(*underway, return_exceptions=True)
+            # No request may start a process once the stack begins to end.
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
 
-def _listening(path: Path) -> socket.socket:
-    """A socket there, which its owner alone may connect to."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _private_socket(path: Path) -> socket.socket:
+    """A socket at `path` that only its owner can connect to."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(UMASK)
     try:
-        listening.bind(str(path))
+        bound.bind(str(path))
     finally:
         os.umask(before)
-    return listening
+    return bound
 
 
 async def _serve(stack: Stack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        reply = await _carry_out(stack, await reader.readline())
-        writer.write(msgspec.json.encode(reply) + b"\n")
-        with suppress(ConnectionError):  # whoever gave the order did not wait for it
+        response = await _handle(stack, await reader.readline())
+        writer.write(msgspec.json.encode(response) + b"\n")
+        with suppress(ConnectionError):  # the client did not wait for the response
             await writer.drain()
     finally:
         writer.close()
 
 
-async def _carry_out(stack: Stack, line: bytes) -> Reply:
+async def _handle(stack: Stack, line: bytes) -> Response:
     try:
-        order = msgspec.json.decode(line, type=Order)
-        match order.verb:
+        request = msgspec.json.decode(line, type=Request)
+        match request.action:
             case "start":
-                await stack.start(order.name, empty=order.empty)
+                await stack.start(request.name, empty=request.empty)
             case "restart":
-                await stack.restart(order.name, empty=order.empty)
+                await stack.restart(request.name, empty=request.empty)
             case "stop":
-                await stack.stop(order.name)
+                await stack.stop(request.name)
             case "kill":
-                await stack.kill(order.name)
+                await stack.kill(request.name)
             case "status":
                 pass
-    except (StackError, msgspec.DecodeError) as problem:
-        return Reply(error=str(problem))
-    return Reply(status=stack.status())
+    except (StackError, msgspec.DecodeError) as error:
+        return Response(error=str(error))
+    return Response(status=stack.status())

@@ -1,37 +1,16 @@
-"""Throw-away certificates: an authority that signs one server's certificate for loopback, and is then forgotten."""
+"""Throw-away certificates for TLS on loopback."""
 
-import shutil
 import ssl
 from pathlib import Path
 
+import trustme
 from msgspec import Struct
 
-from rotary_stack.errors import StackError
-from rotary_stack.spawn import Launch, run_to_end, server_environ
-
-_DAYS = "7"
-_CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-# Our own, so that what the machine's openssl.cnf adds to certificates is not in these.
-_CONFIGURATION = """
-[req]
-distinguished_name = nobody
-prompt = no
-[nobody]
-CN = rotary-stack
-[authority]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
-subjectKeyIdentifier = hash
-[server]
-basicConstraints = critical, CA:FALSE
-extendedKeyUsage = serverAuth
-authorityKeyIdentifier = keyid
-subjectAltName = DNS:localhost, IP:127.0.0.1
-"""
+from rotary_stack.workspace import write_private
 
 
 class Certificates(Struct, frozen=True):
-    """Paths of PEM files: what clients trust, what the server shows, and the key only it has."""
+    """Paths of PEM files: the authority that clients trust, and the server's certificate chain and private key."""
 
     authority: Path
     certificate: Path
@@ -43,37 +22,17 @@ class Certificates(Struct, frozen=True):
 
 
 def certificates_in(directory: Path) -> Certificates:
-    """Where they are once made."""
+    """Where `make_certificates` writes them."""
     return Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
 
 
-async def make_certificates(directory: Path) -> Certificates:
-    """Makes them, for 127.0.0.1 and localhost, in a directory that must not exist yet.
-
-    Raises StackError when there is no openssl, StartFailedError when it fails.
-    """
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        raise StackError("the program openssl is missing, which makes the certificates: install openssl")
-    _make_room(directory)
-    for arguments in _steps():
-        launch = Launch(argv=(openssl, *arguments), environ=server_environ(), directory=directory)
-        await run_to_end("openssl", launch, directory / "openssl.log")
-    (directory / "ca.key").unlink()
-    return certificates_in(directory)
-
-
-def _make_room(directory: Path) -> None:
+def make_certificates(directory: Path) -> Certificates:
+    """Creates `directory` with a certificate for 127.0.0.1 and localhost. The authority's key is never written."""
     directory.mkdir(mode=0o700)
-    (directory / "openssl.cnf").write_text(_CONFIGURATION, encoding="utf-8")
-
-
-def _steps() -> tuple[tuple[str, ...], ...]:
-    config, days = ("-config", "openssl.cnf"), ("-days", _DAYS)
-    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-    return (
-        ("req", "-x509", *_CURVE, *config, *days, "-extensions", "authority", "-keyout", "ca.key", "-out", "ca.pem"),
-        ("req", "-new", *_CURVE, *config, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"),
-        ("x509", "-req", "-in", "server.csr", *signing, *days, "-extfile", "openssl.cnf", "-extensions", "server",
-         "-out", "server.pem"),
-    )  # fmt: skip
+    made = certificates_in(directory)
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1", "localhost")
+    write_private(made.authority, authority.cert_pem.bytes().decode())
+    write_private(made.certificate, "".join(blob.bytes().decode() for blob in server.cert_chain_pems))
+    write_private(made.key, server.private_key_pem.bytes().decode())
+    return made

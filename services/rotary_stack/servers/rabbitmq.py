@@ -1,7 +1,7 @@
-"""A private RabbitMQ node with an epmd of its own.
+"""A private RabbitMQ node.
 
-It has two users and no guest. `rotary` administers the node: the URL for a command inside the stack. `rotary-consumer`
-may do what Rotary's programs do and nothing else: the URL for the services.
+It has two users and no guest. `rotary` is an administrator; its URL is for a command inside the stack.
+`rotary-consumer` has only the permissions that Rotary's services need; its URL is for the services.
 """
 
 import asyncio
@@ -21,45 +21,20 @@ from aiormq.exceptions import AMQPError
 from rotary.events import MAX_MESSAGE_BYTES
 from rotary_stack.binaries import Binaries
 from rotary_stack.errors import NotReadyError
-from rotary_stack.private import new_password, write_private
 from rotary_stack.servers.certificates import certificates_in, make_certificates
-from rotary_stack.spawn import Launch, server_environ
+from rotary_stack.spawn import LaunchConfig, server_environ
+from rotary_stack.workspace import new_password, write_private
 
-# Spreads customers over the streams of a log.
+# The exchange that spreads customers over the streams of a log.
 _PLUGINS = ("rabbitmq_consistent_hash_exchange",)
 _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 
-OWNER = "rotary"
-PROGRAM = "rotary-consumer"
-EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
-# Declares and binds what is Rotary's, reads it, and publishes straight into a queue or stream by the default exchange.
-PROGRAM_PERMISSIONS = {"configure": r"^rotary\.", "write": r"^(rotary\..*|amq\.default)$", "read": r"^rotary\."}
-"""infra/server/rabbitmq-definitions.json grants the same; a test compares them."""
-
-
-class Epmd:
-    """Erlang's port mapper, in the foreground: RabbitMQ would start one that outlives it."""
-
-    name = "epmd"
-    stop_signal: Signals = SIGTERM
-    data = None
-
-    def __init__(self, binaries: Binaries, directory: Path, port: int) -> None:
-        self.port = port
-        self.url = f"epmd://127.0.0.1:{port}"
-        self._binary = binaries.epmd
-        self._directory = directory
-
-    async def prepare(self) -> None:
-        """It keeps nothing."""
-
-    def launch(self) -> Launch:
-        argv = (self._binary, "-port", str(self.port), "-address", "127.0.0.1")
-        return Launch(argv=argv, environ=server_environ(), directory=self._directory)
-
-    async def ready(self) -> None:
-        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.close()
+ADMIN_USER = "rotary"
+SERVICE_USER = "rotary-consumer"
+FULL_PERMISSIONS = {"configure": ".*", "write": ".*", "read": ".*"}
+# To declare, bind and read what is named rotary.*, and to publish into a queue or stream through the default exchange.
+SERVICE_PERMISSIONS = {"configure": r"^rotary\.", "write": r"^(rotary\..*|amq\.default)$", "read": r"^rotary\."}
+"""infra/server/rabbitmq-definitions.json has the same; a test compares them."""
 
 
 class RabbitMQ:
@@ -75,44 +50,44 @@ class RabbitMQ:
         tls: bool = False,
         management_port: int | None = None,
     ) -> None:
-        """`ports`: for AMQP, for Erlang's distribution, and the one our epmd listens on.
+        """`ports` are the ports of AMQP, of Erlang's distribution protocol, and of our epmd.
 
-        With `tls` it speaks AMQP over TLS and not without. With `management_port` it answers its HTTP API there.
+        With `tls` the node accepts AMQP over TLS only. With `management_port` it serves its HTTP API there.
         """
         self.port, self._dist_port, self._epmd_port = ports
-        self._passwords = {user: new_password() for user in (OWNER, PROGRAM)}
+        self._passwords = {user: new_password() for user in (ADMIN_USER, SERVICE_USER)}
         self.data = directory / "rabbitmq"
         self._tls = tls
         self._management_port = management_port
         self._settings = directory / "rabbitmq-settings"
         self._certificates = certificates_in(self._settings / "tls")
-        self._lean = self._settings / "home"
+        self._reduced_home = self._settings / "home"
         self._binaries = binaries
         self._node = f"rotary{self.port}@localhost"
 
     @property
     def url(self) -> str:
-        """For a command inside the stack: everything is permitted."""
-        return self._url(OWNER)
+        """For a command inside the stack: all permissions."""
+        return self._url(ADMIN_USER)
 
     @property
-    def program_url(self) -> str:
-        """For Rotary's programs."""
-        return self._url(PROGRAM)
+    def service_url(self) -> str:
+        """For Rotary's services."""
+        return self._url(SERVICE_USER)
 
     @property
     def control_script(self) -> Path:
-        """rabbitmqctl for this node: takes the same arguments."""
+        """A script that runs rabbitmqctl on this node, with the same arguments."""
         return self._settings / "rabbitmqctl"
 
     def variables(self) -> dict[str, str]:
-        """What a command inside the stack is told besides the URL."""
-        told = {"ROTARY_STACK_RABBITMQCTL": str(self.control_script)}
+        """The variables of a command inside the stack, besides the URL."""
+        variables = {"ROTARY_STACK_RABBITMQCTL": str(self.control_script)}
         if self._tls:
-            told["ROTARY_CA_FILE"] = str(self._certificates.authority)
+            variables["ROTARY_CA_FILE"] = str(self._certificates.authority)
         if self._management_port:
-            told["ROTARY_MANAGEMENT_URL"] = f"http://{self._login(OWNER)}@127.0.0.1:{self._management_port}"
-        return told
+            variables["ROTARY_MANAGEMENT_URL"] = f"http://{self._login(ADMIN_USER)}@127.0.0.1:{self._management_port}"
+        return variables
 
     async def prepare(self) -> None:
         self.data.mkdir(mode=0o700, exist_ok=True)
@@ -123,36 +98,36 @@ class RabbitMQ:
         write_private(self._settings / "enabled_plugins", f"[{','.join(self._plugins)}].\n")
         write_private(self._settings / "definitions.json", self._definitions())
         if self._tls:
-            await make_certificates(self._settings / "tls")
-        # Who knows the cookie can run anything as us.
+            make_certificates(self._settings / "tls")
+        # Whoever knows the cookie can run programs as our user.
         write_private(self._settings / ".erlang.cookie", new_password(), mode=0o400)
-        self._lean_home()
+        self._create_reduced_home()
         write_private(self.control_script, self._script(), mode=0o700)
 
     @property
     def _plugins(self) -> list[str]:
         return [*_PLUGINS, "rabbitmq_management"] if self._management_port else [*_PLUGINS]
 
-    def launch(self) -> Launch:
+    def launch_config(self) -> LaunchConfig:
         argv = (self._binaries.rabbitmq_server,)
-        return Launch(argv=argv, environ=server_environ() | self._environ(), directory=self._settings)
+        return LaunchConfig(argv=argv, environ=server_environ() | self._environ(), directory=self._settings)
 
-    async def ready(self) -> None:
-        """The whole AMQP handshake succeeds: the port opens well before the user exists."""
-        await self._greeted()
+    async def check_ready(self) -> None:
+        """Completes an AMQP handshake: the port opens well before the user exists."""
+        await self._check_protocol_header()
         try:
             connection = await aiormq.connect(self.url, context=self._client_context())
             await connection.close()
-        except AMQPError as problem:
-            raise NotReadyError(str(problem) or type(problem).__name__) from problem
+        except AMQPError as error:
+            raise NotReadyError(str(error) or type(error).__name__) from error
 
-    async def _greeted(self) -> None:
-        """The broker answers the protocol header. Asked first, because the client library logs each refusal."""
+    async def _check_protocol_header(self) -> None:
+        """Sends the protocol header alone. It comes first because the client library logs every refused connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self._client_context())
         try:
             writer.write(b"AMQP\x00\x00\x09\x01")
             if not await reader.read(1):
-                raise NotReadyError("the broker closes connections")
+                raise NotReadyError("the broker closes the connection")
         finally:
             writer.close()
 
@@ -184,7 +159,7 @@ ssl_options.versions.2 = tlsv1.2
         return f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self._management_port}\n"
 
     def _definitions(self) -> str:
-        users = [(OWNER, "administrator", EVERYTHING), (PROGRAM, "", PROGRAM_PERMISSIONS)]
+        users = [(ADMIN_USER, "administrator", FULL_PERMISSIONS), (SERVICE_USER, "", SERVICE_PERMISSIONS)]
         definitions = {
             "vhosts": [{"name": "/"}],
             "users": [
@@ -206,27 +181,27 @@ ssl_options.versions.2 = tlsv1.2
     def _login(self, user: str) -> str:
         return f"{user}:{self._passwords[user]}"
 
-    def _lean_home(self) -> None:
-        """RabbitMQ's own home, by links, without the plugins that nothing here uses.
+    def _create_reduced_home(self) -> None:
+        """Links RabbitMQ's home directory without the plugins that a stack does not use.
 
-        Erlang looks for each of a thousand modules in every plugin's folder in turn, enabled or not: without them the
-        node starts in half the time.
+        Erlang searches the folder of every plugin, enabled or not, for each of a thousand modules. Without the unused
+        ones the node starts in half the time.
         """
         scripts = Path(self._binaries.rabbitmq_server).resolve().parent
         if not (scripts / "rabbitmq-env").exists() or not (scripts.parent / "plugins").is_dir():
-            return  # packaged in a way we do not know: as it is, then
-        self._lean.mkdir(mode=0o700)
-        (self._lean / "plugins").mkdir(mode=0o700)
+            return  # an unknown package layout: run it as it is
+        self._reduced_home.mkdir(mode=0o700)
+        (self._reduced_home / "plugins").mkdir(mode=0o700)
         for part in ("sbin", "escript"):
-            (self._lean / part).symlink_to(scripts.parent / part)
-        for application in _needed(scripts.parent / "plugins", "rabbit", *self._plugins):
-            (self._lean / "plugins" / application.name).symlink_to(application)
+            (self._reduced_home / part).symlink_to(scripts.parent / part)
+        for application in _with_dependencies(scripts.parent / "plugins", "rabbit", *self._plugins):
+            (self._reduced_home / "plugins" / application.name).symlink_to(application)
 
     def _environ(self) -> dict[str, str]:
         settings = str(self._settings)
-        home = {"RABBITMQ_SCRIPTS_DIR": f"{self._lean}/sbin"} if self._lean.exists() else {}
+        home = {"RABBITMQ_SCRIPTS_DIR": f"{self._reduced_home}/sbin"} if self._reduced_home.exists() else {}
         return home | {
-            "HOME": settings,  # the cookie lies there
+            "HOME": settings,  # holds the cookie
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_DIST_PORT": str(self._dist_port),
@@ -241,7 +216,7 @@ ssl_options.versions.2 = tlsv1.2
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{settings}/enabled_plugins",
             "RABBITMQ_PID_FILE": f"{settings}/pid",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+S 1:1 +sbwt none {_LOOPBACK}",
-            # Makes the script turn into the node by exec, so that our child is the node and SIGKILL strikes it.
+            # Makes the start script exec the node, so that our child process is the node and SIGKILL reaches it.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
 
@@ -259,19 +234,19 @@ ssl_options.versions.2 = tlsv1.2
 
 
 def password_hash(password: str) -> str:
-    """As RabbitMQ stores it: a salt of four bytes and the SHA-256 of salt and password, in base64."""
+    """RabbitMQ's format: a salt of four bytes and the SHA-256 of salt and password, in base64."""
     salt = os.urandom(4)
     return base64.b64encode(salt + sha256(salt + password.encode()).digest()).decode()
 
 
-def _needed(plugins: Path, *roots: str) -> list[Path]:
-    """The folders of `roots` and of everything they name as their dependency, directly or not."""
+def _with_dependencies(plugins: Path, *roots: str) -> list[Path]:
+    """The plugin folders of `roots` and of all their dependencies."""
     folders = {folder.name.rpartition("-")[0]: folder for folder in plugins.iterdir()}
     needed: dict[str, Path] = {}
     wanted = list(roots)
     while wanted:
         name = wanted.pop()
-        if name in folders and name not in needed:  # the others are Erlang's own
+        if name in folders and name not in needed:  # the others belong to Erlang
             needed[name] = folders[name]
             wanted += _dependencies(folders[name] / "ebin" / f"{name}.app")
     return list(needed.values())
