@@ -55,7 +55,7 @@ def url(own: Mapping[str, str]) -> str:
     return found
 
 
-async def order(own: Mapping[str, str], *actions: Action) -> None:
+async def control(own: Mapping[str, str], *actions: Action) -> None:
     for action in actions:
         await asyncio.to_thread(send, Request(action, "rabbitmq", empty=False), own)
 
@@ -95,7 +95,7 @@ async def test_a_stream_alone_has_every_confirmed_event_whatever_befalls_the_bro
             for actions in rounds:
                 before = dialer.confirmed
                 await _confirmed(dialer, before + 20)
-                await order(own, *actions)
+                await control(own, *actions)
                 await _confirmed(dialer, before + 100)
         last = await dialer.call_placed(18)
     lost = [record for record in caplog.records if record.getMessage().startswith("lost RabbitMQ")]
@@ -116,7 +116,7 @@ async def test_a_lost_connection_is_two_lines_in_the_log(
 ) -> None:
     with caplog.at_level(logging.INFO):
         async with publisher(url) as dialer, dialing(dialer, []):
-            await order(own, *actions)
+            await control(own, *actions)
             await _confirmed(dialer, dialer.confirmed + 100)
     lost, back = [record for record in caplog.records if record.name != "asyncio" or record.levelno > logging.INFO]
     assert (lost.levelname, back.levelname) == ("WARNING", "INFO")
@@ -132,6 +132,6 @@ async def test_other_connections_of_the_process_keep_their_log(
     async with publisher(url), open_channel(url) as theirs:
         underlay = await theirs.get_underlay_channel()
         with caplog.at_level(logging.WARNING):
-            await order(own, "restart")
+            await control(own, "restart")
             await asyncio.wait([asyncio.ensure_future(underlay.closing)], timeout=20)
     assert "aiormq.connection" in {record.name for record in caplog.records}
