@@ -64,4 +64,4 @@ def _member_line(member: MonitorMember, state: DashboardState) -> str:
     if member.cooldown_until is None:
         return line
     until, left = format_time(member.cooldown_until, state), format_duration(member.cooldown_until - state.now)
-    return f"{line:<75}  until {until} ({left})"
+    return f"{line:<73}  until {until} ({left})"
