@@ -1,8 +1,9 @@
-"""The local stack: real PostgreSQL, Redis and RabbitMQ on private ports, and Rotary's own programs. Linux only.
+"""The local stack: private PostgreSQL, Redis and RabbitMQ, and Rotary's services, for development and tests.
 
     async with Stack.open(Options(services=True)) as stack:
         await stack.kill("redis")
         await stack.start("redis")
 
-Start with `stack.py`; `unit.py` is the life of one process, and one file each says what a program needs.
+It needs Linux. `stack.py` composes it, `process.py` runs one process, `servers/` has a file for each server, and the
+table in `services.py` lists Rotary's services.
 """

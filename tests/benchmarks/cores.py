@@ -6,8 +6,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rotary_stack.family import descendants
-from rotary_stack.orders import Order, give
+from rotary_stack.control.client import send
+from rotary_stack.control.messages import Request
+from rotary_stack.process_tree import descendants
 
 
 class Cores(Struct, frozen=True):
@@ -32,7 +33,7 @@ def on(where: frozenset[int], *argv: str) -> tuple[str, ...]:
 
 def move_servers(environ: Mapping[str, str], where: frozenset[int]) -> None:
     """Moves the servers of the stack around us, with all their threads, and ourselves."""
-    status = give(Order("status"), environ)
+    status = send(Request("status"), environ)
     roots = [program.pid for program in status.programs.values() if program.pid is not None]
     move([os.getpid(), *roots], where)
 
@@ -40,7 +41,7 @@ def move_servers(environ: Mapping[str, str], where: frozenset[int]) -> None:
 def move(roots: Iterable[int], where: frozenset[int]) -> None:
     """Moves these processes and their descendants."""
     for root in roots:
-        for pid in (root, *(kin.pid for kin in descendants(root))):
+        for pid in (root, *(child.pid for child in descendants(root))):
             for thread in _threads(pid):
                 os.sched_setaffinity(thread, where)
 

@@ -23,7 +23,8 @@ from integration.private_vhost import private_vhost
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.markers import publish_marker, user_of
 from rotary_consumer.log_reader import MARKER_SECONDS
-from rotary_stack.orders import Order, give
+from rotary_stack.control.client import send
+from rotary_stack.control.messages import Request
 
 BATCH = 200
 MARKERS = 200
@@ -104,7 +105,7 @@ async def _bytes_a_marker(data: Path, url: str) -> float:
 
 
 def _broker_data() -> Path:
-    data = give(Order("status"), os.environ).programs["rabbitmq"].data
+    data = send(Request("status"), os.environ).programs["rabbitmq"].data
     assert data is not None
     return Path(data)
 

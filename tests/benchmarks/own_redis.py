@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from benchmarks.processes import free_port, process, until
 from benchmarks.run import Run
 from rotary.redis.connection import connect
-from rotary_stack.installed import locate
+from rotary_stack.binaries import locate
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import IO
 import aiohttp
 
 from benchmarks.cores import on
-from rotary_stack.launch import leashed
+from rotary_stack.spawn import with_parent_death_signal
 
 READY_SECONDS = 60.0
 END_SECONDS = 15.0
@@ -43,7 +43,7 @@ async def process(
     """Runs a command until the block ends, then SIGTERM. What it logged is told if it ended by itself with an error."""
     with TemporaryFile() as log:
         started = await asyncio.create_subprocess_exec(
-            *leashed(on(where, *argv)),
+            *with_parent_death_signal(on(where, *argv)),
             env=os.environ | dict(environ or {}),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout or log,

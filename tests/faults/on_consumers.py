@@ -118,7 +118,7 @@ async def _taken_over(strike: Strike, seconds: float) -> None:
 async def dying_over_the_same_messages(strike: Strike) -> None:
     """No fold arrives at Redis, so what is in their hands stays there; at last it is folded, and nothing is parked."""
     world, enter = strike.world, strike.afterwards.enter_async_context
-    settings = world.stack.program_variables()
+    settings = world.stack.service_variables()
     parked = await world.waiting(topology.PARKED)
     to_redis = await enter(proxied(settings["ROTARY_REDIS_URL"]))
     to_broker = await enter(proxied(settings["ROTARY_RABBITMQ_URL"]))

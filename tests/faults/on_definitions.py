@@ -24,7 +24,7 @@ GROUPS_EACH = 100
 async def written_late(strike: Strike) -> None:
     """The projector's write is on its way; another projects something newer; then the first one's arrives."""
     world, enter = strike.world, strike.afterwards.enter_async_context
-    url = world.stack.program_variables()["ROTARY_REDIS_URL"]
+    url = world.stack.service_variables()["ROTARY_REDIS_URL"]
     proxies = [await enter(proxied(url)), await enter(proxied(url))]
     await enter(other_consumers(world, *({"ROTARY_REDIS_URL": proxy.url} for proxy in proxies)))
     for proxy in proxies:

@@ -15,7 +15,7 @@ from faults.trial import Fault, Strike
 from faults.world import World, until
 from rotary.errors import UnavailableError
 from rotary.redis.connection import connect, translate_errors
-from rotary_stack.launch import leashed
+from rotary_stack.spawn import with_parent_death_signal
 
 
 class Copy(NamedTuple):
@@ -29,7 +29,7 @@ class Copy(NamedTuple):
 async def failed_over_and_back(strike: Strike) -> None:
     """To a replica that lags, and back before it has caught up: consumers and readers follow one address."""
     world, enter = strike.world, strike.afterwards.enter_async_context
-    first = world.stack.program_variables()["ROTARY_REDIS_URL"]
+    first = world.stack.service_variables()["ROTARY_REDIS_URL"]
     proxy = await enter(proxied(first))
     through = {"ROTARY_REDIS_URL": proxy.url}
     await enter(other_consumers(world, through, through))
@@ -46,7 +46,7 @@ async def failed_over_and_back(strike: Strike) -> None:
 async def failed_over_without_fencing(strike: Strike) -> None:
     """One consumer stays on the old primary for a while, and folds into what nobody will read."""
     world, enter = strike.world, strike.afterwards.enter_async_context
-    first = world.stack.program_variables()["ROTARY_REDIS_URL"]
+    first = world.stack.service_variables()["ROTARY_REDIS_URL"]
     late, early = await enter(proxied(first)), await enter(proxied(first))
     await enter(other_consumers(world, {"ROTARY_REDIS_URL": late.url}, {"ROTARY_REDIS_URL": early.url}))
     await enter(other_query(world, {"ROTARY_REDIS_URL": early.url}))
@@ -87,12 +87,14 @@ async def copied_now(world: World) -> AsyncIterator[Copy]:
     port, directory = free_port(), world.stack.directory / "copy"
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     await _let_replicate(world.redis, address.username or "", unquote(address.password or ""))
-    process = await asyncio.create_subprocess_exec(*leashed(_command(world, port, directory)), cwd=directory)
+    process = await asyncio.create_subprocess_exec(
+        *with_parent_death_signal(_command(world, port, directory)), cwd=directory
+    )
     client = connect(_at(world.variables["ROTARY_REDIS_URL"], port))
     try:
         await until(lambda: _is_in_step(client), "the replica is in step")
         await client.replicaof("NO", "ONE")
-        yield Copy(_at(world.stack.program_variables()["ROTARY_REDIS_URL"], port), port, client)
+        yield Copy(_at(world.stack.service_variables()["ROTARY_REDIS_URL"], port), port, client)
     finally:
         await client.aclose()
         process.kill()

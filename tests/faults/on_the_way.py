@@ -23,7 +23,7 @@ BUSY_SHARE = 0.5
 async def replies_of_redis(strike: Strike) -> None:
     """The fold ran, its reply did not arrive: again and again, on every connection the consumers have."""
     world, enter = strike.world, strike.afterwards.enter_async_context
-    proxy = await enter(proxied(world.stack.program_variables()["ROTARY_REDIS_URL"]))
+    proxy = await enter(proxied(world.stack.service_variables()["ROTARY_REDIS_URL"]))
     through = {"ROTARY_REDIS_URL": proxy.url}
     await enter(other_consumers(world, through, through))
     await _keep_losing(proxy, "answers")
@@ -34,7 +34,7 @@ async def confirms_and_deliveries(strike: Strike) -> None:
     """What the broker confirmed is sent again; consumers lose their connections while they read."""
     world, enter = strike.world, strike.afterwards.enter_async_context
     near_dialers = await enter(proxied(world.rabbitmq_url))
-    near_consumers = await enter(proxied(world.stack.program_variables()["ROTARY_RABBITMQ_URL"]))
+    near_consumers = await enter(proxied(world.stack.service_variables()["ROTARY_RABBITMQ_URL"]))
     through = {"ROTARY_RABBITMQ_URL": near_consumers.url}
     await enter(other_consumers(world, through, through))
     strike.load.line.redirect(near_dialers.url)
@@ -58,7 +58,7 @@ async def _keep_losing(proxy: Proxy, direction: Direction, pause: float = 0.25) 
 async def broker_accepts_and_closes(strike: Strike) -> None:
     """As a load balancer without a backend: consumers wait, without keeping a core busy, and end when told to."""
     world, enter = strike.world, strike.afterwards.enter_async_context
-    proxy = await enter(proxied(world.stack.program_variables()["ROTARY_RABBITMQ_URL"]))
+    proxy = await enter(proxied(world.stack.service_variables()["ROTARY_RABBITMQ_URL"]))
     through = {"ROTARY_RABBITMQ_URL": proxy.url}
     consumers = await enter(other_consumers(world, through, through))
     proxy.shut()

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from faults.world import World, until
-from rotary_stack.launch import leashed
+from rotary_stack.spawn import with_parent_death_signal
 
 
 def free_port() -> int:
@@ -55,7 +55,7 @@ async def running(session: aiohttp.ClientSession, *services: Service) -> AsyncIt
 
 async def start(service: Service, ops_port: int) -> Process:
     return await asyncio.create_subprocess_exec(
-        *leashed((sys.executable, "-P", "-m", service.module)),
+        *with_parent_death_signal((sys.executable, "-P", "-m", service.module)),
         env={**os.environ, **service.settings, "ROTARY_OPS_BIND": f"127.0.0.1:{ops_port}"},
         stdin=asyncio.subprocess.DEVNULL,
     )
@@ -92,7 +92,7 @@ def with_skewed_clock(seconds: int) -> dict[str, str]:
 async def other_consumers(world: World, *settings: Mapping[str, str]) -> AsyncIterator[list[Running]]:
     """In place of the stack's consumers, while the block lasts, one for each of `settings`, which are over theirs."""
     await world.stack.stop("consumer")
-    consumers = [Service("rotary_consumer", {**world.stack.program_variables(), **one}) for one in settings]
+    consumers = [Service("rotary_consumer", {**world.stack.service_variables(), **one}) for one in settings]
     async with running(world.session, *consumers) as started:
         world.others |= {f"consumer of this fault {number}": one.ops_url for number, one in enumerate(started)}
         try:
@@ -108,7 +108,7 @@ async def other_query(world: World, settings: Mapping[str, str]) -> AsyncIterato
     """In place of the stack's query service, as long as the block lasts, another one with `settings` over its own."""
     bind = f"127.0.0.1:{free_port()}"
     before = world.api.url, world.query_ops_url
-    service = Service("rotary_query", {**world.stack.program_variables(), "ROTARY_QUERY_BIND": bind, **settings})
+    service = Service("rotary_query", {**world.stack.service_variables(), "ROTARY_QUERY_BIND": bind, **settings})
     async with running(world.session, service) as [started]:
         world.api.url, world.query_ops_url = f"http://{bind}", started.ops_url
         world.others["query of this fault"] = started.ops_url

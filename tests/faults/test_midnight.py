@@ -29,7 +29,7 @@ async def world() -> AsyncIterator[World]:
     """Its services, and its dialers, believe that midnight is near."""
     async with open_servers(services=False) as servers:
         offset = to_midnight_ms(system_clock()()) / 1000 - AHEAD_SECONDS
-        settings = {**servers.stack.program_variables(), "ROTARY_CLOCK_OFFSET": str(offset)}
+        settings = {**servers.stack.service_variables(), "ROTARY_CLOCK_OFFSET": str(offset)}
         api = f"127.0.0.1:{free_port()}"
         consumers = [Service("rotary_consumer", settings)] * CONSUMERS
         query = Service("rotary_query", {**settings, "ROTARY_QUERY_BIND": api})

@@ -1,4 +1,4 @@
-"""`rotary-stack demo` as people meet it: what it prints works when pasted, Ctrl-C ends it, nothing is left behind."""
+"""`rotary-stack demo` as its users see it: its commands work when pasted, Ctrl-C quits, nothing is left behind."""
 
 import fcntl
 import json
@@ -36,8 +36,8 @@ MEMBER = [
 ]
 
 
-class Place:
-    """An environment by which the demo's processes and files can be told from everybody else's."""
+class Sandbox:
+    """An environment that identifies the processes and files of one demo."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -46,13 +46,13 @@ class Place:
         self.environ = os.environ | {name: value, "TMPDIR": str(directory), "TERM": "xterm-256color"}
 
     def processes(self) -> list[str]:
-        """The names of the living processes that were started here."""
+        """The pids of the processes that were started with this environment."""
         return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._is_ours(entry)]
 
     def _is_ours(self, entry: Path) -> bool:
         try:
             return self._mark.encode() in (entry / "environ").read_bytes()
-        except OSError:  # it ended meanwhile, or is another user's
+        except OSError:  # it has exited, or belongs to another user
             return False
 
     def is_clean(self) -> bool:
@@ -60,16 +60,16 @@ class Place:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
+def sandbox() -> Iterator[Sandbox]:
     directory = Path(tempfile.mkdtemp(prefix="demo-"))
-    directory.chmod(0o711)  # PostgreSQL runs as a user of its own
-    yield Place(directory)
+    directory.chmod(0o711)  # PostgreSQL runs as another user
+    yield Sandbox(directory)
     shutil.rmtree(directory)
 
 
-# Any: JSON, whose form is what the test looks at.
-def pasted(line: str) -> Any:
-    """What a line that begins with curl answers; the same request is made without it where there is none."""
+# Any: the test checks the shape of the JSON.
+def run_pasted(line: str) -> Any:
+    """Runs a printed curl command, or sends the same request without curl. Returns the data of the response."""
     program, flag, header, url = shlex.split(line)
     assert (program, flag) == ("curl", "-H")
     if shutil.which("curl"):
@@ -82,10 +82,10 @@ def pasted(line: str) -> Any:
 
 
 def calls_today(lines: list[str]) -> list[dict[int, int]]:
-    """Of each snapshot: caller ID to calls."""
+    """For each snapshot a map of caller ID to calls."""
     snapshots: list[dict[int, int]] = []
     for line in lines:
-        if re.match(r"\S+Z group 3 ", line):
+        if re.match(r"\S+ group 3 ", line):
             snapshots.append({})
         elif found := re.match(r" +(\d+) .* calls +(\d+)/\d+", line):
             snapshots[-1][int(found[1])] = int(found[2])
@@ -93,17 +93,17 @@ def calls_today(lines: list[str]) -> list[dict[int, int]]:
 
 
 @contextmanager
-def started(*argv: str, place: Place, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs it inside the block."""
-    with subprocess.Popen(argv, env=place.environ, **streams) as process:  # type: ignore[call-overload]  # its streams
+def started(*argv: str, sandbox: Sandbox, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a command inside the block."""
+    with subprocess.Popen(argv, env=sandbox.environ, **streams) as process:  # type: ignore[call-overload]  # its streams
         try:
             yield process
         finally:
-            process.kill()  # nothing to do unless the test has failed
+            process.kill()  # has no effect unless the test has failed
 
 
-def seen_until(output: int, end: str, seconds: float) -> str:
-    """What can be read from a file descriptor up to `end`."""
+def read_until(output: int, end: str, seconds: float) -> str:
+    """Reads from a file descriptor until the text `end` appears."""
     seen, deadline = b"", time.monotonic() + seconds
     while end not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode(errors="replace")):
         ready, _, _ = select.select([output], [], [], max(0.0, deadline - time.monotonic()))
@@ -113,19 +113,19 @@ def seen_until(output: int, end: str, seconds: float) -> str:
     return seen.decode(errors="replace")
 
 
-def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(place: Place) -> None:
+def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(sandbox: Sandbox) -> None:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with started(*DEMO, "--seconds", "8", place=place, **streams) as demo:
+    with started(*DEMO, "--seconds", "8", sandbox=sandbox, **streams) as demo:
         assert demo.stdout is not None
-        before = seen_until(demo.stdout.fileno(), "+84941000129", START_SECONDS)
-        assert len(place.processes()) >= 7  # the demo, three servers and epmd, two services
-        groups, group, monitor = (pasted(line) for line in before.splitlines() if line.startswith("curl "))
+        before = read_until(demo.stdout.fileno(), "+84941000129", START_SECONDS)
+        assert len(sandbox.processes()) >= 7  # the demo, three servers and epmd, two services
+        groups, group, monitor = (run_pasted(line) for line in before.splitlines() if line.startswith("curl "))
         rest, errors = demo.communicate(timeout=8 + END_SECONDS)
     printed = (before + rest.decode()).splitlines()
 
     assert (demo.returncode, errors) == (0, b"")
-    assert printed[-1] == "· goodbye: all of it has ended and its data is gone"
-    assert place.is_clean()
+    assert printed[-1] == "· all servers have stopped and their data is deleted"
+    assert sandbox.is_clean()
 
     assert [list(item) for item in groups] == [GROUP] * 4
     assert [item["id"] for item in groups] == [1, 2, 3, 4]
@@ -144,21 +144,21 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(place: Pl
     assert sum(last.values()) > sum(first.values()) > 300
 
 
-def test_ctrl_c_on_a_terminal_ends_it_with_status_0(place: Place) -> None:
+def test_ctrl_c_on_a_terminal_quits_with_status_0(sandbox: Sandbox) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     # Ctrl-C is a signal only to those whose controlling terminal it is typed on.
-    with started("setsid", "--ctty", *DEMO, place=place, stdin=theirs, stdout=theirs, stderr=theirs) as demo:
+    with started("setsid", "--ctty", *DEMO, sandbox=sandbox, stdin=theirs, stdout=theirs, stderr=theirs) as demo:
         os.close(theirs)
-        shown = seen_until(ours, "29 +84941000129", START_SECONDS)
+        shown = read_until(ours, "29 +84941000129", START_SECONDS)
         os.write(ours, b"\x03")
-        shown += seen_until(ours, "ending (Ctrl-C again: at once)", END_SECONDS)
+        shown += read_until(ours, "stopping (press Ctrl-C again to stop at once)", END_SECONDS)
         os.write(ours, b"\x03")
-        shown += seen_until(ours, "goodbye: all of it has ended", END_SECONDS)
+        shown += read_until(ours, "all servers have stopped", END_SECONDS)
         assert demo.wait(END_SECONDS) == 0
     os.close(ours)
 
-    assert "Ctrl-C ends it" in shown
+    assert "Ctrl-C quits" in shown
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
-    assert place.is_clean()
+    assert sandbox.is_clean()

@@ -13,7 +13,8 @@ import pytest
 
 from integration.log_stream import declare_exchange, declare_stream, open_channel, stored_ids
 from rotary.publisher import Event, Limits, Publisher
-from rotary_stack.orders import Order, Verb, give
+from rotary_stack.control.client import send
+from rotary_stack.control.messages import Action, Request
 
 pytestmark = pytest.mark.long
 
@@ -50,13 +51,13 @@ def url(own: Mapping[str, str]) -> str:
 
     asyncio.run(declare())
     # RabbitMQ writes a new stream down late: a kill before that leaves one that never starts. A clean stop does not.
-    give(Order("restart", "rabbitmq"), own)
+    send(Request("restart", "rabbitmq"), own)
     return found
 
 
-async def order(own: Mapping[str, str], *verbs: Verb) -> None:
-    for verb in verbs:
-        await asyncio.to_thread(give, Order(verb, "rabbitmq", empty=False), own)
+async def control(own: Mapping[str, str], *actions: Action) -> None:
+    for action in actions:
+        await asyncio.to_thread(send, Request(action, "rabbitmq", empty=False), own)
 
 
 @asynccontextmanager
@@ -88,13 +89,13 @@ async def test_a_stream_alone_has_every_confirmed_event_whatever_befalls_the_bro
     own: Mapping[str, str], url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
-    rounds: tuple[tuple[Verb, ...], ...] = (("kill", "start"), ("restart",), ("kill", "start"))
+    rounds: tuple[tuple[Action, ...], ...] = (("kill", "start"), ("restart",), ("kill", "start"))
     async with publisher(url) as dialer:
         async with dialing(dialer, events):
-            for verbs in rounds:
+            for actions in rounds:
                 before = dialer.confirmed
                 await _confirmed(dialer, before + 20)
-                await order(own, *verbs)
+                await control(own, *actions)
                 await _confirmed(dialer, before + 100)
         last = await dialer.call_placed(18)
     lost = [record for record in caplog.records if record.getMessage().startswith("lost RabbitMQ")]
@@ -109,13 +110,13 @@ async def _confirmed(dialer: Publisher, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("verbs", [("kill", "start"), ("restart",)])
+@pytest.mark.parametrize("actions", [("kill", "start"), ("restart",)])
 async def test_a_lost_connection_is_two_lines_in_the_log(
-    verbs: tuple[Verb, ...], own: Mapping[str, str], url: str, caplog: pytest.LogCaptureFixture
+    actions: tuple[Action, ...], own: Mapping[str, str], url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         async with publisher(url) as dialer, dialing(dialer, []):
-            await order(own, *verbs)
+            await control(own, *actions)
             await _confirmed(dialer, dialer.confirmed + 100)
     lost, back = [record for record in caplog.records if record.name != "asyncio" or record.levelno > logging.INFO]
     assert (lost.levelname, back.levelname) == ("WARNING", "INFO")
@@ -131,6 +132,6 @@ async def test_other_connections_of_the_process_keep_their_log(
     async with publisher(url), open_channel(url) as theirs:
         underlay = await theirs.get_underlay_channel()
         with caplog.at_level(logging.WARNING):
-            await order(own, "restart")
+            await control(own, "restart")
             await asyncio.wait([asyncio.ensure_future(underlay.closing)], timeout=20)
     assert "aiormq.connection" in {record.name for record in caplog.records}

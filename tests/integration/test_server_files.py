@@ -18,7 +18,7 @@ from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import check_server, connect, load_functions
 from rotary.tls import with_ca_file
-from rotary_stack.installed import locate
+from rotary_stack.binaries import locate
 from running import free_port, until
 
 SERVER = Path(__file__).parents[2] / "infra/server"

@@ -1,4 +1,4 @@
-"""The local stack as its users meet it: the real program, real servers, and nothing of them left afterwards."""
+"""The local stack as its users see it: the real program and real servers, and nothing left of them afterwards."""
 
 import os
 import signal
@@ -17,17 +17,17 @@ import msgspec
 import pytest
 import redis
 
-from rotary_stack.failures import ProgramsMissingError, StackError
-from rotary_stack.installed import locate, locate_or_install
-from rotary_stack.orders import Order, Verb, give
-from rotary_stack.status import Status
+from rotary_stack.binaries import locate, locate_or_install
+from rotary_stack.control.client import send
+from rotary_stack.control.messages import Action, Request, Status
+from rotary_stack.errors import BinariesMissingError, StackError
 
-# Tells what runs, then waits for the status it shall exit with.
+# Prints the status of the stack, then reads its own exit status from standard input.
 COMMAND = ("sh", "-c", "rotary-stack status --json | tr -d '\\n'; echo; read status; exit $status")
 PROGRAM = (sys.executable, "-P", "-m", "rotary_stack")
 
 
-class Opened:
+class RunningStack:
     """A running `rotary-stack exec`, in a session of its own as a terminal would give it."""
 
     def __init__(self, *options: str) -> None:
@@ -40,41 +40,44 @@ class Opened:
             start_new_session=True,
         )
         assert self.process.stdout is not None
-        told = self.process.stdout.readline()
-        if not told:
+        line = self.process.stdout.readline()
+        if not line:
             pytest.fail(self.process.communicate(timeout=30)[1])
-        self.status = msgspec.json.decode(told, type=Status)
+        self.status = msgspec.json.decode(line, type=Status)
 
-    def order(self, verb: Verb, name: str, *, empty: bool = False) -> Status:
-        return give(Order(verb, name, empty), self.status.environ)
+    def request(self, action: Action, name: str, *, empty: bool = False) -> Status:
+        return send(Request(action, name, empty), self.status.environ)
 
     def finish(self, status: int) -> int:
         self.process.communicate(f"{status}\n", timeout=30)
         return self.process.returncode
 
-    def signalled(self, number: Signals) -> int:
+    def send_signal(self, number: Signals) -> int:
         self.process.send_signal(number)
         self.process.wait(timeout=30)
-        self.process.communicate()  # not before: it closes standard input, and the command would end by itself
+        self.process.communicate()  # only now: it closes standard input, which ends the command
         return self.process.returncode
 
 
-@pytest.fixture
-def opened() -> Iterator[Callable[..., Opened]]:
-    stacks: list[Opened] = []
+OpenStack = Callable[..., RunningStack]
 
-    def open_stack(*options: str) -> Opened:
-        stacks.append(Opened(*options))
+
+@pytest.fixture
+def open_stack() -> Iterator[OpenStack]:
+    stacks: list[RunningStack] = []
+
+    def open_one(*options: str) -> RunningStack:
+        stacks.append(RunningStack(*options))
         return stacks[-1]
 
-    yield open_stack
+    yield open_one
     for stack in stacks:
         if stack.process.poll() is None:
-            stack.signalled(SIGTERM)
+            stack.send_signal(SIGTERM)
 
 
 def processes_of(directory: str) -> list[int]:
-    """Those whose command line or environment names the state directory."""
+    """The processes with the workspace in their command line or environment."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _names(entry, directory)]
 
 
@@ -99,42 +102,48 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def nothing_is_left(status: Status) -> None:
+def assert_no_process_is_left(status: Status) -> None:
     programs = status.programs.values()
-    assert eventually(lambda: not [unit.name for unit in programs if unit.pid and Path(f"/proc/{unit.pid}").exists()])
+    assert eventually(lambda: not [one.name for one in programs if one.pid and Path(f"/proc/{one.pid}").exists()])
     assert eventually(lambda: not processes_of(status.directory))
-    assert not [unit.name for unit in programs if listening(unit.port)]
+    assert not [one.name for one in programs if listening(one.port)]
 
 
-def no_directory_is_left(status: Status) -> None:
+def assert_no_workspace_is_left(status: Status) -> None:
     assert not Path(status.directory).exists()
 
 
-async def test_the_whole_stack_serves_a_command_and_leaves_nothing(opened: Callable[..., Opened]) -> None:
-    stack = opened("--no-migrate")
-    given = stack.status.environ
-    assert {unit.state for unit in stack.status.programs.values()} == {"running"}
+async def test_a_command_can_use_every_server_and_nothing_is_left_afterwards(
+    open_stack: OpenStack,
+) -> None:
+    stack = open_stack("--no-migrate")
+    variables = stack.status.environ
+    assert {one.state for one in stack.status.programs.values()} == {"running"}
 
-    postgres = await asyncpg.connect(given["ROTARY_POSTGRES_URL"])
+    postgres = await asyncpg.connect(variables["ROTARY_POSTGRES_URL"])
     assert await postgres.fetchval("SELECT current_user || '@' || current_database()") == "rotary@rotary"
     await postgres.close()
-    assert "rotary\t[administrator]" in listed_users(given["ROTARY_STACK_RABBITMQCTL"])
+    assert "rotary\t[administrator]" in listed_users(variables["ROTARY_STACK_RABBITMQCTL"])
 
-    await keep_a_message(given["ROTARY_RABBITMQ_URL"])
+    await keep_a_message(variables["ROTARY_RABBITMQ_URL"])
     before = stack.status.programs["rabbitmq"]
     assert (
         Path("/proc") / str(before.pid) / "comm"
-    ).read_text() == "beam.smp\n"  # no shell around it: kill strikes the node
-    assert stack.order("kill", "rabbitmq").programs["rabbitmq"].state == "stopped"
-    after = stack.order("start", "rabbitmq").programs["rabbitmq"]
+    ).read_text() == "beam.smp\n"  # no shell around it: SIGKILL reaches the node
+    assert stack.request("kill", "rabbitmq").programs["rabbitmq"].state == "stopped"
+    after = stack.request("start", "rabbitmq").programs["rabbitmq"]
     assert (after.state, after.port) == ("running", before.port)
     assert after.pid != before.pid
-    assert await kept_messages(given["ROTARY_RABBITMQ_URL"]) == 1
+    assert await kept_messages(variables["ROTARY_RABBITMQ_URL"]) == 1
+
+    table = run("status", environ=stack.status.environ).stdout.splitlines()
+    assert table[0].split() == ["NAME", "STATE", "PID", "URL"]
+    assert [line.split()[:2] for line in table[1:]] == [[name, "running"] for name in stack.status.programs]
 
     assert stack.finish(7) == 7
     stack.status.programs["rabbitmq"] = after
-    nothing_is_left(stack.status)
-    no_directory_is_left(stack.status)
+    assert_no_process_is_left(stack.status)
+    assert_no_workspace_is_left(stack.status)
 
 
 def listed_users(rabbitmqctl: str) -> str:
@@ -144,7 +153,7 @@ def listed_users(rabbitmqctl: str) -> str:
 async def keep_a_message(url: str) -> None:
     connection = await aiormq.connect(url)
     channel = await connection.channel(publisher_confirms=True)
-    # A classic queue: RabbitMQ writes down a quorum queue's name half a second late, and a kill before that loses it.
+    # A classic queue: RabbitMQ stores the name of a quorum queue after half a second, and a kill before that loses it.
     await channel.queue_declare("kept", durable=True)
     await channel.basic_publish(b"kept", routing_key="kept", properties=aiormq.spec.Basic.Properties(delivery_mode=2))
     await connection.close()
@@ -158,22 +167,22 @@ async def kept_messages(url: str) -> int:
     return int(message.body == b"kept")
 
 
-def test_services_come_back_on_their_ports_and_even_sigkill_of_the_stack_leaves_nothing(
-    opened: Callable[..., Opened],
+def test_services_restart_on_their_ports_and_sigkill_of_the_stack_leaves_no_process(
+    open_stack: OpenStack,
 ) -> None:
-    stack = opened("--services", "--consumers", "2")
+    stack = open_stack("--services", "--consumers", "2")
     consumers = stack.status.environ["ROTARY_CONSUMER_OPS_URL"].split()
     assert [ready(url) for url in (*consumers, stack.status.environ["ROTARY_OPS_URL"])] == [200, 200, 200]
-    assert states(stack.order("kill", "consumer")) == ["stopped", "stopped", "running"]
-    assert states(stack.order("start", "consumer-2")) == ["stopped", "running", "running"]
-    last = stack.order("restart", "query")
+    assert states(stack.request("kill", "consumer")) == ["stopped", "stopped", "running"]
+    assert states(stack.request("start", "consumer-2")) == ["stopped", "running", "running"]
+    last = stack.request("restart", "query")
     assert ready(last.environ["ROTARY_OPS_URL"]) == 200
-    with pytest.raises(StackError, match="query keeps no data of its own"):
-        stack.order("restart", "query", empty=True)
-    assert states(stack.order("status", "")) == ["stopped", "running", "running"]
+    with pytest.raises(StackError, match="query stores no data: leave out --empty"):
+        stack.request("restart", "query", empty=True)
+    assert states(stack.request("status", "")) == ["stopped", "running", "running"]
 
-    assert stack.signalled(SIGKILL) == -SIGKILL
-    nothing_is_left(last)
+    assert stack.send_signal(SIGKILL) == -SIGKILL
+    assert_no_process_is_left(last)
     the_next_stack_removes_the_directory(Path(last.directory))
 
 
@@ -193,49 +202,49 @@ def the_next_stack_removes_the_directory(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT, signal.SIGHUP])
-def test_a_signal_to_the_stack_reaches_the_command_and_ends_everything(
-    opened: Callable[..., Opened], number: Signals
-) -> None:
-    stack = opened("--only", "postgres,redis", "--no-migrate")
-    assert stack.signalled(number) == 128 + number
-    nothing_is_left(stack.status)
-    no_directory_is_left(stack.status)
+def test_a_signal_to_the_stack_reaches_the_command_and_ends_everything(open_stack: OpenStack, number: Signals) -> None:
+    stack = open_stack("--only", "postgres,redis", "--no-migrate")
+    assert stack.send_signal(number) == 128 + number
+    assert_no_process_is_left(stack.status)
+    assert_no_workspace_is_left(stack.status)
 
 
-def test_redis_keeps_its_data_unless_it_is_started_empty(opened: Callable[..., Opened]) -> None:
-    stack = opened("--only", "redis")
+def test_redis_keeps_its_data_unless_it_is_started_empty(open_stack: OpenStack) -> None:
+    stack = open_stack("--only", "redis")
     with redis.Redis.from_url(stack.status.environ["ROTARY_REDIS_URL"]) as client:
         client.set("caller", "18")
-        killed = stack.order("kill", "redis").programs["redis"]
+        killed = stack.request("kill", "redis").programs["redis"]
         assert (killed.state, killed.pid) == ("stopped", None)
         assert not listening(killed.port)
-        assert stack.order("start", "redis").programs["redis"].port == killed.port
+        assert stack.request("start", "redis").programs["redis"].port == killed.port
         assert client.get("caller") == b"18"
-        stack.order("restart", "redis", empty=True)
+        stack.request("restart", "redis", empty=True)
         assert client.get("caller") is None
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert stack.finish(0) == 0
-    nothing_is_left(stack.status)
+    assert_no_process_is_left(stack.status)
 
 
-def test_a_server_that_ends_by_itself_is_reported_and_can_be_started(opened: Callable[..., Opened]) -> None:
-    stack = opened("--only", "redis")
+def test_a_server_that_exits_unexpectedly_is_reported_and_can_be_started(
+    open_stack: OpenStack,
+) -> None:
+    stack = open_stack("--only", "redis")
     pid = stack.status.programs["redis"].pid
     assert pid is not None
     os.kill(pid, SIGKILL)
-    assert eventually(lambda: give(Order("status"), stack.status.environ).programs["redis"].state == "ended")
-    assert stack.order("start", "redis").programs["redis"].state == "running"
-    _, said = stack.process.communicate("0\n", timeout=30)
-    assert "redis ended by itself with status -9" in said
+    assert eventually(lambda: send(Request("status"), stack.status.environ).programs["redis"].state == "ended")
+    assert stack.request("start", "redis").programs["redis"].state == "running"
+    _, reported = stack.process.communicate("0\n", timeout=30)
+    assert "redis exited unexpectedly with status -9" in reported
 
 
-def test_orders_that_make_no_sense_say_why(opened: Callable[..., Opened]) -> None:
-    stack = opened("--only", "redis")
-    with pytest.raises(StackError, match="there is no carrier in this stack: it runs redis"):
-        stack.order("kill", "carrier")
+def test_a_refused_request_says_why(open_stack: OpenStack) -> None:
+    stack = open_stack("--only", "redis")
+    with pytest.raises(StackError, match="no process 'carrier' in this stack; choose from: redis"):
+        stack.request("kill", "carrier")
     stack.finish(0)
     with pytest.raises(StackError, match="it has ended"):
-        stack.order("kill", "redis")
+        stack.request("kill", "redis")
 
 
 def test_a_failed_start_shows_the_end_of_the_log_and_leaves_nothing(tmp_path: Path) -> None:
@@ -249,7 +258,7 @@ def test_a_failed_start_shows_the_end_of_the_log_and_leaves_nothing(tmp_path: Pa
     ended = run("exec", "--only", "redis,rabbitmq", "--", "echo", "never", environ=environ)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert "rotary-stack: redis did not start: it ended with status 3" in ended.stderr
+    assert "rotary-stack: redis did not start: it exited with status 3" in ended.stderr
     assert "  | line 30" in ended.stderr
     assert "line 10\n" not in ended.stderr
     assert eventually(lambda: not processes_of(str(state)))
@@ -277,7 +286,7 @@ def test_ctrl_c_while_the_servers_start_leaves_nothing(tmp_path: Path, times: in
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_in_a_terminal_is_the_commands_own_affair_and_comes_once() -> None:
+def test_ctrl_c_in_a_terminal_reaches_the_command_once() -> None:
     count = (
         "import signal, sys, time; got = []; signal.signal(signal.SIGINT, lambda *_: got.append(1))\n"
         "print('up', flush=True)\n"
@@ -308,11 +317,13 @@ def run(*arguments: str, environ: dict[str, str] | None = None) -> "subprocess.C
     )
 
 
-@pytest.mark.parametrize("order", [("kill", "redis"), ("status", "--json")])
-def test_outside_a_stack_an_order_is_one_clear_line(order: tuple[str, ...]) -> None:
-    ended = run(*order)
+@pytest.mark.parametrize("request_", [("kill", "redis"), ("status", "--json")])
+def test_outside_a_stack_a_request_fails_with_one_line(request_: tuple[str, ...]) -> None:
+    ended = run(*request_)
     assert ended.returncode == 1
-    assert ended.stderr == "rotary-stack: not inside a stack: run this under  rotary-stack exec -- COMMAND\n"
+    assert ended.stderr == (
+        "rotary-stack: not inside a stack (ROTARY_STACK_SOCKET is not set): run  rotary-stack exec -- COMMAND\n"
+    )
 
 
 def test_a_command_that_does_not_exist_starts_no_server() -> None:
@@ -321,22 +332,23 @@ def test_a_command_that_does_not_exist_starts_no_server() -> None:
     assert ended.stderr == "rotary-stack: no-such-command-anywhere: command not found\n"
 
 
-def nowhere(*missing: str) -> Callable[[str, str], str | None]:
+def finds_all_but(*missing: str) -> Callable[[str, str], str | None]:
     return lambda program, _: None if program in missing else f"/somewhere/{program}"
 
 
 def test_every_missing_program_is_named_at_once() -> None:
-    with pytest.raises(ProgramsMissingError) as refused:
-        locate(nowhere("redis-server", "epmd", "rabbitmqctl"))
+    with pytest.raises(BinariesMissingError) as refused:
+        locate(finds_all_but("redis-server", "epmd", "rabbitmqctl"))
     assert str(refused.value) == (
-        "not installed: redis-server, rabbitmqctl, epmd. Run  apt-get install --no-install-recommends redis-server"
-        " rabbitmq-server  as root and try again, or use  docker compose up  instead"
+        "not installed: redis-server, rabbitmqctl, epmd\n"
+        "Run this as root and try again:  apt-get install --no-install-recommends redis-server rabbitmq-server\n"
+        "Or run the same system in containers:  docker compose up"
     )
-    assert locate(nowhere()).redis_server == "/somewhere/redis-server"
+    assert locate(finds_all_but()).redis_server == "/somewhere/redis-server"
 
 
-async def test_nothing_is_installed_where_we_may_not() -> None:
-    said: list[str] = []
-    with pytest.raises(ProgramsMissingError, match="docker compose up"):
-        await locate_or_install(said.append, nowhere("initdb", "apt-get"))
-    assert not said
+async def test_nothing_is_installed_without_permission() -> None:
+    reported: list[str] = []
+    with pytest.raises(BinariesMissingError, match="docker compose up"):
+        await locate_or_install(reported.append, finds_all_but("initdb", "apt-get"))
+    assert not reported

@@ -24,7 +24,7 @@ from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import connect, translate_errors
 from rotary.redis.facts import decode_facts, fact_keys
 from rotary.tls import client_context, with_ca_file
-from rotary_stack.certificates import Certificates, make_certificates
+from rotary_stack.servers.certificates import Certificates, make_certificates
 from running import free_port, program, until
 
 DEFINITIONS = Path(__file__).parents[2] / "infra" / "server" / "rabbitmq-definitions.json"
@@ -53,7 +53,7 @@ def ca_file(walled: Mapping[str, str]) -> str:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Of another authority that vouches for the same names."""
     directory = tmp_path_factory.mktemp("stranger") / "tls"
-    return asyncio.run(make_certificates(directory))
+    return make_certificates(directory)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import yaml
 from redis.asyncio import Redis
 
 from rotary.events import MAX_MESSAGE_BYTES
-from rotary_stack.rabbitmq import PROGRAM_PERMISSIONS
-from rotary_stack.redis import DEFAULT_USER, PROGRAM_RULES
+from rotary_stack.servers.rabbitmq import SERVICE_PERMISSIONS
+from rotary_stack.servers.redis import DEFAULT_USER, SERVICE_RULES
 
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "infra/server"
@@ -163,22 +163,22 @@ def test_the_servers_grant_what_the_tests_have_shown_to_suffice() -> None:
     """The local stack's services run with the same permissions."""
     default, rotary = (SERVER / "redis-users.acl").read_text().splitlines()
     assert default == DEFAULT_USER
-    assert rotary == f"user rotary reset on #ROTARY_REDIS_PASSWORD ~* &* {PROGRAM_RULES}"
+    assert rotary == f"user rotary reset on #ROTARY_REDIS_PASSWORD ~* &* {SERVICE_RULES}"
     definitions = msgspec.json.decode((SERVER / "rabbitmq-definitions.json").read_bytes())
     tags = {user["name"]: user["tags"] for user in definitions["users"]}
     assert tags == {"rotary-consumer": "", "rotary-admin": "administrator"}
     granted = {grant["user"]: grant for grant in definitions["permissions"]}
-    assert granted["rotary-consumer"].items() >= PROGRAM_PERMISSIONS.items()
+    assert granted["rotary-consumer"].items() >= SERVICE_PERMISSIONS.items()
 
 
 def permitted() -> set[str]:
     """Redis' commands that our programs' user may call, with those of the category @connection that matter."""
-    assert "+@connection" in PROGRAM_RULES
-    return set(re.findall(r"\+([a-z_|]+)", PROGRAM_RULES)) | {"auth", "echo", "hello", "ping", "quit", "select"}
+    assert "+@connection" in SERVICE_RULES
+    return set(re.findall(r"\+([a-z_|]+)", SERVICE_RULES)) | {"auth", "echo", "hello", "ping", "quit", "select"}
 
 
 def test_every_command_of_our_functions_is_permitted() -> None:
-    """A function fails at the first that is not: add it to rotary_stack/redis.py and infra/server/redis-users.acl."""
+    """A function fails at the first that is not: add it to servers/redis.py of the stack and to redis-users.acl."""
     code = "".join(path.read_text() for path in (ROOT / "shared").rglob("*.lua"))
     called = set(re.findall(r"redis\.p?call\(\s*'([A-Z]+)'", code)) | set(re.findall(r"\{\s*'(BITFIELD)'", code))
     assert called

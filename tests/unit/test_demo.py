@@ -1,4 +1,4 @@
-"""The demo's pure parts: the working day, the past, the rotation, and the picture at every width."""
+"""The pure parts of the demo: working day, backfill, rotation, and the dashboard at every width."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -15,12 +15,12 @@ from rotary.definitions import RotationStrategy
 from rotary.domain.monitor import MemberStatus, Monitor, MonitorMember
 from rotary.events import CallPlaced
 from rotary.publisher import EventFactory
-from rotary_stack.demo.api import Reading
-from rotary_stack.demo.history import history
-from rotary_stack.demo.news import Item, News
-from rotary_stack.demo.picture import SYMBOLS, View, picture, spell
-from rotary_stack.demo.rotation import Rotation
-from rotary_stack.demo.working_day import busyness, moments_today, tempo
+from rotary_demo.activity import ActivityLog, Entry
+from rotary_demo.api_client import MonitorReading
+from rotary_demo.backfill import backfill_events
+from rotary_demo.dashboard import SYMBOLS, DashboardState, format_duration, render
+from rotary_demo.rotation import Rotation
+from rotary_demo.working_day import busyness, call_times_today, demo_pace
 
 HCM = ZoneInfo("Asia/Ho_Chi_Minh")
 NOW = datetime(2026, 6, 6, 8, 30, tzinfo=UTC)  # 15:30 in Ho Chi Minh City
@@ -44,21 +44,21 @@ def test_a_working_day_has_two_peaks_a_lunch_break_and_no_steps() -> None:
     assert busyness(day[12 * 60 + 30]) < 0.5
     assert busyness(day[3 * 60]) < 0.05
     assert all(abs(busyness(one) - busyness(next_one)) < 0.02 for one, next_one in pairwise(day))
-    assert all(0.5 <= tempo(moment) <= 1 for moment in day)
+    assert all(0.5 <= demo_pace(moment) <= 1 for moment in day)
 
 
 @pytest.mark.parametrize("now", [MIDNIGHT, MIDNIGHT + timedelta(seconds=5), NOW, MIDNIGHT + timedelta(hours=23.99)])
-def test_calls_so_far_lie_in_the_local_day_whenever_one_looks(now: datetime) -> None:
-    moments = moments_today(200, HCM, now, Random(1))
+def test_backfilled_calls_lie_in_the_local_day_at_any_hour(now: datetime) -> None:
+    moments = call_times_today(200, HCM, now, Random(1))
     assert len(moments) == 200
     assert min(moments) >= MIDNIGHT
     assert max(moments) <= now
 
 
-def test_the_past_leaves_what_it_says_and_counts_a_shared_caller_id_once() -> None:
+def test_backfill_leaves_the_stated_calls_and_counts_a_shared_caller_id_once() -> None:
     first = group_of(member(18, cap=60), member(21), member(26), member(29, status="disabled"))
     second = group_of(member(18, cap=60), member(999, cap=100))
-    events = list(history([first, second], EventFactory("/dialers/test"), HCM, NOW, Random(1)))
+    events = list(backfill_events([first, second], EventFactory("/dialers/test"), HCM, NOW, Random(1)))
     calls = Counter(event.data.caller_id_id for event in events if isinstance(event, CallPlaced))
     assert (calls[18], calls[21], calls[26], calls[29]) == (37, 40, 9, 0)
     assert 20 <= calls[999] <= 50
@@ -67,13 +67,13 @@ def test_the_past_leaves_what_it_says_and_counts_a_shared_caller_id_once() -> No
 
 
 @pytest.mark.parametrize("strategy", get_args(RotationStrategy))
-def test_every_strategy_chooses_one_of_the_eligible(strategy: RotationStrategy) -> None:
+def test_every_strategy_picks_an_eligible_member(strategy: RotationStrategy) -> None:
     eligible = [member(caller_id, calls=caller_id) for caller_id in (18, 19, 24)]
     rotation = Rotation(strategy, {18: 5}, Random(1))
     assert {rotation.next(eligible, f"L-{n}").caller_id_id for n in range(50)} <= {18, 19, 24}
 
 
-def test_strategies_choose_as_they_are_called() -> None:
+def test_each_strategy_picks_by_its_rule() -> None:
     eligible = [member(18, calls=30, cap=400), member(19, calls=20), member(24, calls=39)]
 
     def chosen(strategy: RotationStrategy, lead: str = "L-1") -> list[int]:
@@ -88,51 +88,53 @@ def test_strategies_choose_as_they_are_called() -> None:
     assert {chosen("sticky_lead", f"L-{n}")[0] for n in range(20)} == {18, 19, 24}
 
 
-def test_news_says_a_thing_once_and_gives_each_item_once() -> None:
-    news = News()
+def test_the_activity_log_drops_a_repeated_entry_and_returns_each_once() -> None:
+    log = ActivityLog()
     for text in ("away", "away", "back"):
-        news.tell("trouble", text)
-    assert [item.text for item in news.newest] == ["away", "back"]
-    assert [item.text for item in news.take()] == ["away", "back"]
-    assert news.take() == []
+        log.add("error", text)
+    assert [entry.text for entry in log.newest] == ["away", "back"]
+    assert [entry.text for entry in log.take()] == ["away", "back"]
+    assert log.take() == []
 
 
 @pytest.mark.parametrize("width", [200, 120, 110, 109, 80, 79, 78, 62, 60, 52, 42, 41, 30, 20])
-def test_a_picture_fits_its_terminal_and_shows_every_member(width: int) -> None:
+def test_the_dashboard_fits_its_terminal_and_shows_every_member(width: int) -> None:
     monitor = group_of(
         member(18, 37, 60),
         member(19, 41, 40, "quota_exceeded"),
         member(20, 370, 500, "cooldown"),
         member(21, 0, 9, "disabled"),
     )
-    view = View(Reading(monitor, 0), HCM, NOW, 12_345, 4.53, news=[Item(NOW, "seen", "x" * 300)] * 20)
-    for height, news in ((7, 0), (8, 0), (9, 1), (10, 1), (30, 8)):
-        lines = drawn(view, width, height).splitlines()
+    state = DashboardState(
+        MonitorReading(monitor, 0), HCM, NOW, 12_345, 4.53, activity=[Entry(NOW, "observed", "x" * 300)] * 20
+    )
+    for height, entries in ((7, 0), (8, 0), (9, 1), (10, 1), (30, 8)):
+        lines = drawn(state, width, height).splitlines()
         assert len(lines) <= height
         assert max(map(len, lines)) <= width
-        assert sum("xx" in line for line in lines) == news
+        assert sum("xx" in line for line in lines) == entries
         if width >= 30:
             shown = "\n".join(lines)
             assert all(one.number in shown and SYMBOLS[one.status] in shown for one in monitor.members)
             assert "370/500" in shown
 
 
-def test_a_picture_says_what_is_wrong_instead_of_figures() -> None:
-    view = View(Reading(group_of(member(18)), None), HCM, NOW, 0, 0.0)
-    assert "lag unknown" in drawn(view, 80, 24)
-    troubled = View(Reading(group_of(member(18)), 0), HCM, NOW, 0, 0.0, trouble="the API does not answer")
-    assert "the API does not answer" in drawn(troubled, 80, 24)
+def test_the_dashboard_shows_an_error_instead_of_figures() -> None:
+    state = DashboardState(MonitorReading(group_of(member(18)), None), HCM, NOW, 0, 0.0)
+    assert "lag unknown" in drawn(state, 80, 24)
+    failing = DashboardState(MonitorReading(group_of(member(18)), 0), HCM, NOW, 0, 0.0, error="the API does not answer")
+    assert "the API does not answer" in drawn(failing, 80, 24)
 
 
-def drawn(view: View, width: int, height: int) -> str:
+def drawn(state: DashboardState, width: int, height: int) -> str:
     console = Console(width=width, height=height, file=StringIO(), color_system=None)
     with console.capture() as captured:
-        console.print(picture(view, width, height))
+        console.print(render(state, width, height))
     return captured.get()
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(-1, "0s"), (45, "45s"), (60, "1m00s"), (3599, "59m59s"), (3600, "1h00m"), (86399, "23h59m")]
+    ("seconds", "text"), [(-1, "0s"), (45, "45s"), (60, "1m00s"), (3599, "59m59s"), (3600, "1h00m"), (86399, "23h59m")]
 )
-def test_spans_are_said_in_two_units(seconds: int, said: str) -> None:
-    assert spell(timedelta(seconds=seconds)) == said
+def test_durations_have_two_units_at_most(seconds: int, text: str) -> None:
+    assert format_duration(timedelta(seconds=seconds)) == text

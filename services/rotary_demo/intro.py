@@ -1,0 +1,44 @@
+"""The lines above the dashboard: where the API is, and commands to try."""
+
+import sys
+from pathlib import Path
+
+from rich.text import Text
+
+from rotary_demo.api_client import LIST_PATH
+from rotary_demo.seed import Customer
+from rotary_stack.control.client import SOCKET_VARIABLE
+from rotary_stack.stack import Stack
+
+
+def intro(stack: Stack, customer: Customer, group_id: int, *, brief: bool) -> list[Text]:
+    """One complete command per line, so that it can be pasted. `brief` leaves out all but one of them."""
+    api_url = stack.variables()["ROTARY_API_URL"]
+    header = f'curl -H "Authorization: Bearer {customer.token}"'
+    paths = (LIST_PATH, f"{LIST_PATH}/{group_id}", f"{LIST_PATH}/{group_id}/monitor")
+    commands = [Text(f"{header} {api_url}{path}", "cyan") for path in paths]
+    heading = Text.assemble(
+        ("Read the API", "bold"), f" from another terminal, as {customer.name}; reference: {api_url}/docs"
+    )
+    if brief:
+        return [heading, commands[-1], Text()]
+    empty_redis = f"{SOCKET_VARIABLE}={stack.socket} {_program()} restart redis --empty"
+    return [
+        Text(),
+        heading,
+        *commands,
+        Text(),
+        Text.assemble(
+            ("Delete everything in Redis", "bold"),
+            " from another terminal; the consumer restores it from RabbitMQ's logs",
+        ),
+        Text(empty_redis, "cyan"),
+        Text(),
+    ]
+
+
+def _program() -> str:
+    """`rotary-stack` as it can be typed here: it may not be on PATH."""
+    program = Path(sys.executable).with_name("rotary-stack")
+    here = Path.cwd()
+    return str(program.relative_to(here) if program.is_relative_to(here) else program)

@@ -1,0 +1,1 @@
+"""PostgreSQL, Redis and RabbitMQ: how each is configured, started and checked."""
