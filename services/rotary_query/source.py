@@ -9,6 +9,7 @@ from rotary.clock import Clock
 from rotary.errors import GroupNotFoundError
 from rotary.process.supervision import Supervisor
 from rotary.redis import keys
+from rotary.redis.documents import REBUILDING
 from rotary_query.answers import NO_FACTS, Reading
 from rotary_query.auth import Grant
 from rotary_query.errors import GROUP_NOT_FOUND
@@ -103,7 +104,7 @@ class Source:
         refused = self.versions.refused
         lacking = ["The tokens are being rebuilt"] if TOKENS in refused else []
         if buckets := len(refused - {TOKENS}):
-            lacking.append(f"The definitions are being rebuilt: {buckets} of {keys.BUCKETS} buckets")
+            lacking.append(f"{REBUILDING}: {buckets} of {keys.BUCKETS} buckets")
         closed = self.standings.refusals()
         return lacking + [f"{reason}: {count} of {keys.BUCKETS} buckets" for reason, count in closed.items()]
 

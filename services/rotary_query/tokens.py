@@ -7,7 +7,7 @@ from rotary.clock import Clock
 from rotary.definitions import TokenDefinition
 from rotary.redis import keys
 from rotary.redis.connection import redis_answers
-from rotary.redis.documents import decode_token
+from rotary.redis.documents import DEFINITIONS_FIELDS, decode_token
 from rotary_query import batches, versions
 from rotary_query.auth import Grant, grant, same_hash
 from rotary_query.batches import Batches
@@ -117,7 +117,7 @@ class Tokens:
 
     async def _read(self, batch: list[Waiting]) -> None:
         pipeline = self._client.pipeline(transaction=True)
-        pipeline.hmget(versions.key(TOKENS), versions.FIELDS)
+        pipeline.hmget(versions.key(TOKENS), DEFINITIONS_FIELDS)
         for waiting in batch:
             pipeline.get(keys.token(waiting.asked))
         mark = self._versions.mark(TOKENS)

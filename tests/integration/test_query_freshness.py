@@ -25,7 +25,7 @@ from integration.query_world import (
 from rotary.clock import system_clock
 from rotary.redis import keys
 from rotary.redis.positions import switch
-from rotary_query.roundtrip import RoundTrips
+from rotary_query.roundtrip import RoundTrips, Wire
 from running import until
 
 NOW = system_clock()
@@ -246,18 +246,16 @@ class Interrupted(RoundTrips):
         self._left = after
         self.commands = 0
 
-    async def _exchange(self, connection, commands):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        replies = []
-        await connection.connect()
+    async def _exchange(self, wire: Wire, commands: Sequence[bytes], deadline: float) -> list[object]:
+        replies = list[object]()
         for command in commands:
             self.commands += 1
-            await connection.send_packed_command([command])
-            replies.append(await connection.read_response())
+            replies += await wire.ask([command], deadline)
             self._left -= 1
             if self._left == 0:
                 await self._client.flushdb()
                 await complete_definitions(self._client)
-        self._idle.append(connection)
+        self._idle.append(wire)
         return replies
 
 
