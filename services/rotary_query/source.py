@@ -13,6 +13,7 @@ from rotary.errors import GroupNotFoundError
 from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import NO_FACTS, Reading
 from rotary.redis import keys
+from rotary.redis.documents import REBUILDING
 from rotary.redis.versions import TOKENS, Versions
 from rotary.runtime.supervision import Supervisor
 from rotary_query.cache.group_cache import GroupMonitor, Mirror
@@ -103,7 +104,7 @@ class Source:
         refused = self.versions.refused
         lacking = ["The tokens are being rebuilt"] if TOKENS in refused else []
         if buckets := len(refused - {TOKENS}):
-            lacking.append(f"The definitions are being rebuilt: {buckets} of {keys.BUCKETS} buckets")
+            lacking.append(f"{REBUILDING}: {buckets} of {keys.BUCKETS} buckets")
         closed = self.standings.refusals()
         return lacking + [f"{reason}: {count} of {keys.BUCKETS} buckets" for reason, count in closed.items()]
 

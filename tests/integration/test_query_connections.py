@@ -110,7 +110,7 @@ async def test_a_stream_to_a_client_that_closes_its_half_ends_after_its_snapshot
 async def test_a_head_that_takes_too_long_is_answered_with_408_and_logged(
     filled: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_query.protocol.HEAD_SECONDS", 0.5)
+    monkeypatch.setattr("rotary.http.protocol.HEAD_SECONDS", 0.5)
     token = await filled.token()
     async with site(filled.url) as running:
         reader, writer = await client.connect(running.service.port)
@@ -135,7 +135,7 @@ async def test_a_head_that_takes_too_long_is_answered_with_408_and_logged(
 async def test_what_takes_long_without_being_a_slow_head_is_left_alone(
     filled: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_query.protocol.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("rotary.http.protocol.HEAD_SECONDS", 0.2)
     token = await filled.token()
     async with site(filled.url) as running:
         reader, writer = await client.connect(running.service.port)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 import pytest
@@ -25,7 +25,7 @@ from integration.query_world import (
 from rotary.clock import system_clock
 from rotary.redis import keys
 from rotary.redis.positions import switch
-from rotary_query.cache.roundtrip import RoundTrips
+from rotary_query.cache.roundtrip import RoundTrips, Wire
 from running import until
 
 NOW = system_clock()
@@ -207,7 +207,7 @@ async def test_another_generation_is_read_once_it_is_switched_to(
     await filled.fold(placed("a", NOW(), 18), placed("never happened", NOW(), 18))
     assert calls(await caller.get(HOT)) == 2
     if not hears:
-        monkeypatch.setattr("rotary_query.watch.RETRY_SECONDS", 60)
+        monkeypatch.setattr("rotary_query.cache.subscriber.RETRY_SECONDS", 60)
         for one in await filled.client.client_list():
             if one["db"] == "8" and int(one["sub"]) > 0:
                 await filled.client.client_kill_filter(_id=one["id"])
@@ -246,18 +246,16 @@ class Interrupted(RoundTrips):
         self._left = after
         self.commands = 0
 
-    async def _exchange(self, connection, commands):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        replies = []
-        await connection.connect()
+    async def _exchange(self, wire: Wire, commands: Sequence[bytes], deadline: float) -> list[object]:
+        replies = list[object]()
         for command in commands:
             self.commands += 1
-            await connection.send_packed_command([command])
-            replies.append(await connection.read_response())
+            replies += await wire.ask([command], deadline)
             self._left -= 1
             if self._left == 0:
                 await self._client.flushdb()
                 await complete_definitions(self._client)
-        self._idle.append(connection)
+        self._idle.append(wire)
         return replies
 
 

@@ -132,7 +132,7 @@ async def test_older_and_odder_clients_are_served(filled: World, served: Site) -
 async def test_a_client_that_does_not_read_its_answers_is_dropped(
     filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_query.answers.DRAIN_SECONDS", 0.5)
+    monkeypatch.setattr("rotary.http.responses.DRAIN_SECONDS", 0.5)
     await filled.put(group(3, *(member(1000 + number) for number in range(2000))))
     async with site(filled.url) as running:
         token = await filled.token()

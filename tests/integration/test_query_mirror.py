@@ -120,8 +120,8 @@ async def test_a_read_that_races_a_fold_never_installs_old_facts(
     read = Loader._facts  # noqa: SLF001  # the race is between this read and the channel
     has_read, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slowly(loader: Loader, found: Any) -> Any:  # as the original
-        facts = await read(loader, found)
+    async def slowly(*arguments: Any) -> Any:  # as the original
+        facts = await read(*arguments)
         has_read.set()
         await go_on.wait()
         return facts
@@ -173,8 +173,8 @@ async def test_a_read_that_straddles_an_emptied_redis_is_not_installed(
     read = Loader._facts  # noqa: SLF001  # likewise
     has_read, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slowly(loader: Loader, found: Any) -> Any:  # as the original
-        facts = await read(loader, found)
+    async def slowly(*arguments: Any) -> Any:  # as the original
+        facts = await read(*arguments)
         has_read.set()
         await go_on.wait()
         return facts
@@ -282,7 +282,7 @@ async def test_redis_away_is_a_503_in_time_and_over_in_time(filled: World) -> No
 async def test_without_a_subscription_reads_go_straight_to_redis(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_query.watch.RETRY_SECONDS", 60)
+    monkeypatch.setattr("rotary_query.cache.subscriber.RETRY_SECONDS", 60)
     caller = served.caller(await filled.token())
     assert await _calls(caller, 3, 0)() == 0
     ours = [one for one in await filled.client.client_list() if one["db"] == "8" and int(one["sub"]) > 0]

@@ -128,7 +128,7 @@ async def test_time_alone_is_told(filled: World) -> None:
 async def test_a_comment_keeps_a_quiet_stream_open(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_query.stream.COMMENT_SECONDS", 0.5)
+    monkeypatch.setattr("rotary_query.http.sse.COMMENT_SECONDS", 0.5)
     async with served.caller(await filled.token()).stream(MONITOR) as response:
         await event(response)
         for _ in range(2):
@@ -181,8 +181,8 @@ async def test_who_goes_away_is_forgotten(filled: World, served: Site) -> None:
 
 
 async def test_who_does_not_drain_is_disconnected(filled: World, served: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rotary_query.stream.STALL_SECONDS", 0.5)
-    monkeypatch.setattr("rotary_query.stream.SPACING_SECONDS", 0.01)
+    monkeypatch.setattr("rotary_query.http.sse.STALL_SECONDS", 0.5)
+    monkeypatch.setattr("rotary_query.http.sse.SPACING_SECONDS", 0.01)
     await filled.put(group(3, *(member(1000 + number) for number in range(2000))))
     streams, token = served.source.streams, await filled.token()
     _, writer = await asyncio.open_connection("127.0.0.1", served.service.port, limit=1024)

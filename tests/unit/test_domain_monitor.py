@@ -1,5 +1,6 @@
 """The monitor: what everyone sees. Its statuses partition the members, and equal events give equal monitors."""
 
+from array import array
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from histories import DAY, HOUR, NOW, deliveries, flagged, flags, group, histories, member, placed, policies, utc
 from rotary.definitions import GroupDefinition, Status
 from rotary.domain.facts import CallerFacts, Facts, fold
+from rotary.domain.health import health_score
 from rotary.domain.monitor import MemberStatus, Monitor, member_status, monitor, monitor_member
+from rotary.domain.quota import calls_today
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY, Policy
 
@@ -197,3 +200,29 @@ def test_a_policy_overrides_any_subset_by_name() -> None:
     policy = msgspec.json.decode(b'{"cooldown_blocked_seconds": 60, "severity_blocked": 3}', type=Policy)
     assert policy == Policy(cooldown_blocked_seconds=60, severity_blocked=3.0)
     assert msgspec.json.decode(b"{}", type=Policy) == DEFAULT_POLICY
+
+
+days = st.dictionaries(
+    st.integers(-2, 1),
+    st.lists(st.sampled_from([0, 0, 0, 1, 7, 2**32 - 1]), max_size=96),
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    days,
+    st.sampled_from([HCM, "UTC", "Asia/Kathmandu", "America/New_York", "Pacific/Kiritimati", "Australia/Lord_Howe"]),
+    st.sampled_from(["2026-03-08", "2026-11-01", "2026-04-05", "2026-10-04", "2026-06-06"]),
+    st.integers(0, 2 * 96),
+    st.booleans(),
+)
+def test_the_monitor_counts_as_the_naive_formula_does(
+    counts: dict[int, list[int]], timezone: str, date: str, quarter: int, as_read: bool
+) -> None:
+    """In every zone, through its clock changes, where a day has 23 or 25 hours; whatever sequence holds the counts."""
+    now_ms = int(datetime.fromisoformat(f"{date}T00:00Z").timestamp()) * 1000 + quarter * 900_000
+    calls = {now_ms // DAY + at: array("I", row) if as_read else row for at, row in counts.items()}
+    line = monitor_member(member(daily_cap=1), CallerFacts(calls), timezone, DEFAULT_POLICY, now_ms)
+    assert line.calls_today == calls_today(calls, timezone, now_ms)
+    assert line.health_score == health_score(calls, (), DEFAULT_POLICY, now_ms)

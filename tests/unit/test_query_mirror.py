@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histories import group, member
-from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, CallerFacts, Flag
+from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, NO_FACTS, CallerFacts, Flag
 from rotary.events import FLAG_KINDS
 from rotary.http.responses import success
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
@@ -114,7 +114,7 @@ def test_a_load_is_void_when_its_definition_changes_or_its_bucket_or_all_is_drop
         mirror, _ = _mirror()
         load = mirror.begin(MONITOR)
         spoil(mirror)
-        mirror.install_monitor(load, group([member(18)]), {})
+        mirror.install_monitor(load, group([member(18)]), {18: NO_FACTS})
         mirror.end(load)
         assert mirror.get(MONITOR) is None
         assert mirror.bytes_held == 0
@@ -138,7 +138,7 @@ def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int
         key: Key = ("monitor", CUSTOMER, group_id)
         load = mirror.begin(key)
         members = [member(caller) for caller in range(group_id, group_id + 5)]
-        entry = mirror.install_monitor(load, group(members), {group_id: CallerFacts({DAY: (1,)})})
+        entry = mirror.install_monitor(load, group(members), {one.id: CallerFacts({DAY: (1,)}) for one in members})
         mirror.end(load)
         assert mirror.get(key) is entry, "what was just read is kept, however small the limit"
         assert mirror.bytes_held <= 40_000
@@ -154,7 +154,7 @@ def test_dropping_a_bucket_drops_it_alone_and_tells_who_watches() -> None:
     stranger = next(number for number in range(8, 100) if bucket_of(number) != bucket_of(CUSTOMER))
     for customer in (CUSTOMER, stranger):
         load = mirror.begin(("monitor", customer, 3))
-        mirror.install_monitor(load, group([member(18)]), {})
+        mirror.install_monitor(load, group([member(18)]), {18: NO_FACTS})
         mirror.end(load)
         load = mirror.begin(("groups", customer, 0))
         mirror.install_document(load, Document(success(b"{}")))

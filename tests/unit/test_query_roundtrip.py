@@ -3,7 +3,8 @@
 import pytest
 
 from rotary.redis.facts import fact_keys
-from rotary_query.cache.roundtrip import pack, pack_fact_keys
+from rotary.redis.pipeline import pack
+from rotary_query.cache.roundtrip import pack_fact_keys
 
 
 @pytest.mark.parametrize("customer", [1, 7, 1_000_000_000_000])
@@ -12,9 +13,9 @@ from rotary_query.cache.roundtrip import pack, pack_fact_keys
 def test_fact_keys_are_packed_as_any_keys_are(customer: int, days: tuple[int, ...], generation: int) -> None:
     callers = [1, 7, 10, 11, 20_779, 99_999_999, 100_000_000, 9_223_372_036_854_775_807]
     assert pack_fact_keys(customer, callers, days, generation) == pack(
-        "MGET", fact_keys(customer, callers, days, generation)
+        "MGET", *fact_keys(customer, callers, days, generation)
     )
 
 
 def test_a_command_is_an_array_of_strings() -> None:
-    assert pack("MGET", ["a", "{7}:group:3"]) == b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$11\r\n{7}:group:3\r\n"
+    assert pack("MGET", "a", "{7}:group:3") == b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$11\r\n{7}:group:3\r\n"

@@ -7,10 +7,10 @@ that was dropped because Redis lost some of it, makes it void.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from rotary.definitions import GroupDefinition
-from rotary.domain.facts import NO_FACTS, CallerFacts
+from rotary.domain.facts import CallerFacts
 from rotary.http.responses import Answer
 from rotary.redis.changes import CustomerFacts, GroupsChanged
 from rotary.redis.keys import bucket_of
@@ -205,11 +205,12 @@ class Mirror:
         if self.holds(load):
             self._put(load.key, document)
 
-    def install_monitor(self, load: Load, group: GroupDefinition, facts: Mapping[int, CallerFacts]) -> GroupMonitor:
-        """A group's monitor from what was read and what changed meanwhile; kept unless the load is void."""
-        entry = GroupMonitor(
-            load.bucket, group, {member.id: facts.get(member.id, NO_FACTS) for member in group.members}
-        )
+    def install_monitor(self, load: Load, group: GroupDefinition, facts: dict[int, CallerFacts]) -> GroupMonitor:
+        """A group's monitor from what was read and what changed meanwhile; kept unless the load is void.
+
+        `facts` has an entry for each member, and becomes the mirror's.
+        """
+        entry = GroupMonitor(load.bucket, group, facts)
         if self.holds(load):
             for change in load.changes:
                 merge_change(entry.facts, change)

@@ -5,28 +5,29 @@ complete, and facts with the position that says how old they are: nothing can ha
 the same thing share one load as long as the mirror hears what that load may have missed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 
 from rotary.clock import Clock
 from rotary.definitions import GroupDefinition
-from rotary.domain.facts import DAY_MS, CallerFacts
+from rotary.domain.facts import DAY_MS
 from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
 from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import NO_FACTS, Answer
-from rotary.redis import keys, positions, versions
+from rotary.redis import keys, versions
 from rotary.redis.documents import decode_group, decode_groups
 from rotary.redis.facts import decode_facts
-from rotary.redis.positions import decode_standing
+from rotary.redis.pipeline import TIME, pack, time_ms
+from rotary.redis.positions import REBUILDING, decode_standing, pack_standing
 from rotary.redis.versions import Versions
 from rotary.runtime import read_batcher as batches
 from rotary.runtime.read_batcher import Batches
 from rotary_query.cache.group_cache import Document, Entry, Key, Load, Mirror
 from rotary_query.cache.redis_clock import RedisClock
-from rotary_query.cache.roundtrip import TIME, RoundTrips, pack, pack_fact_keys, redis_ms
+from rotary_query.cache.roundtrip import RoundTrips, pack_fact_keys
 from rotary_query.cache.standings import Standings
 from rotary_query.http.endpoints import Kind
 from rotary_query.http.rendering import detail_answer, list_answer
@@ -38,21 +39,20 @@ MAX_CALLERS = 2_000
 
 _AHEAD_MS = 3_600_000
 _ATTEMPTS = 3
-_REBUILDING = "The projections are being rebuilt"
 
 Values = list[bytes | None]
 Loaded = tuple[Entry, int]
 """An entry, and the age of its facts in milliseconds when they were read, or NO_FACTS."""
 Waiting = batches.Waiting[Load, Loaded]
-Found = tuple[Waiting, GroupDefinition]
-Callers = dict[int, list[int]]
-"""Caller IDs by customer."""
+Found = tuple[Waiting, GroupDefinition, list[int]]
+"""A monitor asked for, its group, and the caller IDs of that."""
 
 
-class FactsRead(NamedTuple):
-    """The facts of one bucket, by customer and caller ID, with their age, or why they must not be shown."""
+class BucketRead(NamedTuple):
+    """What was read of one bucket: the values of `fact_keys` of each group that has members; their age; why they must
+    not be shown, if so."""
 
-    facts: dict[int, dict[int, CallerFacts]]
+    values: list[Values]
     age_ms: int
     refusal: str | None
 
@@ -75,7 +75,7 @@ class Loader:
         self._versions = known
         self._redis_clock = redis_clock
         self._clock = clock
-        self._batches = Batches(self._read, MAX_BATCH, in_flight=3)
+        self._batches = Batches(self._read, MAX_BATCH, in_flight=2)
         self._shared: dict[Key, Waiting] = {}
         self.entries_read = 0
         self.batches_read = 0
@@ -98,7 +98,7 @@ class Loader:
         try:
             found = self._give_documents(await self._documents(batch))
             for some in _chunks(found):
-                self._give_monitors(some, await self._facts(some))
+                await self._monitors(some)
         finally:
             for waiting in batch:
                 self._mirror.end(waiting.asked)
@@ -112,7 +112,8 @@ class Loader:
             load = waiting.asked
             try:
                 if document is not None and load.key[0] == "monitor":
-                    found.append((waiting, decode_group(document)))
+                    group = decode_group(document)
+                    found.append((waiting, group, [member.id for member in group.members]))
                 else:
                     entry = Document(_answer(load.key[0], document))
                     self._mirror.install_document(load, entry)
@@ -120,17 +121,6 @@ class Loader:
             except Exception as error:  # noqa: BLE001  # a document that is broken fails nobody else's read
                 waiting.fail(error)
         return found
-
-    def _give_monitors(self, found: list[Found], read: dict[int, FactsRead]) -> None:
-        for waiting, group in found:
-            load = waiting.asked
-            facts, age_ms, refusal = read[load.bucket]
-            # What is refused is mirrored, too: its bucket refuses it, until it does not.
-            entry = self._mirror.install_monitor(load, group, facts[load.key[1]])
-            if refusal is None:
-                waiting.give((entry, age_ms))
-            else:
-                waiting.fail(UnavailableError(refusal))
 
     async def _documents(self, batch: list[Waiting]) -> list[tuple[Waiting, bytes | None]]:
         """The documents asked for; whose bucket lacks some is refused."""
@@ -140,7 +130,7 @@ class Loader:
         marks = [self._versions.mark(bucket) for bucket in buckets]
         replies = await self._redis.transact(
             [
-                (_VERSION[bucket], pack("MGET", [_name(waiting.asked.key) for waiting in some]))
+                (versions.ASK[bucket], pack("MGET", *[_name(waiting.asked.key) for waiting in some]))
                 for bucket, some in buckets.items()
             ]
         )
@@ -155,46 +145,50 @@ class Loader:
                 read += zip(some, cast("Values", documents), strict=True)
         return read
 
-    async def _facts(self, found: list[Found]) -> dict[int, FactsRead]:
-        """The facts about all members of these groups, by bucket."""
-        asked: dict[int, dict[int, dict[int, None]]] = {}
-        for waiting, group in found:
-            callers = dict.fromkeys([member.id for member in group.members])
-            asked.setdefault(waiting.asked.bucket, {}).setdefault(waiting.asked.key[1], {}).update(callers)
-        buckets = {
-            bucket: {customer: [*callers] for customer, callers in customers.items()}
-            for bucket, customers in asked.items()
-        }
+    async def _monitors(self, found: list[Found]) -> None:
+        """Gives monitors, with the facts about all members of their groups."""
+        left: dict[int, list[Found]] = {}
+        for one in found:
+            left.setdefault(one[0].asked.bucket, []).append(one)
         days = days_asked(self._clock())
-        read: dict[int, FactsRead] = {}
         for _ in range(_ATTEMPTS):
-            left = {bucket: customers for bucket, customers in buckets.items() if bucket not in read}
+            for bucket, read in (await self._facts(left, days)).items():
+                self._give_monitors(left.pop(bucket), days, read)
             if not left:
-                return read
-            read |= await self._facts_of(left, days)
+                return
         # The generation changes once a rebuild, hence this is a defect or somebody's joke.
-        raise UnavailableError(_REBUILDING)
+        raise UnavailableError(REBUILDING)
 
-    async def _facts_of(self, buckets: dict[int, Callers], days: tuple[int, ...]) -> dict[int, FactsRead]:
-        """Likewise, except of buckets whose generation was not the one that they were asked by."""
+    async def _facts(self, buckets: dict[int, list[Found]], days: tuple[int, ...]) -> dict[int, BucketRead]:
+        """What Redis holds of these groups, except of buckets that were asked by another generation than theirs."""
         marks = [self._standings.mark(bucket) for bucket in buckets]
         asked_ms = self._redis_clock.local_ms()
         replies = await self._redis.transact(
             [
-                [*_position(bucket, mark.generation), *_members(customers, days, mark.generation)]
-                for (bucket, customers), mark in zip(buckets.items(), marks, strict=True)
+                [*pack_standing(bucket, mark.generation), TIME, *_members(some, days, mark.generation)]
+                for (bucket, some), mark in zip(buckets.items(), marks, strict=True)
             ]
         )
-        read: dict[int, FactsRead] = {}
-        for (bucket, customers), mark, reply in zip(buckets.items(), marks, replies, strict=True):
-            said, generation, time, *values = reply
-            now_ms = redis_ms(time)
+        read: dict[int, BucketRead] = {}
+        for bucket, mark, (said, generation, time, *values) in zip(buckets, marks, replies, strict=True):
+            now_ms = time_ms(time)
             self._redis_clock.answered(now_ms, asked_ms)
             standing = decode_standing(cast("bytes | None", said))
             if self._standings.read(bucket, int(cast("bytes | None", generation) or 0), standing, mark):
-                facts = _decoded(customers, days, cast("list[Values]", values))
-                read[bucket] = FactsRead(facts, standing.age_ms(now_ms), standing.refusal(now_ms))
+                facts = cast("list[Values]", values)
+                read[bucket] = BucketRead(facts, standing.age_ms(now_ms), standing.refusal(now_ms))
         return read
+
+    def _give_monitors(self, found: list[Found], days: tuple[int, ...], read: BucketRead) -> None:
+        values = iter(read.values)
+        for waiting, group, callers in found:
+            facts = decode_facts(callers, days, next(values)) if callers else {}
+            # What is refused is mirrored, too: its bucket refuses it, until it does not.
+            entry = self._mirror.install_monitor(waiting.asked, group, facts)
+            if read.refusal is None:
+                waiting.give((entry, read.age_ms))
+            else:
+                waiting.fail(UnavailableError(read.refusal))
 
 
 def days_asked(now_ms: int) -> tuple[int, ...]:
@@ -202,42 +196,19 @@ def days_asked(now_ms: int) -> tuple[int, ...]:
     return tuple(day for day in days_read(now_ms) if day * DAY_MS <= now_ms + _AHEAD_MS)
 
 
-_VERSION = [pack("HMGET", [versions.key(bucket), *versions.FIELDS]) for bucket in range(keys.BUCKETS)]
-
-
-def _position(bucket: int, generation: int) -> tuple[bytes, bytes, bytes]:
-    """What of a bucket is read with its facts."""
-    return (
-        pack("HGET", [keys.position(bucket, generation), positions.FIELD]),
-        pack("GET", [keys.generation(bucket)]),
-        TIME,
-    )
-
-
-def _members(customers: Callers, days: tuple[int, ...], generation: int) -> Iterator[bytes]:
-    for customer, callers in customers.items():
-        if callers:
-            yield pack_fact_keys(customer, callers, days, generation)
-
-
-def _decoded(customers: Callers, days: Sequence[int], values: list[Values]) -> dict[int, dict[int, CallerFacts]]:
-    """What `_members` asked for."""
-    replies = iter(values)
-    return {
-        customer: decode_facts(callers, days, next(replies)) if callers else {}
-        for customer, callers in customers.items()
-    }
+def _members(found: list[Found], days: tuple[int, ...], generation: int) -> list[bytes]:
+    return [pack_fact_keys(one.asked.key[1], callers, days, generation) for one, _, callers in found if callers]
 
 
 def _chunks(found: list[Found]) -> Iterator[list[Found]]:
     chunk: list[Found] = []
     members = 0
-    for waiting, group in found:
-        if chunk and members + len(group.members) > MAX_CALLERS:
+    for one in found:
+        if chunk and members + len(one[2]) > MAX_CALLERS:
             yield chunk
             chunk, members = [], 0
-        chunk.append((waiting, group))
-        members += len(group.members)
+        chunk.append(one)
+        members += len(one[2])
     if chunk:
         yield chunk
 

@@ -1,13 +1,14 @@
-"""Many reads of Redis in one round trip, packed and sent with as little Python as there can be.
+"""Many reads of Redis in one round trip, packed, sent and parsed with as little Python as there can be.
 
-A cold read asks for three or four keys a member: with redis-py's packing, and its pool's checks of a connection before
-and after each use, asking would cost more than answering.
+A cold read asks for three or four keys a member: with redis-py's packing, its pool's checks of a connection before and
+after each use, and its call for each reply, asking would cost more than answering.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
+import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,21 +16,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rotary.errors import UnavailableError
 from rotary.redis.connection import raise_if_unavailable, translate_errors
 from rotary.redis.facts import fact_keys
+from rotary.redis.pipeline import pack
 
-
-def pack(command: str, names: Sequence[str]) -> bytes:
-    """A command as it goes over the wire. Its arguments are ASCII, as all of our keys are."""
-    return _packed(command, len(names), map(_bulk, names))
+_INCOMPLETE = object()
+"""What the parser says of a reply that has not arrived entirely."""
 
 
 def pack_fact_keys(customer: int, callers: Sequence[int], days: tuple[int, ...], generation: int) -> bytes:
     """The same as MGET of `fact_keys`, in a tenth of the time."""
     around = _around_callers(customer, days, generation)
-    return _packed("MGET", (1 + len(days)) * len(callers), [text.join(around[len(text)]) for text in map(str, callers)])
-
-
-def _packed(command: str, arguments: int, bulks: Iterable[str]) -> bytes:
-    return f"*{1 + arguments}\r\n{_bulk(command)}{''.join(bulks)}".encode("ascii")
+    bulks = "".join([text.join(around[len(text)]) for text in map(str, callers)])
+    return f"*{1 + (1 + len(days)) * len(callers)}\r\n$4\r\nMGET\r\n{bulks}".encode("ascii")
 
 
 def _bulk(text: str) -> str:
@@ -57,16 +54,81 @@ def _around_callers(customer: int, days: tuple[int, ...], generation: int) -> _A
     return _AroundCallers(customer, days, generation)
 
 
-MULTI = pack("MULTI", [])
-EXEC = pack("EXEC", [])
-TIME = pack("TIME", [])
-"""Asks for the server's clock; `redis_ms` reads the reply."""
+MULTI = pack("MULTI")
+EXEC = pack("EXEC")
 
 
-def redis_ms(reply: object) -> int:
-    """The reply to TIME in milliseconds since 1970."""
-    assert isinstance(reply, list)
-    return int(reply[0]) * 1000 + int(reply[1]) // 1000
+class Wire(asyncio.Protocol):
+    """A connection of redis-py's, taken over once it is made. One exchange at a time.
+
+    Replies are parsed as they arrive: there is no stream between, and nothing awaits them one by one.
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        writer, parse_error = connection._writer, connection._parser.parse_error  # noqa: SLF001  # see above
+        assert writer is not None
+        # Without them redis-py does not close what is ours now; asyncio's writer would, if it were collected.
+        connection._writer = connection._reader = None  # noqa: SLF001
+        self._writer = writer
+        self._transport = writer.transport
+        self._parser = hiredis.Reader(
+            protocolError=RedisConnectionError, replyError=parse_error, notEnoughData=_INCOMPLETE
+        )
+        self._loop = asyncio.get_running_loop()
+        self._wanted = 0
+        self._replies: list[object] = []
+        self._answered: asyncio.Future[list[object]] | None = None
+        self._is_lost = False
+        self._transport.set_protocol(self)
+
+    async def ask(self, commands: Sequence[bytes], deadline: float) -> list[object]:
+        """Sends packed commands and returns their replies; one that is an error is returned as the exception.
+
+        Raises ConnectionError, or TimeoutError at `deadline`, by the event loop's clock. Then, or when it is cancelled,
+        the connection is closed: replies may still come, and whoever asked next would take them for its own.
+        """
+        if self._is_lost:
+            raise RedisConnectionError("the connection was closed")
+        self._wanted, self._replies = len(commands), []
+        answered: asyncio.Future[list[object]] = self._loop.create_future()
+        self._answered = answered
+        timer = self._loop.call_at(deadline, self._fail, TimeoutError())
+        try:
+            self._transport.write(b"".join(commands))
+            return await answered
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            timer.cancel()
+            self._answered = None
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._is_lost = True
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        replies, next_reply = self._replies, self._parser.gets
+        try:
+            self._parser.feed(data)
+            while (reply := next_reply()) is not _INCOMPLETE:
+                replies.append(reply)
+        except RedisConnectionError as error:
+            self._fail(error)
+            return
+        if len(replies) >= self._wanted and self._answered is not None and not self._answered.done():
+            self._answered.set_result(replies)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop."""
+        self._is_lost = True
+        self._fail(RedisConnectionError(f"the connection was lost: {exc}" if exc else "the connection was closed"))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(error)
 
 
 class RoundTrips:
@@ -77,18 +139,20 @@ class RoundTrips:
 
     def __init__(self, client: Redis) -> None:
         self._pool = client.connection_pool
-        self._seconds: float | None = self._pool.connection_kwargs["socket_timeout"]
-        self._idle: list[AbstractConnection] = []
+        self._seconds: float = self._pool.connection_kwargs["socket_timeout"]
+        self._idle: list[Wire] = []
 
     async def ask(self, commands: Sequence[bytes]) -> list[object]:
-        """Sends packed commands over one connection and returns their replies. Raises UnavailableError."""
+        """Sends packed commands over one connection and returns their replies.
+
+        Raises UnavailableError, or the first error that a command was answered with.
+        """
         with translate_errors():
-            while self._idle:
-                try:
-                    return await self._exchange(self._idle.pop(), commands)
-                except RedisConnectionError:  # it was closed while it lay idle; reading twice is harmless
-                    continue
-            return await self._exchange(self._connection(), commands)
+            replies = await self._ask(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise_if_unavailable(reply)
+        return replies
 
     async def transact(self, transactions: Sequence[Sequence[bytes]]) -> list[list[object]]:
         """Sends transactions, all in one round trip: nothing happens between the commands of any one of them.
@@ -102,31 +166,39 @@ class RoundTrips:
             result = replies[at]
             assert isinstance(result, list)
             for reply in result:
-                raise_if_unavailable(reply)
+                if isinstance(reply, Exception):
+                    raise_if_unavailable(reply)
             executed.append(result)
         return executed
 
     async def close(self) -> None:
         """Closes the connections that are idle."""
         while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+            self._idle.pop().close()
 
-    def _connection(self) -> AbstractConnection:
-        settings = self._pool.connection_kwargs | {"socket_timeout": None}
-        return self._pool.connection_class(**settings)
-
-    async def _exchange(self, connection: AbstractConnection, commands: Sequence[bytes]) -> list[object]:
+    async def _ask(self, commands: Sequence[bytes]) -> list[object]:
+        deadline = asyncio.get_running_loop().time() + self._seconds
         try:
-            async with asyncio.timeout(self._seconds):
-                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
-                await connection.send_packed_command(commands)
-                replies = [await connection.read_response() for _ in commands]
+            while self._idle:
+                try:
+                    return await self._exchange(self._idle.pop(), commands, deadline)
+                except RedisConnectionError:  # it was closed while it lay idle; reading twice is harmless
+                    continue
+            return await self._exchange(await self._connect(deadline), commands, deadline)
         except TimeoutError:
-            await connection.disconnect(nowait=True)
             raise UnavailableError(f"Redis is away: no answer within {self._seconds} s") from None
+
+    async def _connect(self, deadline: float) -> Wire:
+        connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
         except BaseException:
-            # Replies may still be to come: whoever used this connection next would take them for its own.
             await connection.disconnect(nowait=True)
             raise
-        self._idle.append(connection)
+        return Wire(connection)
+
+    async def _exchange(self, wire: Wire, commands: Sequence[bytes], deadline: float) -> list[object]:
+        replies = await wire.ask(commands, deadline)
+        self._idle.append(wire)
         return replies

@@ -11,7 +11,7 @@ from redis.asyncio.client import PubSub
 
 from rotary.auth.tokens import Tokens
 from rotary.errors import RotaryError, UnavailableError
-from rotary.redis import keys, positions, versions
+from rotary.redis import keys, versions
 from rotary.redis.changes import (
     Change,
     FactsChanged,
@@ -22,12 +22,13 @@ from rotary.redis.changes import (
     decode_change,
 )
 from rotary.redis.connection import translate_errors
-from rotary.redis.positions import decode_standing
+from rotary.redis.pipeline import TIME, time_ms
+from rotary.redis.positions import decode_standing, pack_standing
 from rotary.redis.versions import Versions
 from rotary.runtime.program import cancel_and_wait
 from rotary_query.cache.group_cache import Mirror
 from rotary_query.cache.redis_clock import RedisClock
-from rotary_query.cache.roundtrip import TIME, RoundTrips, pack, redis_ms
+from rotary_query.cache.roundtrip import RoundTrips
 from rotary_query.cache.standings import Standings
 from rotary_query.http.sse import Streams
 
@@ -37,8 +38,6 @@ SILENCE_SECONDS = 1.5
 """The subscription answers a ping at each poll; silence for longer means that it is lost."""
 RETRY_SECONDS = 0.25
 _BUCKETS = range(keys.BUCKETS)
-_VERSIONS = [pack("HMGET", [versions.key(part), *versions.FIELDS]) for part in versions.PARTS]
-_GENERATIONS = [pack("GET", [keys.generation(bucket)]) for bucket in _BUCKETS]
 _log = structlog.get_logger("rotary_query")
 
 
@@ -146,16 +145,16 @@ class Watcher:
         """Asks for the time, the definitions' versions and every bucket's standing: a few hundred small replies."""
         parts = [self._versions.mark(part) for part in versions.PARTS]
         buckets = [self._standings.mark(bucket) for bucket in _BUCKETS]
-        reads = [_READ[mark.generation, bucket] for bucket, mark in enumerate(buckets)]
+        reads = [packed for bucket, mark in enumerate(buckets) for packed in pack_standing(bucket, mark.generation)]
         asked_ms = self._clock.local_ms()
-        time, *replies = await self._round_trips.ask([TIME, *_VERSIONS, *reads, *_GENERATIONS])
-        self._clock.answered(redis_ms(time), asked_ms)
+        time, *replies = await self._round_trips.ask([TIME, *versions.ASK.values(), *reads])
+        self._clock.answered(time_ms(time), asked_ms)
         said = iter(replies)
-        for part, mark in zip(versions.PARTS, parts, strict=True):
-            self._versions.read(part, cast("Sequence[bytes | None]", next(said)), mark)
-        standings = [decode_standing(cast("bytes | None", next(said))) for _ in _BUCKETS]
-        for bucket, standing, place in zip(_BUCKETS, standings, buckets, strict=True):
-            self._standings.read(bucket, int(cast("bytes | None", next(said)) or 0), standing, place)
+        for part, known in zip(versions.PARTS, parts, strict=True):
+            self._versions.read(part, cast("Sequence[bytes | None]", next(said)), known)
+        for bucket, mark in enumerate(buckets):
+            standing = decode_standing(cast("bytes | None", next(said)))
+            self._standings.read(bucket, int(cast("bytes | None", next(said)) or 0), standing, mark)
 
     def _hear(self, data: bytes) -> None:
         self.changes_heard += 1
@@ -209,15 +208,3 @@ class Watcher:
         self._tokens.close()
         self._standings.close()
         self._streams.look()
-
-
-class _Reads(dict[tuple[int, int], bytes]):
-    """What asks for a bucket's standing, by generation and bucket, packed when first needed."""
-
-    def __missing__(self, key: tuple[int, int]) -> bytes:
-        generation, bucket = key
-        packed = self[key] = pack("HGET", [keys.position(bucket, generation), positions.FIELD])
-        return packed
-
-
-_READ = _Reads()

@@ -13,7 +13,7 @@ from rotary.http.client_address import network
 from rotary.http.errors import Refusal, too_many_requests
 from rotary.redis import keys, versions
 from rotary.redis.connection import translate_errors
-from rotary.redis.documents import decode_token
+from rotary.redis.documents import DEFINITIONS_FIELDS, decode_token
 from rotary.redis.versions import TOKENS, Versions
 from rotary.runtime import read_batcher as batches
 from rotary.runtime.read_batcher import Batches
@@ -117,7 +117,7 @@ class Tokens:
 
     async def _read(self, batch: list[Waiting]) -> None:
         pipeline = self._client.pipeline(transaction=True)
-        pipeline.hmget(versions.key(TOKENS), versions.FIELDS)
+        pipeline.hmget(versions.key(TOKENS), DEFINITIONS_FIELDS)
         for waiting in batch:
             pipeline.get(keys.token(waiting.asked))
         mark = self._versions.mark(TOKENS)

@@ -20,6 +20,8 @@ PARTS = (*(keys.definitions(bucket) for bucket in range(keys.BUCKETS)), keys.TOK
 """The keys of the hashes, one a part."""
 DEFINITIONS_FIELDS = ("complete", "newest")
 """What a reader asks of a part's hash."""
+REBUILDING = "The definitions are being rebuilt"
+"""Why a part that is not complete answers nothing, in a reader's words."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _group = msgspec.msgpack.Decoder(tuple[int, GroupDefinition])
@@ -32,7 +34,7 @@ class UnknownSchemaError(UnavailableError):
     """A document was written by another release; a projector of this one replaces it."""
 
     def __init__(self) -> None:
-        super().__init__("The definitions are being rebuilt")
+        super().__init__(REBUILDING)
 
 
 def part_of(customer: int) -> str:

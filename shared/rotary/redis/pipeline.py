@@ -30,6 +30,16 @@ def pack(*arguments: Argument) -> bytes:
     return b"".join(parts)
 
 
+TIME = pack("TIME")
+"""Asks for the server's clock; `time_ms` reads the reply."""
+
+
+def time_ms(reply: object) -> int:
+    """The reply to TIME in milliseconds since 1970."""
+    assert isinstance(reply, list)
+    return int(reply[0]) * 1000 + int(reply[1]) // 1000
+
+
 class Pipeline:
     """Connects when first used, and anew after a loss. An error reply is returned in its place, as an exception."""
 

@@ -5,13 +5,14 @@ A reader reads `read` in one step with the facts; it is three times of Redis' ow
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from redis.asyncio import Redis
 
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable, translate_errors
-from rotary.redis.pipeline import Argument, Pipeline, pack
+from rotary.redis.pipeline import TIME, Argument, Pipeline, pack, time_ms
 
 CURRENT_MS = 2_000
 """Facts that were complete so lately are current."""
@@ -20,7 +21,8 @@ RECOVERY_LIMIT_MS = 10_000
 FIELD = "read"
 """The field of a position that a reader reads."""
 
-_REBUILDING = "The projections are being rebuilt"
+REBUILDING = "The projections are being rebuilt"
+"""Why facts that nothing is known of are not shown, in a reader's words."""
 _GAP = "The event log lost events; the operator has been told"
 
 
@@ -45,9 +47,9 @@ class Standing(NamedTuple):
         if self.gap_ms > now_ms:
             return _GAP  # first, because waiting mends the others
         if not self.complete_ms:
-            return _REBUILDING
+            return REBUILDING
         if self.back_ms and self.age_ms(now_ms) > RECOVERY_LIMIT_MS:
-            return _REBUILDING
+            return REBUILDING
         return None
 
 
@@ -57,6 +59,12 @@ UNKNOWN = Standing(0, 0, 0)
 def decode_standing(read: bytes | None) -> Standing:
     """The field `read` of a position as stored; a bucket that has none knows nothing."""
     return Standing(*map(int, read.split(b" "))) if read else UNKNOWN
+
+
+@lru_cache(maxsize=4 * keys.BUCKETS)
+def pack_standing(bucket: int, generation: int) -> tuple[bytes, bytes]:
+    """What asks for a bucket's standing in a generation, and for the generation that readers read (nil for 0)."""
+    return pack("HGET", keys.position(bucket, generation), FIELD), pack("GET", keys.generation(bucket))
 
 
 class LogPosition(NamedTuple):
@@ -98,9 +106,8 @@ class Positions:
 
     async def now_ms(self) -> int:
         """Redis' clock."""
-        [time] = await self._call([pack("TIME")])
-        assert isinstance(time, list)
-        return int(time[0]) * 1000 + int(time[1]) // 1000
+        [time] = await self._call([TIME])
+        return time_ms(time)
 
     async def advance(
         self, log: str, to: int, marker_ms: int, logs: Sequence[str], continued: Sequence[int | None]
@@ -150,7 +157,7 @@ class Positions:
 
     async def standings(self) -> list[Standing]:
         """What every bucket says of itself."""
-        replies = await self._call([pack("HGET", self._key(bucket), FIELD) for bucket in range(keys.BUCKETS)])
+        replies = await self._call([pack_standing(bucket, self.generation)[0] for bucket in range(keys.BUCKETS)])
         return [decode_standing(reply) for reply in replies]  # type: ignore[arg-type]  # HGET answers bytes or nil
 
     async def logs(self) -> list[str]:

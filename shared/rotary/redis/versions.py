@@ -4,19 +4,21 @@ from collections.abc import Callable, Sequence
 
 from rotary.errors import UnavailableError
 from rotary.redis import keys
-from rotary.redis.documents import DEFINITIONS_FIELDS, is_complete
+from rotary.redis.documents import DEFINITIONS_FIELDS, REBUILDING, is_complete
+from rotary.redis.pipeline import pack
 
 TOKENS = -1
 """Stands for the tokens where the others are buckets."""
 PARTS = (TOKENS, *range(keys.BUCKETS))
-FIELDS = DEFINITIONS_FIELDS
-
-_INCOMPLETE = "The definitions are being rebuilt"
 
 
 def key(part: int) -> str:
     """The hash that says so of a bucket, or of the tokens."""
     return keys.TOKEN_DEFINITIONS if part == TOKENS else keys.definitions(part)
+
+
+ASK = {part: pack("HMGET", key(part), *DEFINITIONS_FIELDS) for part in PARTS}
+"""What asks for the fields that `Versions.read` takes in, by part."""
 
 
 class Versions:
@@ -51,4 +53,4 @@ class Versions:
     def check(self, part: int, fields: Sequence[bytes | None], mark: bytes) -> None:
         """Likewise. Raises UnavailableError if they may not."""
         if not self.read(part, fields, mark):
-            raise UnavailableError(_INCOMPLETE)
+            raise UnavailableError(REBUILDING)
