@@ -80,8 +80,8 @@ class Generations:
     async def _is_caught_up(self, building: int) -> bool:
         positions = Positions(self._pipeline, building)
         now_ms = await positions.now_ms()
-        standings = await positions.standings()
-        caught_up = all(one.complete_ms and one.age_ms(now_ms) < CURRENT_MS for one in standings)
+        bucket_statuses = await positions.bucket_statuses()
+        caught_up = all(one.complete_ms and one.age_ms(now_ms) < CURRENT_MS for one in bucket_statuses)
         if not caught_up:
             self._caught_up_at = None
         elif self._caught_up_at is None:

@@ -34,11 +34,11 @@ class Readiness:
     async def _facts(self) -> list[str]:
         positions = Positions(self._pipeline, self._logs.generation)
         try:
-            now_ms, standings = await positions.now_ms(), await positions.standings()
+            now_ms, bucket_statuses = await positions.now_ms(), await positions.bucket_statuses()
         except UnavailableError as error:
             return [error.what]
-        late = [one for one in standings if one.refusal(now_ms) or one.age_ms(now_ms) > CURRENT_MS]
+        late = [one for one in bucket_statuses if one.refusal(now_ms) or one.age_ms(now_ms) > CURRENT_MS]
         if not late:
             return []
         reason = late[0].refusal(now_ms) or f"the facts are {late[0].age_ms(now_ms) // 1000} s old"
-        return [f"Redis: {reason} ({len(late)} of {len(standings)} buckets)"]
+        return [f"Redis: {reason} ({len(late)} of {len(bucket_statuses)} buckets)"]

@@ -20,7 +20,7 @@ async def serve(settings: QuerySettings) -> None:
     on_stop_signal(stop.set)
     async with serving(settings, system_clock(settings.clock_offset)) as service:
         _log.info("serving", host=service.host, port=service.port, ops_port=service.ops[1])
-        await service.source.supervisor.until(stop)
+        await service.reader.supervisor.until(stop)
         _log.info("stopping")
 
 

@@ -7,25 +7,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.handler import Api
-from rotary_query.source import Source
 
 
-def registry(api: Api, source: Source) -> CollectorRegistry:
+def registry(api: Api, reader: GroupReader) -> CollectorRegistry:
     """A registry of this service and its process."""
     made = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=made)
-    made.register(QueryCollector(api, source))
+    made.register(QueryCollector(api, reader))
     return made
 
 
 class QueryCollector(Collector):
     """Reads the counts where they are kept."""
 
-    def __init__(self, api: Api, source: Source) -> None:
+    def __init__(self, api: Api, reader: GroupReader) -> None:
         self._api = api
-        self._source = source
+        self._reader = reader
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client for each scrape."""
@@ -35,21 +35,23 @@ class QueryCollector(Collector):
         for (route, status), count in self._api.answered.items():
             requests.add_metric([route, str(status)], count)
         yield requests
-        loader, mirror, watcher = self._source.loader, self._source.mirror, self._source.watcher
+        loader, cache, subscriber = self._reader.loader, self._reader.cache, self._reader.subscriber
         yield _counter("rotary_query_cold_reads", "Entries that had to be read from Redis.", loader.entries_read)
-        yield _counter("rotary_query_cold_batches", "Batches in which they were read.", loader.batches_read)
-        yield _counter("rotary_query_changes", "Change messages heard.", watcher.changes_heard)
-        yield _counter("rotary_query_watch_losses", "Times the subscription to changes was lost.", watcher.losses)
-        yield _gauge("rotary_query_mirror_bytes", "What the mirror holds, about.", mirror.bytes_held)
-        yield _gauge("rotary_query_mirror_entries", "Groups and lists mirrored.", len(mirror))
-        yield _gauge("rotary_query_streams", "Streams open.", self._source.streams.count)
-        yield _gauge("rotary_query_watching", "1 while the subscription to changes works.", int(watcher.is_watching))
+        yield _counter("rotary_query_cold_batches", "ReadBatcher in which they were read.", loader.batches_read)
+        yield _counter("rotary_query_changes", "Change messages heard.", subscriber.changes_heard)
+        yield _counter("rotary_query_watch_losses", "Times the subscription to changes was lost.", subscriber.losses)
+        yield _gauge("rotary_query_cache_bytes", "What the cache holds, about.", cache.bytes_held)
+        yield _gauge("rotary_query_cache_entries", "Groups and lists cached.", len(cache))
+        yield _gauge("rotary_query_streams", "Streams open.", self._reader.streams.count)
+        yield _gauge(
+            "rotary_query_watching", "1 while the subscription to changes works.", int(subscriber.is_subscribed)
+        )
         yield _gauge(
             "rotary_query_stale_streams",
             "Streams whose readers were told of old facts.",
-            self._source.streams.stale_count,
+            self._reader.streams.stale_count,
         )
-        if (age_ms := self._source.standings.oldest_ms()) is not None:
+        if (age_ms := self._reader.bucket_statuses.oldest_ms()) is not None:
             yield _gauge(
                 "rotary_query_projection_lag_seconds", "The greatest age of any bucket's facts.", age_ms / 1000
             )

@@ -16,11 +16,11 @@ from rotary.http.protocol import QueryServer
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
 from rotary.runtime.settings import bind_address
+from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.docs import pages
 from rotary_query.http.handler import Api
 from rotary_query.metrics import registry
 from rotary_query.settings import QuerySettings
-from rotary_query.source import Source
 
 REDIS_TIMEOUT_SECONDS = 0.8
 """A request may meet two silent reads, its token's and its group's, and is to have its 503 within two seconds."""
@@ -34,7 +34,7 @@ class Service(Struct, frozen=True):
     host: str
     port: int
     ops: tuple[str, int]
-    source: Source
+    reader: GroupReader
     api: Api
 
 
@@ -46,14 +46,14 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
         stack.push_async_callback(client.aclose)
         proxies = TrustedProxies.parse(settings.trusted_proxies)
         connections = Connections(proxies, max_connections(), settings.max_connections_per_address)
-        source = Source(client, settings, clock)
-        api = Api(source, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
-        measured = registry(api, source)
+        reader = GroupReader(client, settings, clock)
+        api = Api(reader, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
+        measured = registry(api, reader)
         measured.register(ConnectionCollector(connections))
-        ops = await stack.enter_async_context(ops_site(settings.ops_bind, source.missing, measured))
+        ops = await stack.enter_async_context(ops_site(settings.ops_bind, reader.not_ready_reasons, measured))
         host, port = await stack.enter_async_context(_site(settings.query_bind, QueryServer(api.handle, connections)))
-        await stack.enter_async_context(source.running())
-        yield Service(host, port, ops, source, api)
+        await stack.enter_async_context(reader.running())
+        yield Service(host, port, ops, reader, api)
 
 
 @asynccontextmanager

@@ -34,8 +34,8 @@ class QuerySettings(Struct, frozen=True):
     ops_bind: Bind = "0.0.0.0:9080"  # likewise, by the operator's network alone
     clock_offset: Seconds = 0.0
     """Seconds by which this process' clock is shifted: a rehearsal may stand just before midnight."""
-    mirror_megabytes: Count = 64
-    """How much the mirror of groups may hold, about."""
+    cache_megabytes: Count = 64
+    """How much the cache of groups may hold, about."""
     cors_origins: Origins = ""
     access_log: bool = False
     failed_attempts_per_minute: Count = 60

@@ -116,7 +116,7 @@ class Reads:
         customer = await self.world.customer()
         groups = await self.world.cold_groups(customer, self.run.scale.cold_groups)
         paths = [group.monitor for group in groups]
-        async with query_service(self.run, self.run.cores.measured, mirror_megabytes="1") as (base, ops):
+        async with query_service(self.run, self.run.cores.measured, cache_megabytes="1") as (base, ops):
             target = Target(base, paths, customer.headers)
             body = await self.world.body(customer, paths[0])
             async with self._bare(body) as bare:

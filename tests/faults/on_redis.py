@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from faults.stored import standings
+from faults.stored import bucket_statuses
 from faults.trial import Fault, Strike
 from faults.world import World, until
 from rotary.redis.positions import UNKNOWN
@@ -80,7 +80,7 @@ async def interrupted_while_read_anew(strike: Strike) -> None:
 
 async def _is_partly_read(world: World) -> bool:
     """Some bucket has a position in some log."""
-    _, known = await standings(world.redis)
+    _, known = await bucket_statuses(world.redis)
     return any(one != UNKNOWN for one in known)
 
 

@@ -10,7 +10,7 @@ from rotary.domain.facts import DAY_MS, CallerFacts
 from rotary.redis import keys
 from rotary.redis.connection import translate_errors
 from rotary.redis.facts import decode_facts, fact_keys
-from rotary.redis.positions import FIELD, Standing, decode_standing
+from rotary.redis.positions import FIELD, BucketStatus, decode_bucket_status
 
 
 class Stored(Struct, frozen=True):
@@ -56,7 +56,7 @@ async def read(redis: Redis, customer: Customer, now_ms: int) -> Stored:
             return Stored(decode_facts(customer.callers, days, values), _seen(customer.callers, days, members))
 
 
-async def standings(redis: Redis) -> tuple[int, list[Standing]]:
+async def bucket_statuses(redis: Redis) -> tuple[int, list[BucketStatus]]:
     """Redis' clock in milliseconds, and what every bucket that readers read says of itself. Raises UnavailableError."""
     pipeline = redis.pipeline(transaction=False)
     pipeline.time()
@@ -69,7 +69,7 @@ async def standings(redis: Redis) -> tuple[int, list[Standing]]:
         pipeline.hget(keys.position(bucket, int(generation or 0)), FIELD)
     with translate_errors():
         reads = await pipeline.execute()
-    return seconds * 1000 + microseconds // 1000, [decode_standing(read) for read in reads]
+    return seconds * 1000 + microseconds // 1000, [decode_bucket_status(read) for read in reads]
 
 
 async def _generation(redis: Redis, customer: Customer) -> int:

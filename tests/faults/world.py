@@ -159,11 +159,11 @@ class World:
         async def is_quiet() -> bool:
             nonlocal since_ms
             try:
-                now_ms, standings = await stored.standings(self.redis)
+                now_ms, bucket_statuses = await stored.bucket_statuses(self.redis)
             except UnavailableError:
                 return False
             since_ms = since_ms or now_ms
-            return all(one.complete_ms > since_ms for one in standings)
+            return all(one.complete_ms > since_ms for one in bucket_statuses)
 
         await until(is_quiet, "every bucket holds all that was published")
 

@@ -35,7 +35,7 @@ from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.parked import ParkedMessage, browse, describe
 from rotary.rabbitmq.topology import PARKED, SPREAD, Log
 from rotary.redis import keys
-from rotary.redis.positions import Standing, decode_standing
+from rotary.redis.positions import BucketStatus, decode_bucket_status
 from rotary.runtime.program import cancel_and_wait
 from rotary_consumer.service import consuming
 from rotary_consumer.settings import Settings
@@ -119,13 +119,13 @@ class Installation:
         """The generation that is current."""
         return int(await self.redis.hget(keys.REBUILD, "current") or 0)
 
-    async def standings(self, generation: int | None = None) -> list[Standing]:
+    async def bucket_statuses(self, generation: int | None = None) -> list[BucketStatus]:
         """What every bucket that readers read says of itself."""
         found = []
         for bucket in range(keys.BUCKETS):
             read = int(await self.redis.get(keys.generation(bucket)) or 0) if generation is None else generation
             stored = await self.redis.hget(keys.position(bucket, read), "read")
-            found.append(decode_standing(cast("bytes | None", stored)))
+            found.append(decode_bucket_status(cast("bytes | None", stored)))
         return found
 
     async def caught_up(self, seconds: float = SECONDS) -> None:
@@ -133,7 +133,7 @@ class Installation:
         since_ms = await self.redis_now_ms()
 
         async def is_complete() -> bool:
-            return all(one.complete_ms >= since_ms for one in await self.standings())
+            return all(one.complete_ms >= since_ms for one in await self.bucket_statuses())
 
         await until(is_complete, seconds, "all that was confirmed is folded")
 

@@ -241,7 +241,7 @@ class Site:
 
     def __init__(self, service: Service, session: aiohttp.ClientSession) -> None:
         self.service = service
-        self.source = service.source
+        self.reader = service.reader
         self.session = session
         self.base = f"http://127.0.0.1:{service.port}"
         self.ops = f"http://127.0.0.1:{service.ops[1]}"
@@ -258,7 +258,7 @@ async def site(redis_url: str, clock: Clock | None = None, **settings: Any) -> A
     async with serving(chosen, clock or system_clock()) as service, aiohttp.ClientSession() as session:
 
         async def is_open() -> bool:
-            return service.source.mirror.is_open
+            return service.reader.cache.is_open
 
-        await until(is_open, 5, "the mirror is open")
+        await until(is_open, 5, "the cache is open")
         yield Site(service, session)

@@ -29,7 +29,7 @@ from rotary.redis.connection import connect, load_functions
 from rotary.redis.facts import decode_counters, decode_flags
 from rotary.redis.fold import GenerationReplacedError, PositionLostError, Span, batches_of, fold
 from rotary.redis.pipeline import Pipeline
-from rotary.redis.positions import Positions, decode_position, decode_standing, switch
+from rotary.redis.positions import Positions, decode_bucket_status, decode_position, switch
 
 T = TypeVar("T")
 Log = list[tuple[int, list[Event]]]
@@ -258,9 +258,9 @@ class FoldMachine(RuleBasedStateMachine):
     def readers_are_told_what_is_so(self) -> None:
         for (generation, bucket), model in self.models.items():
             stored = self.run(self.client.hget(keys.position(bucket, generation), "read"))
-            standing = decode_standing(cast("bytes | None", stored))
-            assert (standing.complete_ms, standing.gap_ms) == (model.complete_ms(), 0)
-            assert bool(standing.back_ms) == bool(model.back)
+            bucket_status = decode_bucket_status(cast("bytes | None", stored))
+            assert (bucket_status.complete_ms, bucket_status.gap_ms) == (model.complete_ms(), 0)
+            assert bool(bucket_status.back_ms) == bool(model.back)
 
     # How
 

@@ -80,7 +80,7 @@ async def test_a_rebuild_ends_with_the_facts_of_the_logs_and_readers_notice_noth
 async def open_and_all_there(made: Installation, calls: int) -> None:
     """Whoever reads sees open buckets and all that was counted."""
     now = await made.redis_now_ms()
-    assert all(one.refusal(now) is None for one in await made.standings()), "a monitor was closed"
+    assert all(one.refusal(now) is None for one in await made.bucket_statuses()), "a monitor was closed"
     assert await made.calls(5) == calls, "a count went back"
 
 

@@ -109,10 +109,10 @@ async def test_an_emptied_redis_is_filled_again_and_not_believed_before(installe
 
         async def all_or_nothing() -> None:
             now = await installed.redis_now_ms()
-            standing = (await installed.standings())[keys.bucket_of(CUSTOMER)]
+            bucket_status = (await installed.bucket_statuses())[keys.bucket_of(CUSTOMER)]
             calls = await installed.calls(CUSTOMER)
-            later = (await installed.standings())[keys.bucket_of(CUSTOMER)]
-            if standing.refusal(now) is None and later == standing:
+            later = (await installed.bucket_statuses())[keys.bucket_of(CUSTOMER)]
+            if bucket_status.refusal(now) is None and later == bucket_status:
                 assert calls == 50
 
         async with meanwhile(all_or_nothing):

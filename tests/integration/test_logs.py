@@ -52,7 +52,7 @@ async def call(made: Installation, count: int, begin: int = 0) -> None:
 async def is_closed(made: Installation) -> bool:
     """Every bucket is closed for a gap."""
     now = await made.redis_now_ms()
-    return all(one.gap_ms > now for one in await made.standings())
+    return all(one.gap_ms > now for one in await made.bucket_statuses())
 
 
 async def closed_for_good(made: Installation) -> None:
@@ -68,7 +68,7 @@ async def closed_for_good(made: Installation) -> None:
     assert timedelta(hours=48) < until_when - datetime.now(UTC) < timedelta(hours=51)
     assert metric("rotary_log_gap", log="calls.0") == 1
     now = await made.redis_now_ms()
-    assert all((one.refusal(now) or "").startswith("The event log lost events") for one in await made.standings())
+    assert all((one.refusal(now) or "").startswith("The event log lost events") for one in await made.bucket_statuses())
 
 
 async def accepted(made: Installation) -> None:
@@ -77,7 +77,7 @@ async def accepted(made: Installation) -> None:
 
     async def is_open() -> bool:
         now = await made.redis_now_ms()
-        return all(one.refusal(now) is None for one in await made.standings())
+        return all(one.refusal(now) is None for one in await made.bucket_statuses())
 
     await until(is_open, 20, "the monitors are open")
 
@@ -231,7 +231,7 @@ async def test_a_gap_that_could_not_be_written_down_goes_on_record_later(install
             return (await installed.record("calls.0")).gap_until is not None
 
         await until(on_record, 10, "the gap is on record")
-        assert (await installed.standings())[1].gap_ms == until_ms, "and is not opened meanwhile"
+        assert (await installed.bucket_statuses())[1].gap_ms == until_ms, "and is not opened meanwhile"
         await accepted(installed)
 
 
@@ -276,7 +276,7 @@ async def test_a_new_log_is_read_before_it_is_written_to_and_no_monitor_closes_m
 
 async def all_open(made: Installation) -> None:
     now = await made.redis_now_ms()
-    assert all(one.refusal(now) is None for one in await made.standings()), "a monitor was closed"
+    assert all(one.refusal(now) is None for one in await made.bucket_statuses()), "a monitor was closed"
 
 
 async def test_a_retired_log_is_forgotten_once_nothing_in_it_counts(installed: Installation) -> None:

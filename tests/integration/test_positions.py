@@ -20,10 +20,10 @@ from rotary.redis.positions import (
     RECOVERY_LIMIT_MS,
     UNKNOWN,
     Advance,
+    BucketStatus,
     LogPosition,
     Positions,
-    Standing,
-    decode_standing,
+    decode_bucket_status,
     switch,
 )
 
@@ -66,10 +66,10 @@ async def complete(positions: Positions, end: int = 10, *, logs: Sequence[str] =
     return now_ms
 
 
-async def standing(redis: Redis, bucket: int = BUCKET, generation: int = 0) -> Standing:
+async def bucket_status(redis: Redis, bucket: int = BUCKET, generation: int = 0) -> BucketStatus:
     stored = await redis.hget(keys.position(bucket, generation), "read")
     assert not isinstance(stored, str)
-    return decode_standing(stored)
+    return decode_bucket_status(stored)
 
 
 async def fold_one(pipeline: Pipeline, begin: int | None, end: int, generation: int = 0, name: str = "1") -> None:
@@ -77,32 +77,32 @@ async def fold_one(pipeline: Pipeline, begin: int | None, end: int, generation: 
     await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed(name))])}, {BUCKET: span}, ",".join(LOGS), generation)
 
 
-# What a standing means
+# What a bucket_status means
 
 
 @pytest.mark.parametrize(
-    ("standing", "age_ms", "refusal"),
+    ("bucket_status", "age_ms", "refusal"),
     [
         (UNKNOWN, NOW, "rebuilt"),
-        (Standing(NOW, 0, 0), 0, None),
-        (Standing(NOW - HOUR, 0, 0), HOUR, None),
-        (Standing(NOW + HOUR, 0, 0), HOUR, None),
-        (Standing(NOW - RECOVERY_LIMIT_MS, NOW, 0), RECOVERY_LIMIT_MS, None),
-        (Standing(NOW - RECOVERY_LIMIT_MS - 1, NOW, 0), RECOVERY_LIMIT_MS + 1, "rebuilt"),
-        (Standing(NOW, 0, NOW + 1), 0, "lost events"),
-        (Standing(NOW, 0, NOW), 0, None),
+        (BucketStatus(NOW, 0, 0), 0, None),
+        (BucketStatus(NOW - HOUR, 0, 0), HOUR, None),
+        (BucketStatus(NOW + HOUR, 0, 0), HOUR, None),
+        (BucketStatus(NOW - RECOVERY_LIMIT_MS, NOW, 0), RECOVERY_LIMIT_MS, None),
+        (BucketStatus(NOW - RECOVERY_LIMIT_MS - 1, NOW, 0), RECOVERY_LIMIT_MS + 1, "rebuilt"),
+        (BucketStatus(NOW, 0, NOW + 1), 0, "lost events"),
+        (BucketStatus(NOW, 0, NOW), 0, None),
     ],
 )
 async def test_a_standing_says_how_old_the_facts_are_and_when_they_must_not_be_shown(
-    standing: Standing, age_ms: int, refusal: str | None
+    bucket_status: BucketStatus, age_ms: int, refusal: str | None
 ) -> None:
-    assert standing.age_ms(NOW) == age_ms
-    said = standing.refusal(NOW)
+    assert bucket_status.age_ms(NOW) == age_ms
+    said = bucket_status.refusal(NOW)
     assert (said is None) if refusal is None else (said is not None and refusal in said)
 
 
 async def test_an_empty_redis_knows_nothing(positions: Positions) -> None:
-    assert set(await positions.standings()) == {UNKNOWN}
+    assert set(await positions.bucket_statuses()) == {UNKNOWN}
     assert set(await positions.read(CALLS)) == {LogPosition(None, 0)}
     assert await positions.logs() == []
 
@@ -112,9 +112,9 @@ async def test_a_bucket_is_complete_only_when_every_log_it_must_hold_is_at_its_e
 ) -> None:
     now_ms = await positions.now_ms()
     await positions.advance(CALLS, 5, now_ms, LOGS, NOTHING)
-    assert (await standing(redis)).complete_ms == 0
+    assert (await bucket_status(redis)).complete_ms == 0
     await positions.advance(FLAGS, 3, now_ms - 500, LOGS, NOTHING)
-    assert set(await positions.standings()) == {Standing(now_ms - 500, 0, 0)}
+    assert set(await positions.bucket_statuses()) == {BucketStatus(now_ms - 500, 0, 0)}
     assert await positions.logs() == list(LOGS)
     assert (await positions.read(CALLS))[OTHER] == LogPosition(5, now_ms)
 
@@ -124,7 +124,7 @@ async def test_folding_says_what_was_folded_and_nothing_of_being_current(
 ) -> None:
     await fold_one(pipeline, None, 4)
     assert (await positions.read(CALLS))[BUCKET] == LogPosition(4, NOW)
-    assert await standing(redis) == UNKNOWN
+    assert await bucket_status(redis) == UNKNOWN
 
 
 async def test_a_new_log_closes_the_buckets_until_it_is_read_and_one_that_is_read_first_never_does(
@@ -133,9 +133,9 @@ async def test_a_new_log_closes_the_buckets_until_it_is_read_and_one_that_is_rea
     now_ms = await complete(positions)
     new = "calls.1"
     await positions.advance(new, 1, now_ms, [*LOGS, new], NOTHING)
-    assert (await standing(redis)).complete_ms == now_ms
+    assert (await bucket_status(redis)).complete_ms == now_ms
     await positions.advance(CALLS, 10, now_ms, [*LOGS, new, "calls.2"], [10] * keys.BUCKETS)
-    assert (await standing(redis)).complete_ms == 0, "calls.2 has events, and nobody has read them"
+    assert (await bucket_status(redis)).complete_ms == 0, "calls.2 has events, and nobody has read them"
 
 
 async def test_the_time_of_an_advance_is_the_markers_also_when_the_servers_clock_went_back(
@@ -144,7 +144,7 @@ async def test_the_time_of_an_advance_is_the_markers_also_when_the_servers_clock
     now_ms = await complete(positions)
     for log in LOGS:
         await positions.advance(log, 20, now_ms - HOUR, LOGS, [10] * keys.BUCKETS)
-    assert (await standing(redis)).complete_ms == now_ms - HOUR
+    assert (await bucket_status(redis)).complete_ms == now_ms - HOUR
 
 
 # What went back
@@ -157,7 +157,7 @@ async def test_a_reader_that_is_further_than_redis_is_told_and_readers_are_told_
     for refused in (fold_one(pipeline, 11, 12), fold_one(pipeline, 999, 1000)):
         with pytest.raises(PositionLostError):
             await refused
-    back_ms = (await standing(redis)).back_ms
+    back_ms = (await bucket_status(redis)).back_ms
     assert now_ms <= back_ms <= await positions.now_ms()
     assert (await positions.read(CALLS))[BUCKET] == LogPosition(10, now_ms)
     assert not await redis.exists(keys.calls(CUSTOMER, 18, NOW // 86_400_000))
@@ -169,11 +169,11 @@ async def test_it_has_gone_back_until_a_marker_that_is_later(
     await complete(positions)
     with pytest.raises(PositionLostError):
         await fold_one(pipeline, 11, 12)
-    back_ms = (await standing(redis)).back_ms
+    back_ms = (await bucket_status(redis)).back_ms
     await positions.advance(CALLS, 20, back_ms - 1, LOGS, [10] * keys.BUCKETS)
-    assert (await standing(redis)).back_ms == back_ms
+    assert (await bucket_status(redis)).back_ms == back_ms
     await positions.advance(CALLS, 21, back_ms, LOGS, [20] * keys.BUCKETS)
-    assert (await standing(redis)).back_ms == 0
+    assert (await bucket_status(redis)).back_ms == 0
 
 
 async def test_an_advance_moves_the_buckets_that_are_where_they_should_be_and_names_the_others(
@@ -203,10 +203,10 @@ async def test_a_gap_closes_just_the_buckets_that_need_what_is_lost_and_reading_
     until_ms = now_ms + HOUR
     await positions.gap([BUCKET], CALLS, 100, LOGS, until_ms)
     assert (await positions.read(CALLS))[BUCKET].next == 100
-    assert (await standing(redis)).gap_ms == until_ms
-    assert (await standing(redis, OTHER)).gap_ms == 0
+    assert (await bucket_status(redis)).gap_ms == until_ms
+    assert (await bucket_status(redis, OTHER)).gap_ms == 0
     await positions.advance(CALLS, 110, now_ms + 1, LOGS, [100 if b == BUCKET else 10 for b in ALL])
-    assert (await standing(redis)).gap_ms == until_ms, "also once it is current again"
+    assert (await bucket_status(redis)).gap_ms == until_ms, "also once it is current again"
 
 
 async def test_a_gap_that_is_found_again_keeps_its_end(redis: Redis, positions: Positions) -> None:
@@ -214,7 +214,7 @@ async def test_a_gap_that_is_found_again_keeps_its_end(redis: Redis, positions: 
     for _ in range(2):
         await positions.gap(ALL, CALLS, 0, LOGS, now_ms + HOUR)
         now_ms += 1
-    assert (await standing(redis)).gap_ms == now_ms - 2 + HOUR
+    assert (await bucket_status(redis)).gap_ms == now_ms - 2 + HOUR
 
 
 async def test_a_known_gap_is_closed_again_in_an_emptied_redis_without_a_position(
@@ -222,7 +222,7 @@ async def test_a_known_gap_is_closed_again_in_an_emptied_redis_without_a_positio
 ) -> None:
     until_ms = await positions.now_ms() + HOUR
     await positions.gap(ALL, CALLS, None, LOGS, until_ms)
-    assert (await standing(redis)).gap_ms == until_ms
+    assert (await bucket_status(redis)).gap_ms == until_ms
     assert (await positions.read(CALLS))[BUCKET].next is None
 
 
@@ -234,7 +234,7 @@ async def test_an_accepted_gap_opens_and_one_that_was_found_since_stays_closed(
     await positions.gap([OTHER], CALLS, 100, LOGS, now_ms + 2 * HOUR)
     assert await positions.accept_gap(CALLS, 0) == (0, now_ms + 2 * HOUR)
     assert await positions.accept_gap(CALLS, now_ms + HOUR) == (1, now_ms + 2 * HOUR)
-    assert ((await standing(redis)).gap_ms, (await standing(redis, OTHER)).gap_ms) == (0, now_ms + 2 * HOUR)
+    assert ((await bucket_status(redis)).gap_ms, (await bucket_status(redis, OTHER)).gap_ms) == (0, now_ms + 2 * HOUR)
     assert await positions.accept_gap(CALLS, now_ms + 2 * HOUR) == (1, 0)
 
 
@@ -242,9 +242,9 @@ async def test_a_log_that_is_forgotten_holds_nothing_back(redis: Redis, position
     now_ms = await complete(positions)
     old = "calls.9"
     await positions.advance(old, 1, now_ms - HOUR, [*LOGS, old], NOTHING)
-    assert (await standing(redis)).complete_ms == now_ms - HOUR
+    assert (await bucket_status(redis)).complete_ms == now_ms - HOUR
     await positions.forget(old)
-    assert (await standing(redis)).complete_ms == now_ms
+    assert (await bucket_status(redis)).complete_ms == now_ms
     assert await positions.logs() == list(LOGS)
     fields = await redis.hkeys(keys.position(BUCKET))
     assert not [field for field in fields if isinstance(field, bytes) and field.startswith(old.encode())]

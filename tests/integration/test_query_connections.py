@@ -102,7 +102,7 @@ async def test_a_stream_to_a_client_that_closes_its_half_ends_after_its_snapshot
     assert rest.endswith(b"\n\n")
 
     async def forgotten() -> bool:
-        return served.source.streams.count == 0
+        return served.reader.streams.count == 0
 
     await until(forgotten, 3, "the stream is over")
 

@@ -72,9 +72,9 @@ async def test_a_consumer_that_hangs_shows_as_growing_lag(filled: World, served:
             return lag(await caller.get(HOT)) >= seconds
 
         await until(is_late, 5, "memory says how old it is")
-        read = served.source.loader.entries_read
+        read = served.reader.loader.entries_read
         first = await caller.get(f"/api/caller-id-groups/{cold}/monitor")
-        assert served.source.loader.entries_read == read + 1, "this one was read from Redis"
+        assert served.reader.loader.entries_read == read + 1, "this one was read from Redis"
         assert lag(first) >= seconds
         assert calls(first) == 1
     filled.log.hangs = False
@@ -141,7 +141,7 @@ async def test_an_older_snapshot_is_never_shown_as_fresh(filled: World, served: 
 
     await until(is_noticed, 1, "memory is emptied of what Redis lost")
     await filled.log.advance()
-    mark = await filled.log.positions.standings()
+    mark = await filled.log.positions.bucket_statuses()
     assert mark[filled.bucket].back_ms > 0, "the reader of the log noticed, too"
     await filled.log.restart()
     await filled.fold(placed("new", NOW(), 18))
@@ -234,7 +234,7 @@ async def test_another_generation_is_read_once_it_is_switched_to(
 
 
 async def _closed(served: Site) -> bool:
-    return not served.source.mirror.is_open
+    return not served.reader.cache.is_open
 
 
 class Interrupted(RoundTrips):
@@ -271,7 +271,7 @@ async def test_no_moment_of_losing_everything_shows_empty_facts_as_fresh(filled:
         await filled.log.advance()
         async with site(filled.url) as running:
             trips = Interrupted(filled.client, after)
-            running.source.loader._redis = trips  # noqa: SLF001  # the race is between this and somebody's FLUSHALL
+            running.reader.loader._redis = trips  # noqa: SLF001  # the race is between this and somebody's FLUSHALL
             got = await running.caller(await filled.token()).get(HOT)
             if got.status == 200:
                 assert calls(got) == 1, f"interrupted after {after} commands: empty facts, {lag(got)} s old"

@@ -14,7 +14,7 @@ from rotary.clock import system_clock
 from rotary.errors import ConfigurationError
 from rotary.runtime.program import TaskEndedError
 from rotary.runtime.supervision import Supervisor
-from rotary_query.cache.subscriber import Watcher
+from rotary_query.cache.subscriber import Subscriber
 from running import free_port, until
 
 NOW = system_clock()
@@ -109,14 +109,14 @@ async def test_after_every_loss_speed_lag_metrics_and_readiness_are_as_before(fi
 async def test_any_failure_of_a_poll_is_a_loss_like_any_other(
     filled: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    poll, failures = Watcher._poll, [error] * 3  # noqa: SLF001  # what fails is any line of it
+    poll, failures = Subscriber._poll, [error] * 3  # noqa: SLF001  # what fails is any line of it
 
-    async def fails(watcher: Watcher) -> None:
-        if watcher.is_watching and failures:
+    async def fails(subscriber: Subscriber) -> None:
+        if subscriber.is_subscribed and failures:
             raise failures.pop()
-        await poll(watcher)
+        await poll(subscriber)
 
-    monkeypatch.setattr(Watcher, "_poll", fails)
+    monkeypatch.setattr(Subscriber, "_poll", fails)
     async with site(filled.url) as running:
         caller = running.caller(await filled.token())
 
@@ -169,7 +169,7 @@ from rotary_query.__main__ import main
 async def ends(self):
     await asyncio.sleep(0)
 
-watch.Watcher.run = ends
+watch.Subscriber.run = ends
 main()
 """
     bind = {"ROTARY_QUERY_BIND": f"127.0.0.1:{free_port()}", "ROTARY_OPS_BIND": f"127.0.0.1:{free_port()}"}

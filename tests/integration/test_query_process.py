@@ -28,8 +28,8 @@ from running import free_port, program, until
             "ROTARY_QUERY_BIND is invalid; expected host:port",
         ),
         (
-            {"ROTARY_REDIS_URL": "redis://x", "ROTARY_MIRROR_MEGABYTES": "0"},
-            "ROTARY_MIRROR_MEGABYTES is invalid; expected a whole number, 1 or more",
+            {"ROTARY_REDIS_URL": "redis://x", "ROTARY_CACHE_MEGABYTES": "0"},
+            "ROTARY_CACHE_MEGABYTES is invalid; expected a whole number, 1 or more",
         ),
     ],
 )

@@ -168,7 +168,7 @@ async def test_a_stream_ends_with_its_group(filled: World, served: Site) -> None
 
 
 async def test_who_goes_away_is_forgotten(filled: World, served: Site) -> None:
-    streams = served.source.streams
+    streams = served.reader.streams
     async with served.caller(await filled.token()).stream(MONITOR) as response:
         await event(response)
         assert streams.count == 1
@@ -184,7 +184,7 @@ async def test_who_does_not_drain_is_disconnected(filled: World, served: Site, m
     monkeypatch.setattr("rotary_query.http.sse.STALL_SECONDS", 0.5)
     monkeypatch.setattr("rotary_query.http.sse.SPACING_SECONDS", 0.01)
     await filled.put(group(3, *(member(1000 + number) for number in range(2000))))
-    streams, token = served.source.streams, await filled.token()
+    streams, token = served.reader.streams, await filled.token()
     _, writer = await asyncio.open_connection("127.0.0.1", served.service.port, limit=1024)
     head = f"GET {MONITOR} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer {token}\r\n\r\n"
     writer.write(head.encode())
@@ -229,7 +229,7 @@ async def test_many_watch_one_group(filled: World, served: Site) -> None:
         await filled.fold(placed("one", NOW(), 18))
         told = await asyncio.gather(*(event(response) for response in responses))
         assert {calls_today(one) for one in told} == {1}
-        assert served.source.streams.count == 100
+        assert served.reader.streams.count == 100
 
 
 async def test_more_streams_than_allowed_are_refused(filled: World) -> None:

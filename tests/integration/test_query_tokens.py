@@ -95,7 +95,7 @@ async def test_over_the_limit_is_a_429_that_says_when(filled: World) -> None:
         assert abs(int(refused.headers["X-RateLimit-Reset"]) - NOW() / 1000 - seconds) <= 2
         assert (await other.get(LIST)).status == 200, "a limit is its token's own"
         shift = seconds * 1000
-        running.source.rate_limits.store.server_ms = NOW() + shift
+        running.reader.rate_limits.store.server_ms = NOW() + shift
         assert (await caller.get(LIST)).status == 200
 
 
@@ -117,10 +117,10 @@ async def test_a_limit_is_used_up_by_a_burst_at_one_replica(filled: World, serve
 
 async def test_hot_requests_do_not_ask_redis(filled: World, served: Site) -> None:
     caller = served.caller(await filled.token(limit=100_000))
-    before = served.source.rate_limits.calls
+    before = served.reader.rate_limits.calls
     statuses = [(await caller.get(LIST)).status for _ in range(500)]
     assert set(statuses) == {200}
-    assert served.source.rate_limits.calls - before <= 10
+    assert served.reader.rate_limits.calls - before <= 10
 
 
 async def test_a_limit_that_cannot_be_asked_for_is_a_503(filled: World) -> None:
@@ -139,7 +139,7 @@ async def test_no_limit_no_headers(filled: World, served: Site) -> None:
 async def test_forgetting_tokens_does_not_forgive_what_they_used(filled: World, served: Site) -> None:
     caller = served.caller(await filled.token(limit=2))
     await caller.get(LIST)
-    served.source.tokens.empty()  # as whenever Redis changes
+    served.reader.tokens.empty()  # as whenever Redis changes
     assert (await caller.get(LIST)).headers["X-RateLimit-Remaining"] == "0"
     assert (await caller.get(LIST)).status == 429
 
@@ -191,7 +191,7 @@ async def test_a_flood_of_guesses_does_not_delay_good_tokens(filled: World) -> N
     async with site(filled.url, failed_attempts_per_minute=5) as running:
         token, old = await filled.token(text=new_token()), await filled.token()
         assert (await running.caller(old).get(LIST)).status == 200
-        tokens = running.source.tokens
+        tokens = running.reader.tokens
         guesses = [asyncio.create_task(tokens.find(f"{number:064x}", is_checked=False)) for number in range(5_000)]
         await asyncio.sleep(0)
         tokens.empty()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rotary.runtime.read_batcher import Batches, Waiting
+from rotary.runtime.read_batcher import PendingResult, ReadBatcher
 
 
 class Reads:
@@ -14,7 +14,7 @@ class Reads:
         self.calls: list[list[int]] = []
         self.go_on = asyncio.Event()
 
-    async def read(self, batch: list[Waiting[int, int]]) -> None:
+    async def read(self, batch: list[PendingResult[int, int]]) -> None:
         self.calls.append([waiting.asked for waiting in batch])
         await self.go_on.wait()
         for waiting in batch:
@@ -26,14 +26,14 @@ class Reads:
 async def test_what_is_asked_in_one_turn_goes_in_one_call() -> None:
     reads = Reads()
     reads.go_on.set()
-    batches = Batches(reads.read, size=4, in_flight=2)
+    batches = ReadBatcher(reads.read, size=4, in_flight=2)
     assert await asyncio.gather(*(batches.ask(number).answer() for number in range(10))) == [10 * n for n in range(10)]
     assert reads.calls == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 async def test_calls_under_way_are_bounded() -> None:
     reads = Reads()
-    batches = Batches(reads.read, size=1, in_flight=2)
+    batches = ReadBatcher(reads.read, size=1, in_flight=2)
     answers = asyncio.gather(*(batches.ask(number).answer() for number in range(5)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -44,7 +44,7 @@ async def test_calls_under_way_are_bounded() -> None:
 
 async def test_one_that_goes_away_takes_the_answer_from_nobody() -> None:
     reads = Reads()
-    waiting = Batches(reads.read, size=4).ask(1)
+    waiting = ReadBatcher(reads.read, size=4).ask(1)
     leaving, staying = asyncio.create_task(waiting.answer()), asyncio.create_task(waiting.answer())
     await asyncio.sleep(0)
     leaving.cancel()
@@ -58,7 +58,7 @@ async def test_one_that_goes_away_takes_the_answer_from_nobody() -> None:
 async def test_an_error_is_the_answer_of_those_that_have_none() -> None:
     reads = Reads()
     reads.go_on.set()
-    batches = Batches(reads.read, size=4)
+    batches = ReadBatcher(reads.read, size=4)
     asked = [batches.ask(number) for number in (1, 13, 2)]
     first, *failed = await asyncio.gather(*(waiting.answer() for waiting in asked), return_exceptions=True)
     assert first == 10
@@ -70,7 +70,7 @@ async def test_an_error_is_the_answer_of_those_that_have_none() -> None:
 
 async def test_closing_cancels_who_waits() -> None:
     reads = Reads()
-    batches = Batches(reads.read, size=4)
+    batches = ReadBatcher(reads.read, size=4)
     waiting = asyncio.create_task(batches.ask(1).answer())
     await asyncio.sleep(0)
     await batches.close()

@@ -1,9 +1,8 @@
-"""The mirror: what was read from Redis, kept true by the change channel, bounded by bytes.
+"""The cache: what was read from Redis, kept true by the change channel, bounded by bytes.
 
-It is open only while the subscription works; closing it empties it. What it holds was read after the subscription
-began, and everything the channel said since has been merged in. That includes the time between asking Redis and
-hearing the answer: a `Load` collects the changes of that time, and a definition that changed meanwhile, or a bucket
-that was dropped because Redis lost some of it, makes it void.
+It is open only while the subscription works; closing it empties it. Entries were read after the subscription began,
+and all changes announced since have been merged. A `PendingRead` collects the changes announced between a request to
+Redis and its reply. A definition that changed meanwhile, or a bucket dropped after a loss of data, makes it void.
 """
 
 from collections import OrderedDict
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import CallerFacts
-from rotary.http.responses import Answer
+from rotary.http.responses import CachedResponse
 from rotary.redis.changes import CustomerFacts, GroupsChanged
 from rotary.redis.keys import bucket_of
 from rotary_query.cache.merging import bytes_held, merge_change
@@ -32,10 +31,10 @@ class Document:
 
     __slots__ = ("_answer",)
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CachedResponse) -> None:
         self._answer = answer
 
-    def answer(self, _now_ms: int) -> Answer:
+    def answer(self, _now_ms: int) -> CachedResponse:
         """The answer at any time."""
         return self._answer
 
@@ -53,10 +52,10 @@ class GroupMonitor:
         self.bucket = bucket
         self.group = group
         self.facts = facts
-        self._answer: Answer | None = None
+        self._answer: CachedResponse | None = None
         self._rendered_ms = 0
 
-    def answer(self, now_ms: int) -> Answer:
+    def answer(self, now_ms: int) -> CachedResponse:
         """The answer at `now_ms`, made anew if the facts changed or a second has passed."""
         known = self._answer
         if known is not None and 0 <= now_ms - self._rendered_ms < FRESH_MS:
@@ -117,7 +116,7 @@ class CallerIndex:
         return {monitor for caller in callers for monitor in self._entered.get(caller, ())}
 
 
-class Load:
+class PendingRead:
     """A read on its way from Redis: the changes it may have missed, and whether it became void."""
 
     __slots__ = ("bucket", "changes", "is_void", "key")
@@ -129,7 +128,7 @@ class Load:
         self.is_void = is_void
 
 
-class Mirror:
+class GroupCache:
     """Entries by key. When `limit` bytes are exceeded, the least recently used go first."""
 
     def __init__(self, limit: int, listener: Listener) -> None:
@@ -137,7 +136,7 @@ class Mirror:
         self._listener = listener
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
         self._monitors: dict[int, CallerIndex] = {}
-        self._loads: dict[int, set[Load]] = {}
+        self._loads: dict[int, set[PendingRead]] = {}
         self._buckets: dict[int, set[Key]] = {}
         self.is_open = False
         self.bytes_held = 0
@@ -176,39 +175,39 @@ class Mirror:
                 self._listener(key[1], key[2])
 
     def get(self, key: Key) -> Entry | None:
-        """What is mirrored under a key."""
+        """What is cached under a key."""
         found = self._entries.get(key)
         if found is None:
             return None
         self._entries.move_to_end(key)
         return found[0]
 
-    def begin(self, key: Key) -> Load:
+    def begin(self, key: Key) -> PendingRead:
         """To be called before Redis is asked; every load must be ended."""
-        load = Load(key, is_void=not self.is_open)
+        load = PendingRead(key, is_void=not self.is_open)
         self._loads.setdefault(key[1], set()).add(load)
         return load
 
-    def end(self, load: Load) -> None:
+    def end(self, load: PendingRead) -> None:
         """The load is over, whether or not something came of it."""
         loads = self._loads[load.key[1]]
         loads.discard(load)
         if not loads:
             del self._loads[load.key[1]]
 
-    def holds(self, load: Load) -> bool:
+    def holds(self, load: PendingRead) -> bool:
         """Whether what is being read, with the changes collected, is what Redis holds."""
         return self.is_open and not load.is_void
 
-    def install_document(self, load: Load, document: Document) -> None:
+    def install_document(self, load: PendingRead, document: Document) -> None:
         """Keeps what was read, unless the load is void."""
         if self.holds(load):
             self._put(load.key, document)
 
-    def install_monitor(self, load: Load, group: GroupDefinition, facts: dict[int, CallerFacts]) -> GroupMonitor:
+    def install_monitor(self, load: PendingRead, group: GroupDefinition, facts: dict[int, CallerFacts]) -> GroupMonitor:
         """A group's monitor from what was read and what changed meanwhile; kept unless the load is void.
 
-        `facts` has an entry for each member, and becomes the mirror's.
+        `facts` has an entry for each member, and becomes the cache's.
         """
         entry = GroupMonitor(load.bucket, group, facts)
         if self.holds(load):

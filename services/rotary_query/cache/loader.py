@@ -2,7 +2,7 @@
 
 Each round trip holds one transaction for each bucket, so that documents come with the word on whether they are
 complete, and facts with the position that says how old they are: nothing can happen to Redis in between. Requests for
-the same thing share one load as long as the mirror hears what that load may have missed.
+the same thing share one load as long as the cache hears what that load may have missed.
 """
 
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ from rotary.domain.facts import DAY_MS
 from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
 from rotary.http.errors import GROUP_NOT_FOUND
-from rotary.http.responses import NO_FACTS, Answer
+from rotary.http.responses import NO_FACTS, CachedResponse
 from rotary.redis import keys, versions
 from rotary.redis.documents import decode_group, decode_groups
 from rotary.redis.facts import decode_facts
 from rotary.redis.pipeline import TIME, pack, time_ms
-from rotary.redis.positions import REBUILDING, decode_standing, pack_standing
+from rotary.redis.positions import REBUILDING, decode_bucket_status, pack_bucket_status
 from rotary.redis.versions import Versions
 from rotary.runtime import read_batcher as batches
-from rotary.runtime.read_batcher import Batches
-from rotary_query.cache.group_cache import Document, Entry, Key, Load, Mirror
+from rotary.runtime.read_batcher import ReadBatcher
+from rotary_query.cache.bucket_statuses import BucketStatuses
+from rotary_query.cache.group_cache import Document, Entry, GroupCache, Key, PendingRead
 from rotary_query.cache.redis_clock import RedisClock
 from rotary_query.cache.roundtrip import RoundTrips, pack_fact_keys
-from rotary_query.cache.standings import Standings
 from rotary_query.http.endpoints import Kind
 from rotary_query.http.rendering import detail_answer, list_answer
 
@@ -43,8 +43,8 @@ _ATTEMPTS = 3
 Values = list[bytes | None]
 Loaded = tuple[Entry, int]
 """An entry, and the age of its facts in milliseconds when they were read, or NO_FACTS."""
-Waiting = batches.Waiting[Load, Loaded]
-Found = tuple[Waiting, GroupDefinition, list[int]]
+PendingResult = batches.PendingResult[PendingRead, Loaded]
+Found = tuple[PendingResult, GroupDefinition, list[int]]
 """A monitor asked for, its group, and the caller IDs of that."""
 
 
@@ -58,33 +58,33 @@ class BucketRead(NamedTuple):
 
 
 class Loader:
-    """Reads what the mirror lacks and installs it there when it may."""
+    """Reads what the cache lacks and installs it there when it may."""
 
-    def __init__(  # wired once, by Source
+    def __init__(  # wired once, by GroupReader
         self,
         client: Redis,
-        mirror: Mirror,
-        standings: Standings,
+        cache: GroupCache,
+        bucket_statuses: BucketStatuses,
         known: Versions,
         redis_clock: RedisClock,
         clock: Clock,
     ) -> None:
         self._redis = RoundTrips(client)
-        self._mirror = mirror
-        self._standings = standings
+        self._cache = cache
+        self._bucket_statuses = bucket_statuses
         self._versions = known
         self._redis_clock = redis_clock
         self._clock = clock
-        self._batches = Batches(self._read, MAX_BATCH, in_flight=2)
-        self._shared: dict[Key, Waiting] = {}
+        self._batches = ReadBatcher(self._read, MAX_BATCH, in_flight=2)
+        self._shared: dict[Key, PendingResult] = {}
         self.entries_read = 0
         self.batches_read = 0
 
     async def load(self, key: Key) -> Loaded:
         """Reads one entry. Raises UnavailableError."""
         waiting = self._shared.get(key)
-        if waiting is None or not self._mirror.holds(waiting.asked):
-            waiting = self._shared[key] = self._batches.ask(self._mirror.begin(key))
+        if waiting is None or not self._cache.holds(waiting.asked):
+            waiting = self._shared[key] = self._batches.ask(self._cache.begin(key))
         return await waiting.answer()
 
     async def close(self) -> None:
@@ -92,7 +92,7 @@ class Loader:
         await self._batches.close()
         await self._redis.close()
 
-    async def _read(self, batch: list[Waiting]) -> None:
+    async def _read(self, batch: list[PendingResult]) -> None:
         self.entries_read += len(batch)
         self.batches_read += 1
         try:
@@ -101,11 +101,11 @@ class Loader:
                 await self._monitors(some)
         finally:
             for waiting in batch:
-                self._mirror.end(waiting.asked)
+                self._cache.end(waiting.asked)
                 if self._shared.get(waiting.asked.key) is waiting:
                     del self._shared[waiting.asked.key]
 
-    def _give_documents(self, read: list[tuple[Waiting, bytes | None]]) -> list[Found]:
+    def _give_documents(self, read: list[tuple[PendingResult, bytes | None]]) -> list[Found]:
         """Gives what needs no facts; returns the rest."""
         found: list[Found] = []
         for waiting, document in read:
@@ -116,15 +116,15 @@ class Loader:
                     found.append((waiting, group, [member.id for member in group.members]))
                 else:
                     entry = Document(_answer(load.key[0], document))
-                    self._mirror.install_document(load, entry)
+                    self._cache.install_document(load, entry)
                     waiting.give((entry, NO_FACTS))
             except Exception as error:  # noqa: BLE001  # a document that is broken fails nobody else's read
                 waiting.fail(error)
         return found
 
-    async def _documents(self, batch: list[Waiting]) -> list[tuple[Waiting, bytes | None]]:
+    async def _documents(self, batch: list[PendingResult]) -> list[tuple[PendingResult, bytes | None]]:
         """The documents asked for; whose bucket lacks some is refused."""
-        buckets: dict[int, list[Waiting]] = {}
+        buckets: dict[int, list[PendingResult]] = {}
         for waiting in batch:
             buckets.setdefault(waiting.asked.bucket, []).append(waiting)
         marks = [self._versions.mark(bucket) for bucket in buckets]
@@ -134,7 +134,7 @@ class Loader:
                 for bucket, some in buckets.items()
             ]
         )
-        read: list[tuple[Waiting, bytes | None]] = []
+        read: list[tuple[PendingResult, bytes | None]] = []
         for (bucket, some), mark, (fields, documents) in zip(buckets.items(), marks, replies, strict=True):
             try:
                 self._versions.check(bucket, cast("Values", fields), mark)
@@ -161,11 +161,11 @@ class Loader:
 
     async def _facts(self, buckets: dict[int, list[Found]], days: tuple[int, ...]) -> dict[int, BucketRead]:
         """What Redis holds of these groups, except of buckets that were asked by another generation than theirs."""
-        marks = [self._standings.mark(bucket) for bucket in buckets]
+        marks = [self._bucket_statuses.mark(bucket) for bucket in buckets]
         asked_ms = self._redis_clock.local_ms()
         replies = await self._redis.transact(
             [
-                [*pack_standing(bucket, mark.generation), TIME, *_members(some, days, mark.generation)]
+                [*pack_bucket_status(bucket, mark.generation), TIME, *_members(some, days, mark.generation)]
                 for (bucket, some), mark in zip(buckets.items(), marks, strict=True)
             ]
         )
@@ -173,18 +173,18 @@ class Loader:
         for bucket, mark, (said, generation, time, *values) in zip(buckets, marks, replies, strict=True):
             now_ms = time_ms(time)
             self._redis_clock.answered(now_ms, asked_ms)
-            standing = decode_standing(cast("bytes | None", said))
-            if self._standings.read(bucket, int(cast("bytes | None", generation) or 0), standing, mark):
+            bucket_status = decode_bucket_status(cast("bytes | None", said))
+            if self._bucket_statuses.read(bucket, int(cast("bytes | None", generation) or 0), bucket_status, mark):
                 facts = cast("list[Values]", values)
-                read[bucket] = BucketRead(facts, standing.age_ms(now_ms), standing.refusal(now_ms))
+                read[bucket] = BucketRead(facts, bucket_status.age_ms(now_ms), bucket_status.refusal(now_ms))
         return read
 
     def _give_monitors(self, found: list[Found], days: tuple[int, ...], read: BucketRead) -> None:
         values = iter(read.values)
         for waiting, group, callers in found:
             facts = decode_facts(callers, days, next(values)) if callers else {}
-            # What is refused is mirrored, too: its bucket refuses it, until it does not.
-            entry = self._mirror.install_monitor(waiting.asked, group, facts)
+            # What is refused is cached, too: its bucket refuses it, until it does not.
+            entry = self._cache.install_monitor(waiting.asked, group, facts)
             if read.refusal is None:
                 waiting.give((entry, read.age_ms))
             else:
@@ -218,7 +218,7 @@ def _name(key: Key) -> str:
     return keys.groups(customer) if kind == "groups" else keys.group(customer, group_id)
 
 
-def _answer(kind: Kind, document: bytes | None) -> Answer:
+def _answer(kind: Kind, document: bytes | None) -> CachedResponse:
     if kind == "groups":
         return list_answer(decode_groups(document) if document else ())
     return detail_answer(decode_group(document)) if document else GROUP_NOT_FOUND

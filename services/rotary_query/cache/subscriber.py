@@ -23,13 +23,13 @@ from rotary.redis.changes import (
 )
 from rotary.redis.connection import translate_errors
 from rotary.redis.pipeline import TIME, time_ms
-from rotary.redis.positions import decode_standing, pack_standing
+from rotary.redis.positions import decode_bucket_status, pack_bucket_status
 from rotary.redis.versions import Versions
 from rotary.runtime.program import cancel_and_wait
-from rotary_query.cache.group_cache import Mirror
+from rotary_query.cache.bucket_statuses import BucketStatuses
+from rotary_query.cache.group_cache import GroupCache
 from rotary_query.cache.redis_clock import RedisClock
 from rotary_query.cache.roundtrip import RoundTrips
-from rotary_query.cache.standings import Standings
 from rotary_query.http.sse import Streams
 
 POLL_SECONDS = 0.4
@@ -41,24 +41,24 @@ _BUCKETS = range(keys.BUCKETS)
 _log = structlog.get_logger("rotary_query")
 
 
-class Watcher:
+class Subscriber:
     """Opens the mirrors when the subscription works, keeps them up to date, and closes them when it may miss some."""
 
-    def __init__(  # wired once, by Source
+    def __init__(  # wired once, by GroupReader
         self,
         client: Redis,
-        mirror: Mirror,
+        cache: GroupCache,
         tokens: Tokens,
-        standings: Standings,
+        bucket_statuses: BucketStatuses,
         known: Versions,
         clock: RedisClock,
         streams: Streams,
     ) -> None:
         self._client = client
         self._round_trips = RoundTrips(client)
-        self._mirror = mirror
+        self._cache = cache
         self._tokens = tokens
-        self._standings = standings
+        self._bucket_statuses = bucket_statuses
         self._versions = known
         self._clock = clock
         self._streams = streams
@@ -71,7 +71,7 @@ class Watcher:
         self.changes_heard = 0
 
     @property
-    def is_watching(self) -> bool:
+    def is_subscribed(self) -> bool:
         """Whether every change is heard."""
         return not self.loss
 
@@ -96,7 +96,7 @@ class Watcher:
     async def _watch(self, channel: PubSub) -> None:
         """Returns never. Raises what ended the subscription or the polls."""
         await self._subscribe(channel)
-        self._standings.open()
+        self._bucket_statuses.open()
         await self._poll()
         self._open()
         # Not a TaskGroup: on Python 3.11 a failure within one leaves its own task's `cancelling()` at 1 for good, which
@@ -142,10 +142,12 @@ class Watcher:
                 raise UnavailableError("Redis is away: the subscription is silent")
 
     async def _poll(self) -> None:
-        """Asks for the time, the definitions' versions and every bucket's standing: a few hundred small replies."""
+        """Reads the time, the definitions' versions and every bucket's status: a few hundred small replies."""
         parts = [self._versions.mark(part) for part in versions.PARTS]
-        buckets = [self._standings.mark(bucket) for bucket in _BUCKETS]
-        reads = [packed for bucket, mark in enumerate(buckets) for packed in pack_standing(bucket, mark.generation)]
+        buckets = [self._bucket_statuses.mark(bucket) for bucket in _BUCKETS]
+        reads = [
+            packed for bucket, mark in enumerate(buckets) for packed in pack_bucket_status(bucket, mark.generation)
+        ]
         asked_ms = self._clock.local_ms()
         time, *replies = await self._round_trips.ask([TIME, *versions.ASK.values(), *reads])
         self._clock.answered(time_ms(time), asked_ms)
@@ -153,8 +155,8 @@ class Watcher:
         for part, known in zip(versions.PARTS, parts, strict=True):
             self._versions.read(part, cast("Sequence[bytes | None]", next(said)), known)
         for bucket, mark in enumerate(buckets):
-            standing = decode_standing(cast("bytes | None", next(said)))
-            self._standings.read(bucket, int(cast("bytes | None", next(said)) or 0), standing, mark)
+            bucket_status = decode_bucket_status(cast("bytes | None", next(said)))
+            self._bucket_statuses.read(bucket, int(cast("bytes | None", next(said)) or 0), bucket_status, mark)
 
     def _hear(self, data: bytes) -> None:
         self.changes_heard += 1
@@ -163,7 +165,7 @@ class Watcher:
         except MsgspecError as error:
             # Another version's message, perhaps. Whatever it said changed, nothing is taken to be unchanged.
             _log.warning("change not understood", reason=str(error))
-            self._mirror.empty()
+            self._cache.empty()
             self._tokens.empty()
         else:
             self._apply(change)
@@ -172,20 +174,20 @@ class Watcher:
         match change:
             case FactsChanged():
                 for customer in change.customers:
-                    self._mirror.apply_facts(customer)
+                    self._cache.apply_facts(customer)
             case PositionsMoved():
                 self._clock.heard(change.now_ms)
-                for bucket, standing in change.standings():
-                    self._standings.heard(bucket, standing)
+                for bucket, bucket_status in change.bucket_statuses():
+                    self._bucket_statuses.heard(bucket, bucket_status)
             case GenerationSwitched():
-                self._standings.switched(change.bucket, change.generation)
+                self._bucket_statuses.switched(change.bucket, change.generation)
             case GroupsChanged():
-                self._mirror.apply_groups(change)
+                self._cache.apply_groups(change)
             case TokensChanged():
                 self._tokens.forget(change.hashes)
 
     def _open(self) -> None:
-        self._mirror.open()
+        self._cache.open()
         self._tokens.open()
         self.loss = self._told = ""
         _log.info("watching redis")
@@ -202,9 +204,9 @@ class Watcher:
         self.loss = reason
 
     def _close(self) -> None:
-        self.losses += self._mirror.is_open
+        self.losses += self._cache.is_open
         self.loss = self.loss or "Redis is not watched"
-        self._mirror.close()
+        self._cache.close()
         self._tokens.close()
-        self._standings.close()
+        self._bucket_statuses.close()
         self._streams.look()

@@ -6,19 +6,19 @@ from importlib.resources import files
 
 import msgspec
 
-from rotary.http.responses import Answer, success, success_sort
+from rotary.http.responses import CachedResponse, success, success_template
 from rotary_query.http.endpoints import Kind
 from rotary_query.http.openapi import openapi
 
 _HTML = "text/html; charset=utf-8"
 
 
-def pages() -> dict[Kind, Answer]:
+def pages() -> dict[Kind, CachedResponse]:
     """Both pages, as answers."""
     return {"openapi": success(msgspec.json.encode(openapi())), "docs": _docs()}
 
 
-def _docs() -> Answer:
+def _docs() -> CachedResponse:
     folder = files("rotary_query.http") / "assets"
     page, style, script = (folder.joinpath(name).read_text() for name in ("index.html", "style.css", "script.js"))
     html = page.replace("/* style.css */", style).replace("/* script.js */", script)
@@ -27,7 +27,7 @@ def _docs() -> Answer:
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
-    return success(html.encode(), success_sort(headers, _HTML))
+    return success(html.encode(), success_template(headers, _HTML))
 
 
 def _hash(text: str) -> str:

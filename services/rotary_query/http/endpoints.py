@@ -11,7 +11,7 @@ PREFIX = "/api/caller-id-groups"
 _REMEMBERED = 16_384
 
 Kind = Literal["groups", "group", "monitor", "openapi", "docs", "nothing"]
-"""What a path names. (Text, not an Enum: it is part of the mirror's keys, and an Enum's hash is computed in Python.)"""
+"""What a path names. (Text, not an Enum: it is part of the cache's keys, and an Enum's hash is computed in Python.)"""
 
 
 class Route(Struct, frozen=True):

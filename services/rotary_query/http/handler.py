@@ -31,10 +31,10 @@ from rotary.http.errors import (
 )
 from rotary.http.negotiation import has_current, wants_stream
 from rotary.http.protocol import RequestIds, bearer_hash, stream_begins
-from rotary.http.responses import NO_FACTS, Answer, DateLine, Reply, failure, lag_line
+from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawResponse, failure, lag_line
+from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.endpoints import Kind, Route, Routes
-from rotary_query.http.sse import StreamReply, behind
-from rotary_query.source import Source
+from rotary_query.http.sse import StreamResponse, behind
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _MAX_BODY_BYTES = 65_536
@@ -43,7 +43,7 @@ _ASK_REDIS = failure(503, "Redis was not asked.")
 _log = structlog.get_logger("rotary_query")
 
 
-class Exchange:
+class RequestContext:
     """One request on its way to an answer: when it came, what it asks for, whose it is, and the lines of its own."""
 
     __slots__ = ("age_ms", "grant", "lines", "now_ms", "request", "request_id", "route")
@@ -57,7 +57,7 @@ class Exchange:
         self.grant: Grant | None = None
         self.age_ms = NO_FACTS
 
-    def admit(self, grant: Grant) -> Answer | None:
+    def admit(self, grant: Grant) -> CachedResponse | None:
         """Counts the request against its token's limit; the answer that refuses it, if it is refused.
 
         _ASK_REDIS where the window is dry: nothing was counted.
@@ -83,8 +83,8 @@ class Api:
 
     def __init__(
         self,
-        source: Source,
-        pages: Mapping[Kind, Answer],
+        reader: GroupReader,
+        pages: Mapping[Kind, CachedResponse],
         cors: Cors,
         proxies: TrustedProxies,
         clock: Clock,
@@ -92,7 +92,7 @@ class Api:
         access_log: bool = False,
     ) -> None:
         self._proxies = proxies
-        self._source = source
+        self._reader = reader
         self._pages = pages
         self._cors = cors
         self._clock = clock
@@ -107,89 +107,89 @@ class Api:
         """Answers one request; whatever goes wrong, in JSON."""
         began = perf_counter() if self._access_log else 0.0
         route = self._routes.find(request.raw_path)
-        exchange = Exchange(request, route, self._clock(), self._request_id(request))
+        context = RequestContext(request, route, self._clock(), self._request_id(request))
         try:
-            answer = self._known(exchange)
+            answer = self._known(context)
             if answer is None:
-                answer = await self._read(exchange)
-            reply = self._reply(exchange, answer)
+                answer = await self._read(context)
+            reply = self._reply(context, answer)
         except Exception as error:  # noqa: BLE001  # it becomes an answer, and a log entry if it is a defect
-            reply = self._reply(exchange, self._failure(exchange, error))
+            reply = self._reply(context, self._failure(context, error))
         self.answered[route.kind, reply.status] += 1
         if self._access_log:
-            _log_access(exchange, reply, self._proxies.client(request), perf_counter() - began)
+            _log_access(context, reply, self._proxies.client(request), perf_counter() - began)
         return reply
 
-    def _known(self, exchange: Exchange) -> Answer | None:
+    def _known(self, context: RequestContext) -> CachedResponse | None:
         """The answer, if that takes neither a read nor a verification."""
-        route = exchange.route
-        answer = _unasked(exchange) or self._pages.get(route.kind)
+        route = context.route
+        answer = _unasked(context) or self._pages.get(route.kind)
         if answer is not None:
             return answer
-        sha256_hex = bearer_hash(exchange.request)
+        sha256_hex = bearer_hash(context.request)
         if sha256_hex is None:
             return UNAUTHENTICATED
-        grant = self._source.tokens.known(sha256_hex)
+        grant = self._reader.tokens.known(sha256_hex)
         if grant is None:
             return None
-        if (refusal := exchange.admit(grant)) is not None:
+        if (refusal := context.admit(grant)) is not None:
             return None if refusal is _ASK_REDIS else refusal
-        reading = self._source.mirrored(route, grant.customer_id, exchange.now_ms)
+        reading = self._reader.cached(route, grant.customer_id, context.now_ms)
         if reading is None:
             return None
-        answer, exchange.age_ms = reading
+        answer, context.age_ms = reading
         return answer
 
-    async def _read(self, exchange: Exchange) -> Answer:
+    async def _read(self, context: RequestContext) -> CachedResponse:
         """The answer, with what Redis must be asked for it. Raises UnavailableError and Refusal."""
-        grant = exchange.grant
+        grant = context.grant
         if grant is None:
-            sha256_hex = bearer_hash(exchange.request)
+            sha256_hex = bearer_hash(context.request)
             assert sha256_hex is not None
-            grant = await self._grant(exchange, sha256_hex)
-            refusal = UNAUTHENTICATED if grant is None else exchange.admit(grant)
+            grant = await self._grant(context, sha256_hex)
+            refusal = UNAUTHENTICATED if grant is None else context.admit(grant)
             if grant is None or refusal is not None:
                 return refusal or UNAUTHENTICATED
-        answer, exchange.age_ms = await self._source.answer(exchange.route, grant.customer_id, exchange.now_ms)
+        answer, context.age_ms = await self._reader.answer(context.route, grant.customer_id, context.now_ms)
         return answer
 
-    async def _grant(self, exchange: Exchange, sha256_hex: str) -> Grant | None:
+    async def _grant(self, context: RequestContext, sha256_hex: str) -> Grant | None:
         """What the token grants, with its window filled so that the request can be counted."""
-        request = exchange.request
+        request = context.request
         is_checked = has_checksum(request.headers[hdrs.AUTHORIZATION])
-        grant = await self._source.tokens.find_for(sha256_hex, self._proxies.client(request), is_checked=is_checked)
-        exchange.now_ms = self._clock()
-        if grant is not None and grant.window is not None and exchange.now_ms < grant.expires_ms:
-            while grant.window.is_dry(exchange.now_ms):
-                await self._source.rate_limits.fill(grant.window)
-                exchange.now_ms = self._clock()
+        grant = await self._reader.tokens.find_for(sha256_hex, self._proxies.client(request), is_checked=is_checked)
+        context.now_ms = self._clock()
+        if grant is not None and grant.window is not None and context.now_ms < grant.expires_ms:
+            while grant.window.is_dry(context.now_ms):
+                await self._reader.rate_limits.fill(grant.window)
+                context.now_ms = self._clock()
         return grant
 
-    def _reply(self, exchange: Exchange, answer: Answer) -> web.StreamResponse:
-        request, lines = exchange.request, exchange.lines
-        lines.append(self._date.at(exchange.now_ms))
+    def _reply(self, context: RequestContext, answer: CachedResponse) -> web.StreamResponse:
+        request, lines = context.request, context.lines
+        lines.append(self._date.at(context.now_ms))
         lines.append(self._cors.lines(request))
-        if exchange.age_ms != NO_FACTS:
-            lines.append(lag_line(exchange.age_ms // 1000))
-            if exchange.grant is not None and wants_stream(request):
-                return self._stream(exchange, exchange.grant, answer)
-        return Reply(
+        if context.age_ms != NO_FACTS:
+            lines.append(lag_line(context.age_ms // 1000))
+            if context.grant is not None and wants_stream(request):
+                return self._stream(context, context.grant, answer)
+        return RawResponse(
             answer, request, lines, unmodified=has_current(request, answer.etag), close=answer is BODY_TOO_LARGE
         )
 
-    def _stream(self, exchange: Exchange, grant: Grant, first: Answer) -> web.StreamResponse:
-        streams = self._source.streams
+    def _stream(self, context: RequestContext, grant: Grant, first: CachedResponse) -> web.StreamResponse:
+        streams = self._reader.streams
         refusal = TOO_MANY_STREAMS if streams.is_full else streams.limits.refusal(grant)
         if refusal is not None:
-            return Reply(refusal, exchange.request, exchange.lines)
-        stream_begins(exchange.request)
-        staleness = behind(exchange.age_ms, self._source.redis_now_ms())
-        return StreamReply(streams, grant, exchange.route.group_id, first, staleness, exchange.lines)
+            return RawResponse(refusal, context.request, context.lines)
+        stream_begins(context.request)
+        staleness = behind(context.age_ms, self._reader.redis_now_ms())
+        return StreamResponse(streams, grant, context.route.group_id, first, staleness, context.lines)
 
-    def _failure(self, exchange: Exchange, error: Exception) -> Answer:
+    def _failure(self, context: RequestContext, error: Exception) -> CachedResponse:
         answer = answer_to(error)
         if answer is SERVER_ERROR:
-            _log.error("request failed", request_id=exchange.request_id.decode(), exc_info=error)
+            _log.error("request failed", request_id=context.request_id.decode(), exc_info=error)
         return answer
 
     def _request_id(self, request: web.BaseRequest) -> bytes:
@@ -197,10 +197,10 @@ class Api:
         return given.encode() if given is not None and _REQUEST_ID.fullmatch(given) else self._ids.next()
 
 
-def _unasked(exchange: Exchange) -> Answer | None:
+def _unasked(context: RequestContext) -> CachedResponse | None:
     """What anybody is told, whatever the token."""
-    request = exchange.request
-    if exchange.route.kind == "nothing":
+    request = context.request
+    if context.route.kind == "nothing":
         return RESOURCE_NOT_FOUND
     if request.method not in ("GET", "HEAD"):
         return OPTIONS if request.method == "OPTIONS" else METHOD_NOT_ALLOWED
@@ -209,16 +209,16 @@ def _unasked(exchange: Exchange) -> Answer | None:
     return None
 
 
-def _log_access(exchange: Exchange, reply: web.StreamResponse, client: str, seconds: float) -> None:
-    request = exchange.request
+def _log_access(context: RequestContext, reply: web.StreamResponse, client: str, seconds: float) -> None:
+    request = context.request
     _log.info(
         "request",
         method=request.method,
-        route=exchange.route.kind,
-        group_id=exchange.route.group_id,
-        customer_id=exchange.grant.customer_id if exchange.grant else None,
+        route=context.route.kind,
+        group_id=context.route.group_id,
+        customer_id=context.grant.customer_id if context.grant else None,
         status=reply.status,
         milliseconds=round(seconds * 1000, 3),
         remote=client,
-        request_id=exchange.request_id.decode(),
+        request_id=context.request_id.decode(),
     )

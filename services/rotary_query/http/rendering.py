@@ -5,23 +5,23 @@ from collections.abc import Mapping
 from rotary.definitions import GroupDefinition, GroupSummary
 from rotary.domain.facts import CallerFacts
 from rotary.domain.monitor import monitor
-from rotary.http.responses import Answer, success, success_sort
+from rotary.http.responses import CachedResponse, success, success_template
 from rotary_query.http.schemas import encode_detail, encode_list, encode_monitor
 
-_MONITOR = success_sort({"Vary": "Accept"})
+_MONITOR = success_template({"Vary": "Accept"})
 """The same path also answers as a stream."""
 
 
-def list_answer(groups: tuple[GroupSummary, ...]) -> Answer:
+def list_answer(groups: tuple[GroupSummary, ...]) -> CachedResponse:
     """The customer's groups."""
     return success(encode_list(groups))
 
 
-def detail_answer(group: GroupDefinition) -> Answer:
+def detail_answer(group: GroupDefinition) -> CachedResponse:
     """One group with its members."""
     return success(encode_detail(group))
 
 
-def monitor_answer(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> Answer:
+def monitor_answer(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> CachedResponse:
     """A group now."""
     return success(encode_monitor(monitor(group, facts, now_ms)), _MONITOR)

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 from rotary.auth.grant import Grant
 from rotary.errors import GroupNotFoundError, UnavailableError
 from rotary.http.errors import public_reason
-from rotary.http.responses import Answer, Reading, Sort
+from rotary.http.responses import CachedResponse, Reading, ResponseTemplate
 from rotary.redis.positions import CURRENT_MS
 from rotary_query.http.sse_limits import StreamLimits
 
@@ -27,7 +27,7 @@ COMMENT_SECONDS = 15.0
 STALL_SECONDS = 5.0
 """A reader that has not drained one snapshot for so long is disconnected."""
 
-_HEAD = Sort(
+_HEAD = ResponseTemplate(
     200, {"Content-Type": f"{CONTENT_TYPE}; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 )
 _COMMENT = b":\n\n"
@@ -271,11 +271,17 @@ class Streams:
             feed.end()
 
 
-class StreamReply(web.StreamResponse):
+class StreamResponse(web.StreamResponse):
     """A stream as aiohttp's response: it is prepared for as long as it lasts, and ends with its connection."""
 
     def __init__(  # all that one answer is made of
-        self, streams: Streams, grant: Grant, group_id: int, first: Answer, staleness: Stale | None, lines: list[bytes]
+        self,
+        streams: Streams,
+        grant: Grant,
+        group_id: int,
+        first: CachedResponse,
+        staleness: Stale | None,
+        lines: list[bytes],
     ) -> None:
         self._keep_alive = False
         self._streams = streams
@@ -308,7 +314,7 @@ class StreamReply(web.StreamResponse):
         assert not data
 
 
-def snapshot(answer: Answer) -> bytes:
+def snapshot(answer: CachedResponse) -> bytes:
     """The event that carries an answer's body; its id is the ETag."""
     return b"event: snapshot\nid: %b\ndata: %b\n\n" % (answer.etag.encode(), answer.body)
 

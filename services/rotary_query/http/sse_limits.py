@@ -4,7 +4,7 @@ from collections import Counter
 
 from rotary.auth.grant import Grant
 from rotary.http.errors import too_many_streams
-from rotary.http.responses import Answer
+from rotary.http.responses import CachedResponse
 
 
 class StreamLimits:
@@ -16,7 +16,7 @@ class StreamLimits:
         self._tokens: Counter[str] = Counter()
         self._customers: Counter[int] = Counter()
 
-    def refusal(self, grant: Grant) -> Answer | None:
+    def refusal(self, grant: Grant) -> CachedResponse | None:
         """The answer to a further stream that would exceed a limit."""
         if self._tokens[grant.sha256_hex] >= self._per_token:
             return too_many_streams("token")

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 V = TypeVar("V")
 
 
-class Recent(Generic[V]):
+class LruCache(Generic[V]):
     """The `limit` most recently used values by key."""
 
     __slots__ = ("_limit", "_values")

@@ -24,7 +24,7 @@ from rotary.clock import Clock
 from rotary.errors import UnavailableError
 from rotary.redis.rate_limits import HELD_MS, RateLimitStore, Reserve, Reserved
 from rotary.runtime import read_batcher as batches
-from rotary.runtime.read_batcher import Batches
+from rotary.runtime.read_batcher import ReadBatcher
 
 MAX_BATCH = 64
 """Tokens whose reservations share a round trip."""
@@ -65,7 +65,7 @@ class TokenWindow:
         self.sha256_hex = sha256_hex
         self.limit = limit
         self.last_ms = 0
-        self.pending: Waiting | None = None
+        self.pending: PendingResult | None = None
         """The call under way, if there is one: never two at a time."""
         self.waiters = 0
         """Requests that wait for it."""
@@ -185,7 +185,7 @@ class TokenWindow:
         )
 
 
-Waiting = batches.Waiting[TokenWindow, None]
+PendingResult = batches.PendingResult[TokenWindow, None]
 
 
 class RateLimits:
@@ -194,7 +194,7 @@ class RateLimits:
     def __init__(self, client: Redis, clock: Clock) -> None:
         self.store = RateLimitStore(client, token_hex(8))
         self._clock = clock
-        self._batches = Batches(self._reserve, MAX_BATCH)
+        self._batches = ReadBatcher(self._reserve, MAX_BATCH)
         self._holding: set[TokenWindow] = set()
         self._returning: set[TokenWindow] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -223,16 +223,16 @@ class RateLimits:
                     await returned.answer()
         await self._batches.close()
 
-    def _ask(self, window: TokenWindow) -> Waiting:
+    def _ask(self, window: TokenWindow) -> PendingResult:
         if window.pending is None:
             window.pending = self._batches.ask(window)
         return window.pending
 
-    def _return(self, window: TokenWindow) -> Waiting:
+    def _return(self, window: TokenWindow) -> PendingResult:
         self._returning.add(window)
         return self._ask(window)
 
-    async def _reserve(self, batch: list[Waiting]) -> None:
+    async def _reserve(self, batch: list[PendingResult]) -> None:
         sent_ms = self._clock()
         windows = [waiting.asked for waiting in batch]
         asked = [window.ask(sent_ms, is_return=window in self._returning) for window in windows]

@@ -1,10 +1,10 @@
-"""Tokens at memory speed: verified ones are mirrored, unknown ones remembered, revoked ones forgotten at once."""
+"""Tokens at memory speed: verified ones are cached, unknown ones remembered, revoked ones forgotten at once."""
 
 from msgspec import MsgspecError
 from redis.asyncio import Redis
 
 from rotary.auth.grant import Grant, grant, same_hash
-from rotary.auth.lru import Recent
+from rotary.auth.lru import LruCache
 from rotary.auth.rate_limit import RateLimits, TokenWindow
 from rotary.auth.sliding_window import SlidingWindow
 from rotary.clock import Clock
@@ -16,7 +16,7 @@ from rotary.redis.connection import translate_errors
 from rotary.redis.documents import DEFINITIONS_FIELDS, decode_token
 from rotary.redis.versions import TOKENS, Versions
 from rotary.runtime import read_batcher as batches
-from rotary.runtime.read_batcher import Batches
+from rotary.runtime.read_batcher import ReadBatcher
 
 MAX_KNOWN = 100_000
 MAX_UNKNOWN = 4_096
@@ -25,11 +25,11 @@ MAX_ADDRESSES = 10_000
 MAX_BATCH = 64
 """Tokens read together."""
 
-Waiting = batches.Waiting[str, Grant | None]
+PendingResult = batches.PendingResult[str, Grant | None]
 
 
 class Tokens:
-    """What each token grants. While closed, nothing is mirrored and every request asks Redis."""
+    """What each token grants. While closed, nothing is cached and every request asks Redis."""
 
     def __init__(
         self, client: Redis, clock: Clock, rate_limits: RateLimits, failures_per_minute: int, known: Versions
@@ -39,23 +39,23 @@ class Tokens:
         self._rate_limits = rate_limits
         self._clock = clock
         self._failures_per_minute = failures_per_minute
-        self._known: Recent[Grant] = Recent(MAX_KNOWN)
-        self._unknown: Recent[bool] = Recent(MAX_UNKNOWN)
-        self._good_once: Recent[bool] = Recent(MAX_KNOWN)
-        self._windows: Recent[TokenWindow] = Recent(MAX_KNOWN)
-        self._failures: Recent[SlidingWindow] = Recent(MAX_ADDRESSES)
-        self._sure = Batches(self._read, MAX_BATCH)
-        self._doubtful = Batches(self._read, MAX_BATCH, in_flight=1)
-        self._loads: dict[str, Waiting] = {}
+        self._known: LruCache[Grant] = LruCache(MAX_KNOWN)
+        self._unknown: LruCache[bool] = LruCache(MAX_UNKNOWN)
+        self._good_once: LruCache[bool] = LruCache(MAX_KNOWN)
+        self._windows: LruCache[TokenWindow] = LruCache(MAX_KNOWN)
+        self._failures: LruCache[SlidingWindow] = LruCache(MAX_ADDRESSES)
+        self._sure = ReadBatcher(self._read, MAX_BATCH)
+        self._doubtful = ReadBatcher(self._read, MAX_BATCH, in_flight=1)
+        self._loads: dict[str, PendingResult] = {}
         self._is_open = False
 
     def known(self, sha256_hex: str) -> Grant | None:
-        """The mirrored grant under this hash."""
+        """The cached grant under this hash."""
         found = self._known.get(sha256_hex)
         return found if found is not None and same_hash(found.sha256_hex, sha256_hex) else None
 
     async def find(self, sha256_hex: str, *, is_checked: bool = True) -> Grant | None:
-        """The grant under this hash, from Redis if it is not mirrored. Raises UnavailableError."""
+        """The grant under this hash, from Redis if it is not cached. Raises UnavailableError."""
         if (found := self.known(sha256_hex)) is not None:
             return found
         if self._unknown.get(sha256_hex):
@@ -115,7 +115,7 @@ class Tokens:
         await self._sure.close()
         await self._doubtful.close()
 
-    async def _read(self, batch: list[Waiting]) -> None:
+    async def _read(self, batch: list[PendingResult]) -> None:
         pipeline = self._client.pipeline(transaction=True)
         pipeline.hmget(versions.key(TOKENS), DEFINITIONS_FIELDS)
         for waiting in batch:
@@ -135,7 +135,7 @@ class Tokens:
                 if self._loads.get(waiting.asked) is waiting:
                     del self._loads[waiting.asked]
 
-    def _found(self, waiting: Waiting, document: bytes | None) -> Grant | None:
+    def _found(self, waiting: PendingResult, document: bytes | None) -> Grant | None:
         sha256_hex = waiting.asked
         token = decode_token(document) if document else None
         found = None if token is None else grant(sha256_hex, token, self._window(sha256_hex, token))

@@ -1,11 +1,11 @@
 """Every failure a reader can meet, in one table: DESIGN section 1."""
 
 from rotary.errors import GroupNotFoundError, UnavailableError
-from rotary.http.responses import Answer, Sort, failure
+from rotary.http.responses import CachedResponse, ResponseTemplate, failure
 
 ALLOWED = "GET, HEAD, OPTIONS"
 
-OPTIONS = Answer(Sort(204, {"Allow": ALLOWED}), None)
+OPTIONS = CachedResponse(ResponseTemplate(204, {"Allow": ALLOWED}), None)
 UNAUTHENTICATED = failure(401, "Unauthenticated.", {"WWW-Authenticate": "Bearer"})
 UNAUTHORIZED = failure(403, "This action is unauthorized.")
 GROUP_NOT_FOUND = failure(404, "Pool not found.")
@@ -23,12 +23,12 @@ TOO_MANY_STREAMS = failure(503, "Too many streams are open.", {"Retry-After": "3
 class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not an error of ours
     """Ends the handling of a request with this answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CachedResponse) -> None:
         super().__init__(answer.status)
         self.answer = answer
 
 
-def too_many_requests(retry_after_seconds: int) -> Answer:
+def too_many_requests(retry_after_seconds: int) -> CachedResponse:
     """429 for a token over its limit, or an address that tries unknown tokens."""
     message = f"Too many requests. Retry after {retry_after_seconds} seconds."
     return failure(429, message, {"Retry-After": str(retry_after_seconds)})
@@ -39,12 +39,12 @@ def public_reason(error: UnavailableError) -> str:
     return error.what.partition(":")[0]
 
 
-def too_many_streams(whose: str) -> Answer:
+def too_many_streams(whose: str) -> CachedResponse:
     """429 for a token or a customer with as many streams open as it may have."""
     return failure(429, f"Too many streams are open for this {whose}. Retry after 30 seconds.", {"Retry-After": "30"})
 
 
-def answer_to(error: Exception) -> Answer:
+def answer_to(error: Exception) -> CachedResponse:
     """The answer that an error of the table deserves; anything else is a defect of ours."""
     match error:
         case Refusal():

@@ -13,7 +13,7 @@ from rotary.auth.grant import hash_bearer
 from rotary.http.connections import Connections
 from rotary.http.errors import BAD_REQUEST, HEAD_TOO_LARGE, HEAD_TOO_SLOW, SERVER_ERROR, TOO_MANY_CONNECTIONS
 from rotary.http.request_heads import BoundedParser
-from rotary.http.responses import Answer, Reply
+from rotary.http.responses import CachedResponse, RawResponse
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -158,7 +158,7 @@ class QueryProtocol(web.RequestHandler):
         else:
             answer = SERVER_ERROR
             self.log_exception("request failed", exc_info=exc)
-        return Reply(answer, request, [_id_line()], close=True)
+        return RawResponse(answer, request, [_id_line()], close=True)
 
 
 class QueryServer(web.Server):
@@ -197,6 +197,6 @@ def _id_line() -> bytes:
     return b"X-Request-Id: %b\r\n" % token_hex(8).encode()
 
 
-def _last_words(answer: Answer) -> bytes:
+def _last_words(answer: CachedResponse) -> bytes:
     """An answer to what was never a request."""
     return b"".join((answer.head, _id_line(), b"Connection: close\r\n\r\n", answer.body))

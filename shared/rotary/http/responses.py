@@ -1,8 +1,8 @@
 """Answers: status, headers and body, most of it made into bytes once and sent many times.
 
-aiohttp would build each answer's headers as a multidict, serialise it and forget it. What is served from memory is the
-same thousands of times a second, so an `Answer` keeps its head as bytes, and a `Reply` writes it with the few lines
-that differ from request to request in one piece.
+aiohttp builds the headers of each response as a multidict and serialises it. Responses from memory are the same
+thousands of times a second, so a `CachedResponse` keeps its head as bytes. A `RawResponse` writes that head, the few
+lines that differ by request, and the body in one piece.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
     )
 
 
-class Sort:
+class ResponseTemplate:
     """What answers of one sort have in common, as bytes: their status line and the headers that are always the same."""
 
     __slots__ = ("head", "not_modified", "status")
@@ -50,7 +50,7 @@ class Sort:
         self.not_modified = _head(304, kept)
 
 
-class Answer:
+class CachedResponse:
     """One answer without what differs by request. `head` ends with a line end, so that lines can follow it.
 
     With a `body` of None it has no Content-Length: there is none, or it has no end.
@@ -58,7 +58,7 @@ class Answer:
 
     __slots__ = ("body", "etag", "head", "not_modified", "status")
 
-    def __init__(self, sort: Sort, body: bytes | None, etag: str = "") -> None:
+    def __init__(self, sort: ResponseTemplate, body: bytes | None, etag: str = "") -> None:
         self.status = sort.status
         self.body = body or b""
         self.etag = etag
@@ -68,26 +68,26 @@ class Answer:
         self.not_modified = sort.not_modified + tag
 
 
-def success_sort(headers: dict[str, str] | None = None, content_type: str = JSON) -> Sort:
+def success_template(headers: dict[str, str] | None = None, content_type: str = JSON) -> ResponseTemplate:
     """The sort of 200 that can be revalidated, with further headers."""
-    return Sort(200, {"Content-Type": content_type, "Cache-Control": REVALIDATE} | (headers or {}))
+    return ResponseTemplate(200, {"Content-Type": content_type, "Cache-Control": REVALIDATE} | (headers or {}))
 
 
-SUCCESS = success_sort()
+SUCCESS = success_template()
 
 
-def success(body: bytes, sort: Sort = SUCCESS) -> Answer:
+def success(body: bytes, sort: ResponseTemplate = SUCCESS) -> CachedResponse:
     """A 200 with a strong ETag, a hash of the body's bytes."""
-    return Answer(sort, body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
+    return CachedResponse(sort, body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
 
 
-def failure(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+def failure(status: int, message: str, headers: dict[str, str] | None = None) -> CachedResponse:
     """A failure with its `message`."""
-    sort = Sort(status, {"Content-Type": JSON, "Cache-Control": "no-store"} | (headers or {}))
-    return Answer(sort, encode_error(message))
+    sort = ResponseTemplate(status, {"Content-Type": JSON, "Cache-Control": "no-store"} | (headers or {}))
+    return CachedResponse(sort, encode_error(message))
 
 
-Reading = tuple[Answer, int]
+Reading = tuple[CachedResponse, int]
 """An answer, and the age of its facts in milliseconds; NO_FACTS where it has none."""
 
 
@@ -115,7 +115,7 @@ class DateLine:
         return self._line
 
 
-class Reply(web.StreamResponse):
+class RawResponse(web.StreamResponse):
     """An answer on its way to one request; all its bytes are known before it is sent.
 
     The superclass' own state is not set up: everything that the server asks of a response is answered here.
@@ -123,7 +123,7 @@ class Reply(web.StreamResponse):
 
     def __init__(
         self,
-        answer: Answer,
+        answer: CachedResponse,
         request: web.BaseRequest,
         lines: list[bytes],
         *,

@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 
 from rotary.domain.facts import Flag
 from rotary.redis.facts import decode_flags
-from rotary.redis.positions import Standing, decode_standing
+from rotary.redis.positions import BucketStatus, decode_bucket_status
 
 Flags = tuple[tuple[Flag, ...], int | None]
 """Flags, ascending, and the last clear in UTC milliseconds."""
@@ -33,12 +33,12 @@ class PositionsMoved(Struct, frozen=True, array_like=True, tag="positions"):
     now_ms: int
     reads: list[tuple[str, list[int]]]
 
-    def standings(self) -> Iterator[tuple[int, Standing]]:
-        """Each bucket with its standing."""
+    def bucket_statuses(self) -> Iterator[tuple[int, BucketStatus]]:
+        """Each bucket with its bucket_status."""
         for read, buckets in self.reads:
-            standing = decode_standing(read.encode())
+            bucket_status = decode_bucket_status(read.encode())
             for bucket in buckets:
-                yield bucket, standing
+                yield bucket, bucket_status
 
 
 class GenerationSwitched(Struct, frozen=True, array_like=True, tag="generation"):

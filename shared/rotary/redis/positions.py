@@ -1,7 +1,7 @@
 """Positions: how far each log is folded into each bucket, and whether readers may believe what they read.
 
 A consumer continues from the stored position, always: after a restart, after Redis lost data, beside another consumer.
-A reader reads `read` in one step with the facts; it is three times of Redis' own clock, see `Standing`.
+A reader reads `read` in one step with the facts; it is three times of Redis' own clock, see `BucketStatus`.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ REBUILDING = "The projections are being rebuilt"
 _GAP = "The event log lost events; the operator has been told"
 
 
-class Standing(NamedTuple):
+class BucketStatus(NamedTuple):
     """What a bucket says of itself, in milliseconds of Redis' clock.
 
     `complete_ms`: everything that the broker confirmed before this moment is in the facts; 0 is nothing known.
@@ -53,17 +53,17 @@ class Standing(NamedTuple):
         return None
 
 
-UNKNOWN = Standing(0, 0, 0)
+UNKNOWN = BucketStatus(0, 0, 0)
 
 
-def decode_standing(read: bytes | None) -> Standing:
+def decode_bucket_status(read: bytes | None) -> BucketStatus:
     """The field `read` of a position as stored; a bucket that has none knows nothing."""
-    return Standing(*map(int, read.split(b" "))) if read else UNKNOWN
+    return BucketStatus(*map(int, read.split(b" "))) if read else UNKNOWN
 
 
 @lru_cache(maxsize=4 * keys.BUCKETS)
-def pack_standing(bucket: int, generation: int) -> tuple[bytes, bytes]:
-    """What asks for a bucket's standing in a generation, and for the generation that readers read (nil for 0)."""
+def pack_bucket_status(bucket: int, generation: int) -> tuple[bytes, bytes]:
+    """What asks for a bucket's bucket_status in a generation, and for the generation that readers read (nil for 0)."""
     return pack("HGET", keys.position(bucket, generation), FIELD), pack("GET", keys.generation(bucket))
 
 
@@ -155,10 +155,10 @@ class Positions:
         """Takes a log off the list of those that must be read."""
         await self._call([self._function("forget_1", range(keys.BUCKETS), log)])
 
-    async def standings(self) -> list[Standing]:
+    async def bucket_statuses(self) -> list[BucketStatus]:
         """What every bucket says of itself."""
-        replies = await self._call([pack_standing(bucket, self.generation)[0] for bucket in range(keys.BUCKETS)])
-        return [decode_standing(reply) for reply in replies]  # type: ignore[arg-type]  # HGET answers bytes or nil
+        replies = await self._call([pack_bucket_status(bucket, self.generation)[0] for bucket in range(keys.BUCKETS)])
+        return [decode_bucket_status(reply) for reply in replies]  # type: ignore[arg-type]  # HGET answers bytes or nil
 
     async def logs(self) -> list[str]:
         """The logs that any bucket's position names, ascending."""

@@ -9,7 +9,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Waiting(Generic[K, V]):
+class PendingResult(Generic[K, V]):
     """Something asked for, and whoever waits for it."""
 
     __slots__ = ("_error", "_given", "_waiters", "asked")
@@ -46,23 +46,25 @@ class Waiting(Generic[K, V]):
                     waiter.set_exception(self._error)
 
 
-class Batches(Generic[K, V]):
+class ReadBatcher(Generic[K, V]):
     """Calls `read` with what was asked for since it was called last.
 
     `read` gives each its answer; the error that it raises is the answer of those that have none yet. At most
     `in_flight` calls are under way, so that one is decoded while Redis works on the other, of at most `size` each.
     """
 
-    def __init__(self, read: Callable[[list[Waiting[K, V]]], Awaitable[None]], size: int, in_flight: int = 2) -> None:
+    def __init__(
+        self, read: Callable[[list[PendingResult[K, V]]], Awaitable[None]], size: int, in_flight: int = 2
+    ) -> None:
         self._read = read
         self._size = size
         self._in_flight = in_flight
-        self._queue: deque[Waiting[K, V]] = deque()
+        self._queue: deque[PendingResult[K, V]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ask(self, asked: K) -> Waiting[K, V]:
+    def ask(self, asked: K) -> PendingResult[K, V]:
         """Puts it into the next call."""
-        waiting: Waiting[K, V] = Waiting(asked)
+        waiting: PendingResult[K, V] = PendingResult(asked)
         self._queue.append(waiting)
         if len(self._tasks) < self._in_flight:
             # The task begins when the event loop next turns: all that comes in this turn goes with it.

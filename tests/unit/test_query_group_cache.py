@@ -1,4 +1,4 @@
-"""The mirror's bookkeeping, and the laws of merging what the change channel says."""
+"""The cache's bookkeeping, and the laws of merging what the change channel says."""
 
 import random
 from itertools import count
@@ -14,7 +14,7 @@ from rotary.http.responses import success
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
 from rotary.redis.fold import flag_identity
 from rotary.redis.keys import BUCKETS, bucket_of
-from rotary_query.cache.group_cache import Document, Key, Mirror
+from rotary_query.cache.group_cache import Document, GroupCache, Key
 from rotary_query.cache.merging import merge_change
 
 CUSTOMER = 7
@@ -83,104 +83,104 @@ def test_flags_are_the_union_in_any_order(flags: list[Flag], seed: int) -> None:
     assert len(read[18].flags) <= MAX_FLAGS_OF_A_KIND
 
 
-def _mirror(limit: int = 2**20) -> tuple[Mirror, list[tuple[int, int]]]:
+def _cache(limit: int = 2**20) -> tuple[GroupCache, list[tuple[int, int]]]:
     touched: list[tuple[int, int]] = []
-    mirror = Mirror(limit, lambda customer, group_id: touched.append((customer, group_id)))
-    mirror.open()
-    return mirror, touched
+    cache = GroupCache(limit, lambda customer, group_id: touched.append((customer, group_id)))
+    cache.open()
+    return cache, touched
 
 
 def test_a_change_during_a_load_is_in_what_is_installed() -> None:
-    mirror, touched = _mirror()
-    load = mirror.begin(MONITOR)
-    mirror.apply_facts(facts_changed([("18", DAY, [5, 9])]))
-    entry = mirror.install_monitor(load, group([member(18)]), {18: CallerFacts({DAY: (0, 0, 0, 0, 0, 8, 1)})})
-    mirror.end(load)
+    cache, touched = _cache()
+    load = cache.begin(MONITOR)
+    cache.apply_facts(facts_changed([("18", DAY, [5, 9])]))
+    entry = cache.install_monitor(load, group([member(18)]), {18: CallerFacts({DAY: (0, 0, 0, 0, 0, 8, 1)})})
+    cache.end(load)
     assert list(entry.facts[18].calls[DAY][:7]) == [0, 0, 0, 0, 0, 9, 1]
-    assert mirror.get(MONITOR) is entry
+    assert cache.get(MONITOR) is entry
     assert touched == [], "nobody could have shown it before"
-    mirror.apply_facts(facts_changed([("18", DAY, [5, 10])]))
+    cache.apply_facts(facts_changed([("18", DAY, [5, 10])]))
     assert touched == [(CUSTOMER, 3)]
 
 
 def test_a_load_is_void_when_its_definition_changes_or_its_bucket_or_all_is_dropped() -> None:
     for spoil in (
-        lambda mirror: mirror.apply_groups(GroupsChanged(str(CUSTOMER), [3])),
-        lambda mirror: mirror.empty(),
-        lambda mirror: mirror.drop(bucket_of(CUSTOMER)),
-        lambda mirror: mirror.close(),
-        lambda mirror: (mirror.close(), mirror.open()),
+        lambda cache: cache.apply_groups(GroupsChanged(str(CUSTOMER), [3])),
+        lambda cache: cache.empty(),
+        lambda cache: cache.drop(bucket_of(CUSTOMER)),
+        lambda cache: cache.close(),
+        lambda cache: (cache.close(), cache.open()),
     ):
-        mirror, _ = _mirror()
-        load = mirror.begin(MONITOR)
-        spoil(mirror)
-        mirror.install_monitor(load, group([member(18)]), {18: NO_FACTS})
-        mirror.end(load)
-        assert mirror.get(MONITOR) is None
-        assert mirror.bytes_held == 0
+        cache, _ = _cache()
+        load = cache.begin(MONITOR)
+        spoil(cache)
+        cache.install_monitor(load, group([member(18)]), {18: NO_FACTS})
+        cache.end(load)
+        assert cache.get(MONITOR) is None
+        assert cache.bytes_held == 0
 
 
 def test_a_closed_mirror_keeps_nothing() -> None:
-    mirror = Mirror(2**20, lambda _customer, _group: None)
-    load = mirror.begin(("groups", CUSTOMER, 0))
-    mirror.install_document(load, Document(success(b"{}")))
-    mirror.end(load)
-    assert len(mirror) == 0
+    cache = GroupCache(2**20, lambda _customer, _group: None)
+    load = cache.begin(("groups", CUSTOMER, 0))
+    cache.install_document(load, Document(success(b"{}")))
+    cache.end(load)
+    assert len(cache) == 0
 
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
 def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int, bool]]) -> None:
-    mirror, _ = _mirror(limit=40_000)
+    cache, _ = _cache(limit=40_000)
     for group_id, is_removed in steps:
         if is_removed:
-            mirror.apply_groups(GroupsChanged(str(CUSTOMER), [group_id]))
+            cache.apply_groups(GroupsChanged(str(CUSTOMER), [group_id]))
             continue
         key: Key = ("monitor", CUSTOMER, group_id)
-        load = mirror.begin(key)
+        load = cache.begin(key)
         members = [member(caller) for caller in range(group_id, group_id + 5)]
-        entry = mirror.install_monitor(load, group(members), {one.id: CallerFacts({DAY: (1,)}) for one in members})
-        mirror.end(load)
-        assert mirror.get(key) is entry, "what was just read is kept, however small the limit"
-        assert mirror.bytes_held <= 40_000
-    mirror.apply_groups(GroupsChanged(str(CUSTOMER), list(range(1, 13))))
-    assert (len(mirror), mirror.bytes_held) == (0, 0)
-    assert mirror._monitors == {}  # noqa: SLF001  # the promise is that nothing leaks
-    assert mirror._loads == {}  # noqa: SLF001  # likewise
-    assert mirror._buckets == {}  # noqa: SLF001  # likewise
+        entry = cache.install_monitor(load, group(members), {one.id: CallerFacts({DAY: (1,)}) for one in members})
+        cache.end(load)
+        assert cache.get(key) is entry, "what was just read is kept, however small the limit"
+        assert cache.bytes_held <= 40_000
+    cache.apply_groups(GroupsChanged(str(CUSTOMER), list(range(1, 13))))
+    assert (len(cache), cache.bytes_held) == (0, 0)
+    assert cache._monitors == {}  # noqa: SLF001  # the promise is that nothing leaks
+    assert cache._loads == {}  # noqa: SLF001  # likewise
+    assert cache._buckets == {}  # noqa: SLF001  # likewise
 
 
 def test_dropping_a_bucket_drops_it_alone_and_tells_who_watches() -> None:
-    mirror, touched = _mirror()
+    cache, touched = _cache()
     stranger = next(number for number in range(8, 100) if bucket_of(number) != bucket_of(CUSTOMER))
     for customer in (CUSTOMER, stranger):
-        load = mirror.begin(("monitor", customer, 3))
-        mirror.install_monitor(load, group([member(18)]), {18: NO_FACTS})
-        mirror.end(load)
-        load = mirror.begin(("groups", customer, 0))
-        mirror.install_document(load, Document(success(b"{}")))
-        mirror.end(load)
-    under_way = mirror.begin(("monitor", stranger, 4))
-    mirror.drop(bucket_of(CUSTOMER))
-    assert mirror.get(MONITOR) is None
-    assert mirror.get(("groups", CUSTOMER, 0)) is None
-    assert len(mirror) == 2
-    assert mirror.holds(under_way)
+        load = cache.begin(("monitor", customer, 3))
+        cache.install_monitor(load, group([member(18)]), {18: NO_FACTS})
+        cache.end(load)
+        load = cache.begin(("groups", customer, 0))
+        cache.install_document(load, Document(success(b"{}")))
+        cache.end(load)
+    under_way = cache.begin(("monitor", stranger, 4))
+    cache.drop(bucket_of(CUSTOMER))
+    assert cache.get(MONITOR) is None
+    assert cache.get(("groups", CUSTOMER, 0)) is None
+    assert len(cache) == 2
+    assert cache.holds(under_way)
     assert touched == [(CUSTOMER, 3)]
-    mirror.end(under_way)
+    cache.end(under_way)
     for bucket in range(BUCKETS):
-        mirror.drop(bucket)
-    assert (len(mirror), mirror.bytes_held) == (0, 0)
+        cache.drop(bucket)
+    assert (len(cache), cache.bytes_held) == (0, 0)
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    mirror, _ = _mirror(limit=20_000)
+    cache, _ = _cache(limit=20_000)
     body = success(b"x" * 5_000)
     for number in count(1):
-        load = mirror.begin(("group", CUSTOMER, number))
-        mirror.install_document(load, Document(body))
-        mirror.end(load)
-        mirror.get(("group", CUSTOMER, 1))
-        if len(mirror) < number:
+        load = cache.begin(("group", CUSTOMER, number))
+        cache.install_document(load, Document(body))
+        cache.end(load)
+        cache.get(("group", CUSTOMER, 1))
+        if len(cache) < number:
             break
-    assert mirror.get(("group", CUSTOMER, 1)) is not None
-    assert mirror.get(("group", CUSTOMER, 2)) is None
+    assert cache.get(("group", CUSTOMER, 1)) is not None
+    assert cache.get(("group", CUSTOMER, 2)) is None

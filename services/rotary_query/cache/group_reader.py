@@ -1,4 +1,4 @@
-"""Where answers come from: the mirror when it has them, else Redis."""
+"""Where answers come from: the cache when it has them, else Redis."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,66 +16,66 @@ from rotary.redis import keys
 from rotary.redis.documents import REBUILDING
 from rotary.redis.versions import TOKENS, Versions
 from rotary.runtime.supervision import Supervisor
-from rotary_query.cache.group_cache import GroupMonitor, Mirror
+from rotary_query.cache.bucket_statuses import BucketStatuses
+from rotary_query.cache.group_cache import GroupCache, GroupMonitor
 from rotary_query.cache.loader import Loader
 from rotary_query.cache.redis_clock import RedisClock
-from rotary_query.cache.standings import Standings
-from rotary_query.cache.subscriber import Watcher
+from rotary_query.cache.subscriber import Subscriber
 from rotary_query.http.endpoints import Route
 from rotary_query.http.sse import Streams
 from rotary_query.http.sse_limits import StreamLimits
 from rotary_query.settings import QuerySettings
 
 
-class Source:
-    """Wires the mirror, what fills it, what keeps it true, and who is told of changes."""
+class GroupReader:
+    """Wires the cache, what fills it, what keeps it true, and who is told of changes."""
 
     def __init__(self, client: Redis, settings: QuerySettings, clock: Clock) -> None:
         self._clock = clock
         self.redis_clock = RedisClock()
         limits = StreamLimits(settings.max_streams_per_token, settings.max_streams_per_customer)
         self.streams = Streams(self, settings.max_streams, limits)
-        self.mirror = Mirror(settings.mirror_megabytes * 2**20, self.streams.changed)
-        self.standings = Standings(self.redis_clock, self.mirror.drop, self._lose)
+        self.cache = GroupCache(settings.cache_megabytes * 2**20, self.streams.changed)
+        self.bucket_statuses = BucketStatuses(self.redis_clock, self.cache.drop, self._lose)
         self.versions = Versions(self._refuse)
         self.rate_limits = RateLimits(client, clock)
         self.tokens = Tokens(client, clock, self.rate_limits, settings.failed_attempts_per_minute, self.versions)
-        self.loader = Loader(client, self.mirror, self.standings, self.versions, self.redis_clock, clock)
-        self.watcher = Watcher(
-            client, self.mirror, self.tokens, self.standings, self.versions, self.redis_clock, self.streams
+        self.loader = Loader(client, self.cache, self.bucket_statuses, self.versions, self.redis_clock, clock)
+        self.subscriber = Subscriber(
+            client, self.cache, self.tokens, self.bucket_statuses, self.versions, self.redis_clock, self.streams
         )
         self.supervisor = Supervisor()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Watches Redis while the context is open; at its end streams and reads under way are ended."""
-        self.supervisor.start("watching redis", self.watcher.run())
+        self.supervisor.start("watching redis", self.subscriber.run())
         try:
             yield
         finally:
             await self.streams.close()
             await self.supervisor.close()
-            await self.watcher.close()
+            await self.subscriber.close()
             await self.loader.close()
             await self.tokens.stop()
             await self.rate_limits.close()
 
-    def mirrored(self, route: Route, customer: int, now_ms: int) -> Reading | None:
+    def cached(self, route: Route, customer: int, now_ms: int) -> Reading | None:
         """The answer of an API route, if it can be given from memory.
 
         Raises UnavailableError for facts that must not be shown, as Redis would have us do.
         """
-        entry = self.mirror.get((route.kind, customer, route.group_id))
+        entry = self.cache.get((route.kind, customer, route.group_id))
         if entry is None:
             return None
         if type(entry) is not GroupMonitor:
             return entry.answer(now_ms), NO_FACTS
-        age_ms = self.standings.age_ms(entry.bucket)
+        age_ms = self.bucket_statuses.age_ms(entry.bucket)
         return None if age_ms is None else (entry.answer(now_ms), age_ms)
 
     async def answer(self, route: Route, customer: int, now_ms: int) -> Reading:
         """The answer of an API route. Raises UnavailableError."""
-        known = self.mirrored(route, customer, now_ms)
+        known = self.cached(route, customer, now_ms)
         if known is not None:
             return known
         entry, age_ms = await self.loader.load((route.kind, customer, route.group_id))
@@ -97,20 +97,20 @@ class Source:
         found = await self.tokens.find(grant.sha256_hex)
         return found is not None and found.in_scope and self._clock() < found.expires_ms
 
-    async def missing(self) -> list[str]:
+    async def not_ready_reasons(self) -> list[str]:
         """What this process lacks to answer everything, as last polled."""
-        if not self.watcher.is_watching:
-            return [self.watcher.loss]
+        if not self.subscriber.is_subscribed:
+            return [self.subscriber.loss]
         refused = self.versions.refused
         lacking = ["The tokens are being rebuilt"] if TOKENS in refused else []
         if buckets := len(refused - {TOKENS}):
             lacking.append(f"{REBUILDING}: {buckets} of {keys.BUCKETS} buckets")
-        closed = self.standings.refusals()
+        closed = self.bucket_statuses.refusals()
         return lacking + [f"{reason}: {count} of {keys.BUCKETS} buckets" for reason, count in closed.items()]
 
     def _lose(self, bucket: int) -> None:
         """A bucket went back: Redis lost data, perhaps not there alone."""
-        self.mirror.drop(bucket)
+        self.cache.drop(bucket)
         self.tokens.empty()
 
     def _refuse(self, part: int) -> None:
@@ -118,4 +118,4 @@ class Source:
         if part == TOKENS:
             self.tokens.empty()
         else:
-            self.mirror.drop(part)
+            self.cache.drop(part)

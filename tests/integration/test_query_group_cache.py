@@ -1,4 +1,4 @@
-"""The mirror on a real Redis: as fresh as Redis, through races, losses and floods."""
+"""The cache on a real Redis: as fresh as Redis, through races, losses and floods."""
 
 import asyncio
 import random
@@ -55,10 +55,10 @@ async def test_a_second_read_asks_redis_nothing(filled: World, served: Site) -> 
     caller = served.caller(await filled.token())
     for path in ("", "/3", "/3/monitor", "/99"):
         await caller.get("/api/caller-id-groups" + path)
-    assert served.source.loader.entries_read == 4
+    assert served.reader.loader.entries_read == 4
     for path in ("", "/3", "/3/monitor", "/99"):
         await caller.get("/api/caller-id-groups" + path)
-    assert served.source.loader.entries_read == 4
+    assert served.reader.loader.entries_read == 4
 
 
 async def test_a_fold_shows_in_every_group_of_the_caller_id(filled: World, served: Site) -> None:
@@ -84,7 +84,7 @@ async def test_a_fold_shows_in_every_group_of_the_caller_id(filled: World, serve
         return not await resting()
 
     await until(rested, 1, "the clear shows")
-    assert served.source.loader.entries_read == 2
+    assert served.reader.loader.entries_read == 2
 
 
 async def test_a_changed_definition_shows(filled: World, served: Site) -> None:
@@ -130,13 +130,15 @@ async def test_a_read_that_races_a_fold_never_installs_old_facts(
     caller = served.caller(await filled.token())
     reading = asyncio.create_task(_calls(caller, 3, 0)())
     await has_read.wait()
-    heard = served.source.watcher.changes_heard
+    heard = served.reader.subscriber.changes_heard
     await filled.fold(placed("late", NOW(), 18))
-    await until(lambda: _true(served.source.watcher.changes_heard > heard), 2, "the change is heard before the answer")
+    await until(
+        lambda: _true(served.reader.subscriber.changes_heard > heard), 2, "the change is heard before the answer"
+    )
     go_on.set()
     assert await reading == 1
     assert await _calls(caller, 3, 0)() == 1
-    assert served.source.loader.entries_read == 1, "the second answer came from the mirror"
+    assert served.reader.loader.entries_read == 1, "the second answer came from the cache"
 
 
 async def test_a_read_that_races_a_definition_is_not_installed(
@@ -156,9 +158,11 @@ async def test_a_read_that_races_a_definition_is_not_installed(
     caller = served.caller(await filled.token())
     reading = asyncio.create_task(caller.data("/api/caller-id-groups/3"))
     await has_read.wait()
-    heard = served.source.watcher.changes_heard
+    heard = served.reader.subscriber.changes_heard
     await filled.put(group(3, name="Renamed"))
-    await until(lambda: _true(served.source.watcher.changes_heard > heard), 2, "the change is heard before the answer")
+    await until(
+        lambda: _true(served.reader.subscriber.changes_heard > heard), 2, "the change is heard before the answer"
+    )
     joining = asyncio.create_task(caller.data("/api/caller-id-groups/3"))
     await asyncio.sleep(0)
     go_on.set()
@@ -185,12 +189,13 @@ async def test_a_read_that_straddles_an_emptied_redis_is_not_installed(
     reading = asyncio.create_task(_calls(caller, 3, 0)())
     await has_read.wait()
     await filled.client.delete(*await filled.client.keys(f"*{filled.customer}:calls:*"), keys.position(filled.bucket))
-    heard = served.source.watcher.changes_heard
+    heard = served.reader.subscriber.changes_heard
     await filled.log.advance()
-    await until(lambda: _true(served.source.watcher.changes_heard > heard), 2, "the loss is heard of")
+    subscriber = served.reader.subscriber
+    await until(lambda: _true(subscriber.changes_heard > heard), 2, "the loss is heard of")
     go_on.set()
     await reading
-    assert len(served.source.mirror) == 0
+    assert len(served.reader.cache) == 0
 
 
 async def test_concurrent_misses_become_one_read(filled: World, served: Site) -> None:
@@ -198,27 +203,27 @@ async def test_concurrent_misses_become_one_read(filled: World, served: Site) ->
     await filled.put(*groups)
     caller = served.caller(await filled.token())
     await caller.get("/api/caller-id-groups")
-    before = served.source.loader.batches_read, served.source.loader.entries_read
+    before = served.reader.loader.batches_read, served.reader.loader.entries_read
     answers = await asyncio.gather(
-        *(served.source.monitor(filled.customer, one.id) for one in groups for _ in range(3))
+        *(served.reader.monitor(filled.customer, one.id) for one in groups for _ in range(3))
     )
     assert len({answer.etag for answer, _ in answers}) == 60
-    assert served.source.loader.entries_read - before[1] == 60
-    assert served.source.loader.batches_read - before[0] == 4, "at most 16 together"
+    assert served.reader.loader.entries_read - before[1] == 60
+    assert served.reader.loader.batches_read - before[0] == 4, "at most 16 together"
 
 
 async def test_the_mirror_stays_within_its_bytes(filled: World) -> None:
     groups = [group(number, *(member(number * 100 + at) for at in range(20))) for number in range(100, 200)]
     await filled.put(*groups)
-    async with site(filled.url, mirror_megabytes=1) as running:
+    async with site(filled.url, cache_megabytes=1) as running:
         caller = running.caller(await filled.token())
         for _ in range(2):
             for one in groups:
                 data = await caller.data(f"/api/caller-id-groups/{one.id}/monitor")
                 assert data["total_members"] == 20
-                assert running.source.mirror.bytes_held <= 2**20
-        assert 5 < len(running.source.mirror) < 100
-        assert running.source.loader.entries_read == 200, "reading more than fits in turn never finds anything"
+                assert running.reader.cache.bytes_held <= 2**20
+        assert 5 < len(running.reader.cache) < 100
+        assert running.reader.loader.entries_read == 200, "reading more than fits in turn never finds anything"
 
 
 async def test_time_alone_changes_the_answer(filled: World) -> None:
@@ -234,7 +239,7 @@ async def test_time_alone_changes_the_answer(filled: World) -> None:
         shift = DAY_MS + MINUTE
         shown = await caller.data("/api/caller-id-groups/3/monitor")
         assert (shown["members"][0]["calls_today"], shown["members"][0]["health_score"]) == (0, 58)
-        assert running.source.loader.entries_read == 1
+        assert running.reader.loader.entries_read == 1
 
 
 async def test_an_emptied_redis_is_noticed_although_no_connection_breaks(filled: World, served: Site) -> None:
@@ -288,8 +293,8 @@ async def test_without_a_subscription_reads_go_straight_to_redis(
     ours = [one for one in await filled.client.client_list() if one["db"] == "8" and int(one["sub"]) > 0]
     assert len(ours) == 1
     await filled.client.client_kill_filter(_id=ours[0]["id"])
-    await until(lambda: _true(not served.source.mirror.is_open), 1, "the loss is noticed")
-    assert len(served.source.mirror) == 0
+    await until(lambda: _true(not served.reader.cache.is_open), 1, "the loss is noticed")
+    assert len(served.reader.cache) == 0
     for number in range(5):
         await filled.fold(placed(f"unheard-{number}", NOW(), 18))
         assert await _calls(caller, 3, 0)() == number + 1
@@ -297,14 +302,14 @@ async def test_without_a_subscription_reads_go_straight_to_redis(
     assert (await served.caller(token).get("/api/caller-id-groups")).status == 200
     await filled.revoke(token)
     assert (await served.caller(token).get("/api/caller-id-groups")).status == 401
-    assert len(served.source.mirror) == 0
+    assert len(served.reader.cache) == 0
 
 
 async def test_what_is_not_understood_is_not_believed_to_be_unchanged(filled: World, served: Site) -> None:
     caller = served.caller(await filled.token())
     await caller.data("/api/caller-id-groups/3/monitor")
     await filled.client.publish("rotary:changes", b"\x91\xa7novelty")
-    await until(lambda: _true(len(served.source.mirror) == 0), 1, "the mirror is emptied")
+    await until(lambda: _true(len(served.reader.cache) == 0), 1, "the cache is emptied")
     assert (await caller.get("/api/caller-id-groups/3/monitor")).status == 200
 
 
@@ -334,4 +339,4 @@ async def test_any_events_show_as_the_pure_functions_say(filled: World, served: 
             told = (await caller.get(f"/api/caller-id-groups/{one.id}/monitor")).text.encode()
             return told == encode_monitor(monitor(one, decode_facts(members, days, values), now_ms))
 
-        await until(agrees, 3, "the mirror shows what Redis holds")
+        await until(agrees, 3, "the cache shows what Redis holds")

@@ -1,4 +1,4 @@
-"""What the mirror believes of a bucket, and by which clock: messages and answers, in any order."""
+"""What the cache believes of a bucket, and by which clock: messages and answers, in any order."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rotary.errors import UnavailableError
-from rotary.redis.positions import RECOVERY_LIMIT_MS, Standing
+from rotary.redis.positions import RECOVERY_LIMIT_MS, BucketStatus
 from rotary.redis.versions import TOKENS, Versions
+from rotary_query.cache.bucket_statuses import BACK_MS, BucketStatuses
 from rotary_query.cache.redis_clock import RedisClock
-from rotary_query.cache.standings import BACK_MS, Standings
 
 NOW = 1_800_000_000_000
 BUCKET = 17
@@ -26,17 +26,17 @@ class Local:
         return self.ms / 1000 + 1e-6
 
 
-def standings_at(now_ms: int = NOW) -> tuple[Standings, RedisClock, Local, list[int]]:
+def standings_at(now_ms: int = NOW) -> tuple[BucketStatuses, RedisClock, Local, list[int]]:
     local, dropped = Local(), list[int]()
     clock = RedisClock(local)
     clock.answered(now_ms, local.ms)
-    made = Standings(clock, dropped.append, dropped.append)
+    made = BucketStatuses(clock, dropped.append, dropped.append)
     made.open()
     return made, clock, local, dropped
 
 
-def current(age_ms: int = 100) -> Standing:
-    return Standing(NOW - age_ms, 0, 0)
+def current(age_ms: int = 100) -> BucketStatus:
+    return BucketStatus(NOW - age_ms, 0, 0)
 
 
 # Redis' clock
@@ -77,7 +77,7 @@ def test_a_clock_that_nobody_told_is_not_made_up() -> None:
     assert RedisClock(Local()).now_ms() == 0
 
 
-# Standings
+# BucketStatuses
 
 
 def test_what_nobody_keeps_up_grows_old() -> None:
@@ -93,26 +93,26 @@ def test_what_nobody_keeps_up_grows_old() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "is_refused"),
+    ("bucket_status", "is_refused"),
     [
-        (Standing(0, 0, 0), True),
-        (Standing(NOW - 3_600_000, 0, 0), False),
-        (Standing(NOW - 100, 0, NOW + 1), True),
-        (Standing(NOW - 100, 0, NOW - 1), False),
-        (Standing(NOW - RECOVERY_LIMIT_MS, NOW - 50, 0), False),
-        (Standing(NOW - RECOVERY_LIMIT_MS - 1, NOW - 50, 0), True),
+        (BucketStatus(0, 0, 0), True),
+        (BucketStatus(NOW - 3_600_000, 0, 0), False),
+        (BucketStatus(NOW - 100, 0, NOW + 1), True),
+        (BucketStatus(NOW - 100, 0, NOW - 1), False),
+        (BucketStatus(NOW - RECOVERY_LIMIT_MS, NOW - 50, 0), False),
+        (BucketStatus(NOW - RECOVERY_LIMIT_MS - 1, NOW - 50, 0), True),
     ],
 )
-def test_memory_refuses_what_redis_would_have_refused(standing: Standing, *, is_refused: bool) -> None:
+def test_memory_refuses_what_redis_would_have_refused(bucket_status: BucketStatus, *, is_refused: bool) -> None:
     made, *_ = standings_at()
-    made.heard(BUCKET, standing)
-    assert (standing.refusal(NOW) is not None) == is_refused
+    made.heard(BUCKET, bucket_status)
+    assert (bucket_status.refusal(NOW) is not None) == is_refused
     if is_refused:
-        with pytest.raises(UnavailableError, match=str(standing.refusal(NOW))):
+        with pytest.raises(UnavailableError, match=str(bucket_status.refusal(NOW))):
             made.age_ms(BUCKET)
-        assert made.refusals() == {standing.refusal(NOW): 1}
+        assert made.refusals() == {bucket_status.refusal(NOW): 1}
     else:
-        assert made.age_ms(BUCKET) == standing.age_ms(NOW)
+        assert made.age_ms(BUCKET) == bucket_status.age_ms(NOW)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_memory_refuses_what_redis_would_have_refused(standing: Standing, *, is_
         (current(0), False),
         (current(100 + BACK_MS), False),
         (current(101 + BACK_MS), True),
-        (Standing(NOW, NOW - 5, 0), True),
-        (Standing(0, 0, 0), True),
-        (Standing(NOW, 0, NOW + 5), False),
+        (BucketStatus(NOW, NOW - 5, 0), True),
+        (BucketStatus(0, 0, 0), True),
+        (BucketStatus(NOW, 0, NOW + 5), False),
     ],
 )
-def test_a_bucket_that_went_back_is_dropped(later: Standing, *, is_dropped: bool) -> None:
+def test_a_bucket_that_went_back_is_dropped(later: BucketStatus, *, is_dropped: bool) -> None:
     made, _, _, dropped = standings_at()
     made.heard(BUCKET, current(100))
     made.heard(BUCKET, later)
@@ -144,13 +144,13 @@ def test_a_recovery_drops_once_and_not_with_each_message_of_its_own() -> None:
     made, _, _, dropped = standings_at()
     made.heard(BUCKET, current(100))
     for age_ms in (9_000, 5_000, 200):
-        made.heard(BUCKET, Standing(NOW - age_ms, NOW - 50, 0))
+        made.heard(BUCKET, BucketStatus(NOW - age_ms, NOW - 50, 0))
     made.heard(BUCKET, current(0))
     assert dropped == [BUCKET]
 
 
 def test_another_generation_drops_whoever_tells_of_it() -> None:
-    tellers: list[Callable[[Standings], object]] = [
+    tellers: list[Callable[[BucketStatuses], object]] = [
         lambda made: made.switched(BUCKET, 1),
         lambda made: made.read(BUCKET, 1, current(), made.mark(BUCKET)),
     ]
@@ -198,7 +198,7 @@ def test_an_answer_that_was_overtaken_still_tells_of_a_loss() -> None:
     made.heard(BUCKET, current(900))
     mark = made.mark(BUCKET)
     made.heard(BUCKET, current(10))
-    assert made.read(BUCKET, 0, Standing(0, 0, 0), mark)
+    assert made.read(BUCKET, 0, BucketStatus(0, 0, 0), mark)
     assert dropped == [BUCKET]
     with pytest.raises(UnavailableError):
         made.age_ms(BUCKET)

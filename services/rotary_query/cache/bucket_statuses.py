@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rotary.errors import UnavailableError
-from rotary.redis.positions import Standing
+from rotary.redis.positions import BucketStatus
 from rotary_query.cache.redis_clock import RedisClock
 
 BACK_MS = 1_000
@@ -13,9 +13,9 @@ BACK_MS = 1_000
 
 
 class Known(NamedTuple):
-    """A bucket's standing, and the latest `complete_ms` that was heard of since the bucket's entries were dropped."""
+    """A bucket's status, and the latest `complete_ms` heard of since the bucket's entries were dropped."""
 
-    standing: Standing
+    bucket_status: BucketStatus
     latest_ms: int
 
 
@@ -26,11 +26,11 @@ class Mark(NamedTuple):
     known: Known | None
 
 
-class Standings:
+class BucketStatuses:
     """By bucket. `drop` is called with a bucket that is read by another generation, `lose` with one that went back.
 
-    Standings are kept only while it is open, that is, while every change is heard. Generations are kept always: whoever
-    asks by the wrong one is told the right one, and asks again.
+    Statuses are kept only while it is open, that is, while every change is heard. Generations are always kept: a read
+    of the wrong one learns the right one and repeats.
     """
 
     def __init__(self, clock: RedisClock, drop: Callable[[int], None], lose: Callable[[int], None]) -> None:
@@ -58,7 +58,7 @@ class Standings:
         return Mark(self._generations.get(bucket, 0), self._known.get(bucket))
 
     def age_ms(self, bucket: int) -> int | None:
-        """How old the mirrored facts of a bucket are, exact to the whole second; None if nothing is known of it.
+        """How old the cached facts of a bucket are, exact to the whole second; None if nothing is known of it.
 
         Raises UnavailableError when they must not be shown.
         """
@@ -70,24 +70,24 @@ class Standings:
         known = self._known.get(bucket)
         if known is None:
             return None
-        standing, now_ms = known.standing, self._clock.now_ms()
-        if (why := standing.refusal(now_ms)) is not None:
+        bucket_status, now_ms = known.bucket_status, self._clock.now_ms()
+        if (why := bucket_status.refusal(now_ms)) is not None:
             raise UnavailableError(why)
-        age_ms = standing.age_ms(now_ms)
+        age_ms = bucket_status.age_ms(now_ms)
         # Milliseconds are cut off on the way: what is left of the second is one less, to be sure.
         self._ages[bucket] = self._local() + (999 - age_ms % 1000) / 1000, age_ms
         return age_ms
 
-    def heard(self, bucket: int, standing: Standing) -> None:
+    def heard(self, bucket: int, bucket_status: BucketStatus) -> None:
         """The change channel says where a bucket stands."""
         self._ages.pop(bucket, None)
         known = self._known.get(bucket)
-        if known is not None and _went_back(known, standing):
+        if known is not None and _went_back(known, bucket_status):
             self._lose(bucket)
             known = None
         if self._is_open:
-            latest_ms = standing.complete_ms if known is None else max(known.latest_ms, standing.complete_ms)
-            self._known[bucket] = Known(standing, latest_ms)
+            latest_ms = bucket_status.complete_ms if known is None else max(known.latest_ms, bucket_status.complete_ms)
+            self._known[bucket] = Known(bucket_status, latest_ms)
 
     def switched(self, bucket: int, generation: int) -> None:
         """Readers read another generation of a bucket from here on."""
@@ -97,10 +97,10 @@ class Standings:
             self._ages.pop(bucket, None)
             self._drop(bucket)
 
-    def read(self, bucket: int, generation: int, standing: Standing, mark: Mark) -> bool:
+    def read(self, bucket: int, generation: int, bucket_status: BucketStatus, mark: Mark) -> bool:
         """Redis answered what was asked with `mark`; whether the generation was the right one.
 
-        What is mirrored is as current as what was heard, never as what was asked: the changes before the answer may
+        What is cached is as current as what was heard, never as what was asked: the changes before the answer may
         still be on their way, or their connection lost. So of a bucket that was heard of, the answer says no more than
         whether it went back.
         """
@@ -111,19 +111,19 @@ class Standings:
                 self.switched(bucket, generation)
             return False
         is_first = now.known is None and mark.known is None
-        if is_first or (mark.known is not None and _went_back(mark.known, standing)):
-            self.heard(bucket, standing)
+        if is_first or (mark.known is not None and _went_back(mark.known, bucket_status)):
+            self.heard(bucket, bucket_status)
         return True
 
     def oldest_ms(self) -> int | None:
         """The greatest age of any bucket that is known."""
         now_ms = self._clock.now_ms()
-        return max((known.standing.age_ms(now_ms) for known in self._known.values()), default=None)
+        return max((known.bucket_status.age_ms(now_ms) for known in self._known.values()), default=None)
 
     def refusals(self) -> Counter[str]:
         """How many of the buckets known must not be shown, by reason."""
         now_ms = self._clock.now_ms()
-        reasons = (known.standing.refusal(now_ms) for known in self._known.values())
+        reasons = (known.bucket_status.refusal(now_ms) for known in self._known.values())
         return Counter(reason for reason in reasons if reason is not None)
 
     def _forget(self) -> None:
@@ -131,6 +131,6 @@ class Standings:
         self._ages.clear()
 
 
-def _went_back(known: Known, standing: Standing) -> bool:
-    begun_again = standing.back_ms not in (0, known.standing.back_ms)
-    return begun_again or standing.complete_ms < known.latest_ms - BACK_MS
+def _went_back(known: Known, bucket_status: BucketStatus) -> bool:
+    begun_again = bucket_status.back_ms not in (0, known.bucket_status.back_ms)
+    return begun_again or bucket_status.complete_ms < known.latest_ms - BACK_MS
