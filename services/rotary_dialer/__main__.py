@@ -5,10 +5,11 @@ import logging
 import click
 
 from rotary import __version__
-from rotary_dialer import asyncapi, publishing, simulating, spooling
-from rotary_dialer.program import Program
+from rotary_dialer import spooler
+from rotary_dialer.commands import asyncapi, publish, simulate
+from rotary_dialer.command_line import Program
 
-COMMANDS: tuple[click.Command, ...] = (publishing.publish, spooling.spool, simulating.simulate, asyncapi.print_asyncapi)
+COMMANDS: tuple[click.Command, ...] = (publish.publish, spooler.spool, simulate.simulate, asyncapi.print_asyncapi)
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -20,7 +20,7 @@ from integration.private_vhost import private_user, private_vhost
 from rotary.events import EXCHANGE
 from rotary.publisher import BlockingPublisher
 from rotary_dialer.__main__ import cli
-from rotary_dialer.spooling import Spooler
+from rotary_dialer.spooler import Spooler
 
 CALL = b'{"type": "call-placed", "caller_id_id": 18, "id": "good"}\n'
 HEADER = b"type,caller_id_id,id\n"

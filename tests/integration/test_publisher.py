@@ -13,7 +13,7 @@ from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError, EventRefusedError
 from rotary.events import EVENT_CONTENT_TYPE, MAX_MESSAGE_BYTES, CallPlaced
 from rotary.publisher import BacklogFullError, ClosedError, EventFactory, Limits, Publisher
-from rotary.publisher.source import TimeOrderedIds
+from rotary.publisher.event_factory import TimeOrderedIds
 
 NOON_MS = 1_780_747_140_123
 SOURCE = "/dialers/hcm-1"

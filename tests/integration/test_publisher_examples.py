@@ -12,7 +12,7 @@ import pytest
 import rotary.publisher
 from integration.inbox import open_inbox
 from integration.private_vhost import private_vhost
-from rotary.publisher import BlockingPublisher, Publisher, blocking, source
+from rotary.publisher import BlockingPublisher, Publisher, blocking, event_factory
 
 _EXAMPLE_URL = "amqps://dialer7:secret@broker/"
 _BLOCK = re.compile(r"(?:^    +.*\n)+", re.MULTILINE)
@@ -31,7 +31,7 @@ def example(docstring: str | None, url: str, *, asynchronous: bool) -> str:
     return head + textwrap.indent(code.replace(_EXAMPLE_URL, url), "    ")
 
 
-@pytest.mark.parametrize("module", [source])
+@pytest.mark.parametrize("module", [event_factory])
 def test_the_interactive_examples_give_what_they_show(module: ModuleType) -> None:
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0

@@ -14,7 +14,7 @@ again with the same id: the publisher does so by itself until its deadline, and 
 
 from rotary.errors import ConfigurationError, EventRefusedError, RotaryError, UnavailableError
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event
-from rotary.publisher.asynchronous import Publisher
+from rotary.publisher.publisher import Publisher
 from rotary.publisher.blocking import BlockingPublisher
 from rotary.publisher.errors import (
     BacklogFullError,
@@ -25,7 +25,7 @@ from rotary.publisher.errors import (
     UnroutableError,
 )
 from rotary.publisher.limits import Limits
-from rotary.publisher.source import EventFactory
+from rotary.publisher.event_factory import EventFactory
 
 __all__ = [
     "BacklogFullError",

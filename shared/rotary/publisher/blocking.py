@@ -13,10 +13,10 @@ from typing import Self
 
 from rotary.clock import Clock
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, FlagKind
-from rotary.publisher.asynchronous import Publisher
+from rotary.publisher.publisher import Publisher
 from rotary.publisher.errors import BacklogFullError, ClosedError, DeadlineError
 from rotary.publisher.limits import DEFAULT_LIMITS, Limits
-from rotary.publisher.source import encode_checked
+from rotary.publisher.event_factory import encode_checked
 
 _NOT_OPEN = "the publisher is not open: use it inside its `with`"
 

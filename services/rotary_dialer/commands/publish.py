@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from rotary.errors import EventRefusedError
 from rotary.publisher import BlockingPublisher, Limits, PublishError
-from rotary_dialer.lines import Lines, NotUnderstoodError, Numbered
-from rotary_dialer.program import Failure, broker_options, deadline_option
-from rotary_dialer.rejected import REASONS, RejectedFile
-from rotary_dialer.tally import Tally
+from rotary_dialer.event_reader import Lines, NotUnderstoodError, Numbered
+from rotary_dialer.command_line import Failure, broker_options, deadline_option
+from rotary_dialer.rejected_lines import REASONS, RejectedFile
+from rotary_dialer.report import Tally
 
 _INTERRUPTED = 130
 _STDIN = "-"

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from rotary_dialer.lines import Numbered
+from rotary_dialer.event_reader import Numbered
 
 REASONS = ".reason"
 

@@ -15,14 +15,14 @@ from rotary.events import (
     FlagKind,
     event_type,
 )
-from rotary.publisher.batch import Lane, Message, lanes
+from rotary.publisher.batching import Lane, Message, lanes
 from rotary.publisher.errors import BacklogFullError, ClosedError, DeadlineError, PublishError, UnroutableError, merged
-from rotary.publisher.failures import FailureLog
+from rotary.publisher.failure_log import FailureLog
 from rotary.publisher.limits import DEFAULT_LIMITS, Limits
-from rotary.publisher.line import Interrupted, Rejected
-from rotary.publisher.link import Link
-from rotary.publisher.room import Room
-from rotary.publisher.source import EventFactory, encode_checked
+from rotary.publisher.channel import Interrupted, Rejected
+from rotary.publisher.connection import Link
+from rotary.publisher.capacity import Room
+from rotary.publisher.event_factory import EventFactory, encode_checked
 
 
 class Publisher:

@@ -18,8 +18,8 @@ from yarl import URL
 from rotary.amqp import AwayError, LoginRefusedError, UntrustedError, VirtualHostRefusedError, address, connected, words
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.publisher.errors import RefusedError
-from rotary.publisher.line import Interrupted, Line
-from rotary.publisher.quiet import quiet_context
+from rotary.publisher.channel import Interrupted, Line
+from rotary.publisher.library_logs import quiet_context
 from rotary.publisher.retries import pause
 
 _CONNECT_SECONDS = 10.0

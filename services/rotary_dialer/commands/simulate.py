@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from rotary.events import Event
 from rotary.publisher import BacklogFullError, Limits, Publisher, PublishError
-from rotary_dialer.program import broker_options, deadline_option
+from rotary_dialer.command_line import broker_options, deadline_option
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
