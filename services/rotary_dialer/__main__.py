@@ -6,8 +6,8 @@ import click
 
 from rotary import __version__
 from rotary_dialer import spooler
-from rotary_dialer.commands import asyncapi, publish, simulate
 from rotary_dialer.command_line import Program
+from rotary_dialer.commands import asyncapi, publish, simulate
 
 COMMANDS: tuple[click.Command, ...] = (publish.publish, spooler.spool, simulate.simulate, asyncapi.print_asyncapi)
 

@@ -9,8 +9,8 @@ from typing import IO, Self
 
 from rotary.events import Event, encode_event
 from rotary.publisher import PublishError
-from rotary_dialer.event_reader import Numbered
 from rotary_dialer.command_line import printable
+from rotary_dialer.event_reader import Numbered
 from rotary_dialer.rejected_lines import RejectedFile
 
 _TOLD = 20

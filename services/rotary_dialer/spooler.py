@@ -22,8 +22,8 @@ import click
 from rotary.errors import EventRefusedError
 from rotary.events import Event
 from rotary.publisher import BlockingPublisher, Limits, PublishError
-from rotary_dialer.event_reader import Defaults, Lines, NotUnderstoodError, Numbered
 from rotary_dialer.command_line import broker_options, deadline_option, printable
+from rotary_dialer.event_reader import Defaults, Lines, NotUnderstoodError, Numbered
 from rotary_dialer.rejected_lines import REASONS, RejectedFile, unused
 
 _MOST_AT_ONCE = 5_000

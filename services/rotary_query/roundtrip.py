@@ -123,7 +123,7 @@ class RoundTrips:
                 replies = [await connection.read_response() for _ in commands]
         except TimeoutError:
             await connection.disconnect(nowait=True)
-            raise UnavailableError(f"Redis is away: no answer within {self._seconds} s") from None
+            raise UnavailableError("Redis is away", f"no answer within {self._seconds} s") from None
         except BaseException:
             # Replies may still be to come: whoever used this connection next would take them for its own.
             await connection.disconnect(nowait=True)

@@ -13,7 +13,6 @@ from rotary.errors import GroupNotFoundError, UnavailableError
 from rotary.redis.positions import CURRENT_MS
 from rotary_query.answers import Answer, Reading, Sort
 from rotary_query.auth import Grant
-from rotary_query.errors import public_reason
 from rotary_query.stream_limits import StreamLimits
 
 CONTENT_TYPE = "text/event-stream"
@@ -153,7 +152,7 @@ class Feed:
                     await self._look()
             except UnavailableError as error:
                 # The streams stay open: a browser does not come back from a 503 by itself.
-                self._warn(public_reason(error))
+                self._warn(error.public_message)
             except TimeoutError:
                 self._warn(AWAY)
             except GroupNotFoundError:

@@ -1,16 +1,16 @@
-"""Every error Rotary raises on purpose. Each says what happened, to what, and what to do."""
+"""The base classes of every error that Rotary raises on purpose."""
 
 
 class RotaryError(Exception):
-    """The root of the tree: catch it to catch everything Rotary raises on purpose."""
+    """The base class. Catch it to catch every error that Rotary raises on purpose."""
 
 
 class ConfigurationError(RotaryError):
-    """A setting is missing or has the wrong form. Programs print it on one line and exit with 2."""
+    """A setting is missing or invalid. Programs print it on one line and exit with status 2."""
 
 
 class EventRefusedError(RotaryError):
-    """An event breaks the contract of its type; `reason` is what a person reads beside the parked message."""
+    """An event breaks the contract of its type; `reason` says how. A parked message carries the same reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -18,12 +18,19 @@ class EventRefusedError(RotaryError):
 
 
 class UnavailableError(RotaryError):
-    """A server we depend on does not answer now; asking again later is right. `what` names it in a reader's words."""
+    """A server that Rotary depends on does not answer. Retry later.
 
-    def __init__(self, what: str) -> None:
+    `public_message` is safe to show to a customer. `detail` is for operators: an address, the server's own message.
+    `what` is both in one line.
+    """
+
+    def __init__(self, public_message: str, detail: str = "") -> None:
+        what = f"{public_message}: {detail}" if detail else public_message
         super().__init__(what)
+        self.public_message = public_message
+        self.detail = detail
         self.what = what
 
 
 class GroupNotFoundError(RotaryError):
-    """There is no such group among this customer's; another customer's group is no different from none."""
+    """This customer has no such group. Another customer's group raises the same error."""

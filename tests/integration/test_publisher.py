@@ -196,22 +196,22 @@ async def test_publishing_raises_at_the_bound_when_asked(proxy: TcpProxy, inbox:
     assert len(await inbox.events(3)) == 3
 
 
-async def test_submit_raises_at_the_bound_and_room_waits_for_it(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_submit_raises_at_the_limit_and_wait_for_capacity_waits(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=1)) as dialer:
         await inbox.open_channel_of(dialer)
         proxy.silence()
         dialer.submit(dialer.events.call_placed(18))
         with pytest.raises(BacklogFullError):
             dialer.submit(dialer.events.call_placed(18))
-        room = asyncio.create_task(dialer.room())
+        capacity = asyncio.create_task(dialer.wait_for_capacity())
         await inbox.events(1)
-        assert not room.done()
+        assert not capacity.done()
         await proxy.mend()
-        await asyncio.wait_for(room, 10)
+        await asyncio.wait_for(capacity, 10)
         dialer.submit(dialer.events.call_placed(18))
 
 
-async def test_one_who_gives_up_waiting_for_room_takes_none(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_a_cancelled_wait_for_capacity_takes_no_slot(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=1)) as dialer:
         proxy.silence()
         dialer.submit(dialer.events.call_placed(18))

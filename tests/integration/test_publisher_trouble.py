@@ -99,7 +99,7 @@ async def test_past_the_deadline_the_error_carries_the_event(proxy: TcpProxy, in
         await proxy.cut()
         event = dialer.events.call_placed(18)
         began = asyncio.get_running_loop().time()
-        with pytest.raises(DeadlineError, match=r"^1 event not published: not confirmed within 0.5 s, last") as caught:
+        with pytest.raises(DeadlineError, match=r"^1 event not published: not confirmed within 0.5 s; last") as caught:
             await dialer.publish(event)
         assert 0.4 <= asyncio.get_running_loop().time() - began < 5
         assert caught.value.events == (event,)

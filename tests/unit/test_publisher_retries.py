@@ -2,7 +2,7 @@
 
 import asyncio
 
-from rotary.publisher.retries import Retries, pause
+from rotary.publisher.retries import Retries, retry_delay
 
 
 class Broker:
@@ -21,10 +21,10 @@ class Broker:
                 await asyncio.sleep(0)
                 if self.is_open:
                     break
-                await self.retries.turn(message)
+                await self.retries.wait_turn(message)
             confirmed = True
         finally:
-            self.retries.leave(message, confirmed=confirmed)
+            self.retries.finish(message, confirmed=confirmed)
 
     def deliver_many(self, count: int) -> list[asyncio.Task[None]]:
         return [asyncio.create_task(self.deliver(f"message {number}")) for number in range(count)]
@@ -88,4 +88,4 @@ async def test_any_confirmation_lets_the_others_go() -> None:
 
 def test_pauses_double_up_to_two_seconds() -> None:
     for attempt, longest in ((0, 0.05), (1, 0.1), (4, 0.8), (6, 2.0), (10_000, 2.0)):
-        assert all(longest / 2 <= pause(attempt) <= longest for _ in range(100))
+        assert all(longest / 2 <= retry_delay(attempt) <= longest for _ in range(100))

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from rotary.errors import EventRefusedError
 from rotary.publisher import BlockingPublisher, Limits, PublishError
-from rotary_dialer.event_reader import Lines, NotUnderstoodError, Numbered
 from rotary_dialer.command_line import Failure, broker_options, deadline_option
+from rotary_dialer.event_reader import Lines, NotUnderstoodError, Numbered
 from rotary_dialer.rejected_lines import REASONS, RejectedFile
 from rotary_dialer.report import Tally
 

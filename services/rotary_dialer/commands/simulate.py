@@ -161,7 +161,7 @@ async def _submit(publisher: Publisher, event: Event) -> asyncio.Future[None]:
         try:
             return publisher.submit(event)
         except BacklogFullError:
-            await publisher.room()
+            await publisher.wait_for_capacity()
 
 
 def _told(outcome: Outcome) -> str:

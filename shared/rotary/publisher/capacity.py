@@ -1,45 +1,45 @@
-"""Bounds how many events are outstanding."""
+"""Limits the number of outstanding events."""
 
 import asyncio
 from collections import deque
 
 
-class Room:
-    """Places for `limit` events. Those who wait for one get it in the order they came.
+class Capacity:
+    """A semaphore of `limit` slots, first come, first served.
 
-    An asyncio.Semaphore cannot be taken without awaiting, which `submit` must.
+    asyncio.Semaphore has no way to acquire without awaiting, which `submit` needs.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self.taken = 0
+        self.used = 0
 
-    def try_take(self) -> bool:
-        """Takes a place if one is free and nobody waits for it."""
-        if self.taken >= self._limit or self._waiting:
+    def try_acquire(self) -> bool:
+        """Takes a slot if one is free and no caller waits for it."""
+        if self.used >= self._limit or self._waiting:
             return False
-        self.taken += 1
+        self.used += 1
         return True
 
-    async def take(self) -> None:
-        """Takes a place, waiting for one if need be."""
-        if self.try_take():
+    async def acquire(self) -> None:
+        """Takes a slot, and waits for one if none is free."""
+        if self.try_acquire():
             return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(slot)
         try:
-            await place
+            await slot
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.give(1)
+            if slot.done() and not slot.cancelled():
+                self.release(1)
             raise
 
-    def give(self, count: int) -> None:
-        """Frees `count` places and hands them to those who wait."""
-        self.taken -= count
-        while self._waiting and self.taken < self._limit:
-            place = self._waiting.popleft()
-            if not place.done():
-                self.taken += 1
-                place.set_result(None)
+    def release(self, count: int) -> None:
+        """Frees `count` slots and gives them to waiting callers."""
+        self.used -= count
+        while self._waiting and self.used < self._limit:
+            slot = self._waiting.popleft()
+            if not slot.done():
+                self.used += 1
+                slot.set_result(None)

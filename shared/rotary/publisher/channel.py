@@ -1,11 +1,13 @@
-"""One confirmed channel for one routing key, whose confirms can be believed.
+"""A channel with publisher confirms for one routing key. It is replaced after the first publish that is not confirmed.
 
-A confirm of RabbitMQ 3.10.8 is not always one. When a stream gets a new leader, as it does just after a broker's
-start, the broker sends the stream again what is pending, numbered as the channel counts. The stream counts only what it
-was given. Where the two differ, because the channel had a message returned or feeds two streams, the stream takes what
-comes next for duplicates: it confirms them and stores nothing (seen: 586 events of 3,919; rabbitmq-server #12236 mends
-it in 4.0). Hence a channel carries one routing key, which one log takes, and is used up by the first publish on it that
-is not confirmed: what is confirmed later on the same channel does not count, and is published again on another.
+RabbitMQ before 4.0 can confirm a message that it does not store. When a stream gets a new leader, for instance just
+after the broker has started, the broker sends pending messages to the stream again, with the channel's sequence
+numbers. The stream counts only the messages that it was given. The two counts differ when the channel had a message
+returned, or when it feeds two streams. The stream then takes the next messages for duplicates: it confirms them and
+stores nothing (measured on 3.10.8: 586 events of 3,919; fixed by rabbitmq-server #12236).
+
+A channel therefore carries one routing key, which one log takes. After a publish that is not confirmed, later confirms
+on the same channel do not count, and their messages are published again on a new channel.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ import aiormq
 from aiormq import Channel
 from pamqp.commands import Basic
 
-from rotary.amqp import words
+from rotary.amqp import error_text
 from rotary.events import EXCHANGE
 from rotary.publisher.errors import PublishError, RefusedError
 
@@ -25,56 +27,59 @@ _OVERDUE_SECONDS = 5.0
 _CLOSE_SECONDS = 3.0
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: the publish is to be tried again
-    """The channel or the connection went away under a publish, or the broker could not take it for the moment.
+class PublishInterrupted(Exception):  # noqa: N818 - not a failure: the message is published again
+    """The channel or the connection was lost during a publish, or the broker did not accept the message.
 
-    `unroutable` is not empty when the broker returned the message because nothing would receive it. Of what we publish
-    that is never final: a stream that is still starting takes nothing yet, and a missing one is declared again.
-    `trouble` is what happened, where it is known, in the broker's words.
+    `return_reason` is set when the broker returned the message because no queue receives it. A return is never final: a
+    stream that is still starting receives nothing yet, and a missing stream is declared again. `detail` is the broker's
+    message for any other cause, if there is one.
     """
 
-    def __init__(self, trouble: str = "", unroutable: str = "") -> None:
-        super().__init__(trouble or unroutable)
-        self.trouble = trouble
-        self.unroutable = unroutable
+    def __init__(self, detail: str = "", return_reason: str = "") -> None:
+        super().__init__(detail or return_reason)
+        self.detail = detail
+        self.return_reason = return_reason
 
 
-class Rejected(Exception):  # noqa: N818 - becomes the PublishError it names, once the events are known
-    """The broker gave its answer, and trying again would bring the same one."""
+class PublishFailed(Exception):  # noqa: N818 - becomes an `error_class` once the events are known
+    """The broker refused the message, and would refuse it again."""
 
-    def __init__(self, kind: type[PublishError], reason: str) -> None:
-        super().__init__(kind, reason)
-        self.kind = kind
+    def __init__(self, error_class: type[PublishError], reason: str) -> None:
+        super().__init__(error_class, reason)
+        self.error_class = error_class
         self.reason = reason
 
 
 class _Publish(NamedTuple):
-    begun: float
+    started_at: float
     message_id: str
     answered: asyncio.Future[None]
 
 
-class Line:
-    """Publishes until it is used up: `is_open` says so, and another is to be opened."""
+class ConfirmedChannel:
+    """Publishes while `is_usable` is true. After that, open another."""
 
     def __init__(self, channel: Channel, routing_key: str) -> None:
         self._channel = channel
         self._routing_key = routing_key
-        self._is_believed = True
+        self._trusts_confirms = True
         self._publishing: dict[asyncio.Task[object], _Publish] = {}
         self._message_ids = count(1)
-        self._confirmed_begun = 0.0
-        self._confirmed_at = asyncio.get_running_loop().time()
+        self._newest_confirmed_start = 0.0
+        self._last_confirm_at = asyncio.get_running_loop().time()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it can carry another message."""
-        return self._is_believed and not self._channel.is_closed
+    def is_usable(self) -> bool:
+        """Whether it can publish another message."""
+        return self._trusts_confirms and not self._channel.is_closed
 
     async def publish(self, body: bytes, content_type: str) -> None:
-        """Returns when the broker has confirmed. Call it in a task of its own. Raises Interrupted or Rejected."""
+        """Returns when the broker has confirmed the message. Call it in a task of its own.
+
+        Raises PublishInterrupted or PublishFailed.
+        """
         loop = asyncio.get_running_loop()
-        begun, message_id, answered = loop.time(), str(next(self._message_ids)), loop.create_future()
+        started_at, message_id, answered = loop.time(), str(next(self._message_ids)), loop.create_future()
         properties = Basic.Properties(content_type=content_type, delivery_mode=2, message_id=message_id)
         task: asyncio.Task[object] = asyncio.ensure_future(
             self._channel.basic_publish(
@@ -86,47 +91,48 @@ class Line:
                 wait=False,
             )
         )
-        self._publishing[task] = _Publish(begun, message_id, answered)
+        self._publishing[task] = _Publish(started_at, message_id, answered)
         task.add_done_callback(self._done)
         try:
             await answered
         except asyncio.CancelledError:
-            self._is_believed = False
+            self._trusts_confirms = False
             self._cancel(task)
             raise
         if task.cancelled():
-            self._is_believed = False
-            raise Interrupted
+            self._trusts_confirms = False
+            raise PublishInterrupted
         if (error := task.exception()) is not None:
-            self._is_believed = False
-            raise self._judged(error)
-        if not self._is_believed:
-            raise Interrupted("the broker did not take others")
-        self._confirmed_begun = max(self._confirmed_begun, begun)
-        self._confirmed_at = loop.time()
+            self._trusts_confirms = False
+            raise self._translate(error)
+        if not self._trusts_confirms:
+            raise PublishInterrupted("the broker did not confirm an earlier message on this channel")
+        self._newest_confirmed_start = max(self._newest_confirmed_start, started_at)
+        self._last_confirm_at = loop.time()
 
     def is_overdue(self, now: float) -> bool:
-        """Whether the broker will not answer for something: in the case above some is neither confirmed nor returned.
+        """Whether the broker will never answer some publish. In the case above it neither confirms nor returns it.
 
-        Age alone says nothing, because thousands may queue here. Later ones are confirmed, though, or none is at all.
+        Age alone is no sign of that, because thousands may be queued here. A publish is overdue when later ones are
+        confirmed, or when no confirm arrives at all.
         """
-        oldest = next((publish.begun for publish in self._publishing.values()), now)
-        silent = now - self._confirmed_at > _OVERDUE_SECONDS
-        return now - oldest > _OVERDUE_SECONDS and (silent or oldest < self._confirmed_begun)
+        oldest = next((publish.started_at for publish in self._publishing.values()), now)
+        silent = now - self._last_confirm_at > _OVERDUE_SECONDS
+        return now - oldest > _OVERDUE_SECONDS and (silent or oldest < self._newest_confirmed_start)
 
     async def close(self) -> None:
-        """Interrupts what is under way, and closes the channel."""
-        self._is_believed = False
+        """Cancels running publishes and closes the channel."""
+        self._trusts_confirms = False
         for task in list(self._publishing):
             self._cancel(task)
         with suppress(Exception):
             await self._channel.close(timeout=_CLOSE_SECONDS)
 
     async def abandon(self, seconds: float) -> None:
-        """Returns when nothing is under way any more, the connection having been lost; after `seconds` at the latest.
+        """Ends running publishes after the connection was lost. Returns after `seconds` at the latest.
 
-        aiormq tells nearly every publish what happened. One that stands before its full write queue, which nobody
-        empties any more, would wait for ever.
+        aiormq fails nearly every running publish. A publish that waits for space in the write queue would wait forever,
+        because nothing drains that queue any more.
         """
         if self._publishing:
             await asyncio.wait(self._publishing, timeout=seconds)
@@ -134,11 +140,12 @@ class Line:
             self._cancel(task)
 
     def _cancel(self, task: asyncio.Task[object]) -> None:
-        """Cancels a publish. Never by cancelling what awaits it, which therefore awaits a future of its own.
+        """Cancels a publish without breaking aiormq's reader.
 
-        aiormq fails a publish whose message is returned, also one that was cancelled just before: its reader of the
-        channel breaks at that, and that of the connection waits for it until the heartbeat is overdue. It looks a
-        message up by its id, and passes over one that it does not find.
+        aiormq fails the publish of a returned message even if it was cancelled just before. That error stops the
+        channel's reader, and the connection then hangs until its heartbeat is overdue. aiormq finds a message by its id
+        and ignores an id that it does not find, so the id is removed first. For the same reason the caller awaits a
+        future of its own and not the publish.
         """
         if (publish := self._publishing.get(task)) is not None:
             self._channel.message_id_delivery_tag.pop(publish.message_id, None)
@@ -149,15 +156,15 @@ class Line:
         if not answered.done():
             answered.set_result(None)
         elif not task.cancelled():
-            task.exception()  # nobody waits for it any more
+            task.exception()  # its caller is gone; mark it as retrieved
 
-    def _judged(self, error: BaseException) -> Interrupted | Rejected:
-        said = words(error)
+    def _translate(self, error: BaseException) -> PublishInterrupted | PublishFailed:
+        text = error_text(error)
         match error:
             case aiormq.PublishError() | aiormq.ChannelNotFoundEntity():
-                return Interrupted(unroutable=said)
+                return PublishInterrupted(return_reason=text)
             case aiormq.ChannelAccessRefused() | aiormq.ChannelPreconditionFailed():
-                return Rejected(RefusedError, said)
+                return PublishFailed(RefusedError, text)
             case aiormq.DeliveryError():
-                return Interrupted("the broker did not accept it")
-        return Interrupted(said)
+                return PublishInterrupted("the broker did not accept the message")
+        return PublishInterrupted(text)

@@ -1,7 +1,7 @@
-"""A connection to the broker, kept open across whatever happens to it, with a channel for each routing key.
+"""A connection to the broker that reconnects by itself and holds a channel for each routing key.
 
-aio-pika's robust connection restores topology and consumers, which a publisher has none of, and spends more a message;
-this speaks to the layer below it (aiormq) and reconnects by itself.
+It uses aiormq, the layer below aio-pika. aio-pika's robust connection restores topology and consumers, which a
+publisher does not have, and costs more per message.
 """
 
 import asyncio
@@ -11,31 +11,44 @@ from ssl import SSLContext
 from typing import Any, TypeVar
 
 import aiormq
-from aiormq import Channel, Connection
+from aiormq import Channel
+from aiormq import Connection as AmqpConnection
 from aiormq.connection import TransportFactory
 from yarl import URL
 
-from rotary.amqp import AwayError, LoginRefusedError, UntrustedError, VirtualHostRefusedError, address, connected, words
+from rotary.amqp import (
+    AmqpUnavailableError,
+    LoginRefusedError,
+    TlsError,
+    VirtualHostRefusedError,
+    address,
+    connected,
+    error_text,
+)
 from rotary.errors import ConfigurationError, UnavailableError
+from rotary.publisher.channel import ConfirmedChannel, PublishInterrupted
 from rotary.publisher.errors import RefusedError
-from rotary.publisher.channel import Interrupted, Line
-from rotary.publisher.library_logs import quiet_context
-from rotary.publisher.retries import pause
+from rotary.publisher.library_logs import debug_log_context
+from rotary.publisher.retries import retry_delay
 
 _CONNECT_SECONDS = 10.0
-# The client gives a silent connection up after three of these and a bit: 18 s, well within the default deadline.
+# aiormq closes a silent connection after a little over three of these: 18 s, well within the default deadline.
 _HEARTBEAT_SECONDS = "5"
-_STUCK_SECONDS = 1.0
-_LOOK_SECONDS = 1.0
+_ABANDON_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _READY_SECONDS = 0.1
 
 _log = logging.getLogger("rotary.publisher")
+_SILENT = "the broker stopped answering"
 _LOST = (aiormq.AMQPError, aiormq.ChannelInvalidStateError, OSError, RuntimeError)
 T = TypeVar("T")
 
 
-class Link:
-    """`trouble` is the last thing that went wrong, in the broker's words, for the error of who waited in vain."""
+class Connection:
+    """Publishes while the broker answers, and reconnects when it does not.
+
+    `last_error` is the most recent failure, in the broker's words where it has any.
+    """
 
     def __init__(self, url: str, ssl_context: SSLContext | None = None) -> None:
         self._url = URL(url)
@@ -44,188 +57,189 @@ class Link:
         if "heartbeat" not in self._url.query:
             self._url = self._url.update_query(heartbeat=_HEARTBEAT_SECONDS)
         self._ssl_context = ssl_context
-        self._context = quiet_context()
-        self._connection: Connection | None = None
-        self._up = asyncio.Event()
-        self._lines: dict[str, Line] = {}
+        self._context = debug_log_context()
+        self._connection: AmqpConnection | None = None
+        self._connected = asyncio.Event()
+        self._channels: dict[str, ConfirmedChannel] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
-        self._is_opened = False
+        self._was_connected = False
         self._is_closing = False
         self._lost_at: float | None = None
-        self._attempt = 0
-        self.trouble = "the handshake did not end"
+        self._attempts = 0
+        self.last_error = "the handshake did not finish"
 
     async def open(self, seconds: float) -> None:
-        """Connects for the first time. Raises UnavailableError when that did not succeed within `seconds`, and at once
-        RefusedError when the broker is there and refuses the login, ConfigurationError when its certificate is not
-        believed.
+        """Connects for the first time.
+
+        Raises UnavailableError when it cannot connect within `seconds`, and at once RefusedError when the broker
+        refuses the login, or ConfigurationError when its certificate is untrusted.
         """
         try:
-            await self._opened(seconds)
+            await self._connect_first(seconds)
         except BaseException:
             await self.close()
             raise
 
-    async def _opened(self, seconds: float) -> None:
-        self._task = self._begin(self._run())
-        up = asyncio.ensure_future(self._up.wait())
-        await asyncio.wait([self._task, up], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        up.cancel()
+    async def _connect_first(self, seconds: float) -> None:
+        self._task = self._start_task(self._run())
+        first = asyncio.ensure_future(self._connected.wait())
+        await asyncio.wait([self._task, first], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
         if self._task.done():
             await self._task
-        if not self._is_opened:
-            raise UnavailableError(f"RabbitMQ at {address(self._url)} does not answer: {self.trouble}")
+        if not self._was_connected:
+            raise UnavailableError(f"RabbitMQ at {address(self._url)} does not answer", self.last_error)
 
     async def close(self) -> None:
-        """Ends the connection; harmless to repeat."""
+        """Closes the connection. Calling it again does nothing."""
         self._is_closing = True
-        # Not `await task` with its cancellation suppressed, which would suppress ours too.
+        # `await task` with CancelledError suppressed would also suppress the caller's own cancellation.
         while self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1)
 
     async def publish(self, body: bytes, routing_key: str, content_type: str) -> None:
-        """Returns when the broker has confirmed. Waits for a connection as long as it takes: bring a timeout.
+        """Returns when the broker has confirmed the message. Waits for a connection without limit: set a timeout.
 
-        Call it in a task of its own. Raises Interrupted or Rejected.
+        Call it in a task of its own. Raises PublishInterrupted or PublishFailed.
         """
-        line = self._lines.get(routing_key)
-        if line is None or not line.is_open:
-            line = await self._line(routing_key)
+        channel = self._channels.get(routing_key)
+        if channel is None or not channel.is_usable:
+            channel = await self._usable_channel(routing_key)
         try:
-            await line.publish(body, content_type)
-        except Interrupted as interrupted:
-            self.trouble = interrupted.trouble or self.trouble
+            await channel.publish(body, content_type)
+        except PublishInterrupted as interrupted:
+            self.last_error = interrupted.detail or self.last_error
             raise
-        # Only what carried something was a good connection: one that opens and is lost again at once still backs off.
-        self._attempt = 0
+        # Reset the delay only after a confirm: a connection that opens and breaks at once must keep backing off.
+        self._attempts = 0
 
-    async def _line(self, routing_key: str) -> Line:
+    async def _usable_channel(self, routing_key: str) -> ConfirmedChannel:
         while True:
-            line = self._lines.get(routing_key)
-            if line is not None and line.is_open:
-                return line
-            await self._up.wait()
+            channel = self._channels.get(routing_key)
+            if channel is not None and channel.is_usable:
+                return channel
+            await self._connected.wait()
             if routing_key not in self._opening:
-                self._opening[routing_key] = self._begin(self._open_line(routing_key))
+                self._opening[routing_key] = self._start_task(self._open_channel(routing_key))
             await asyncio.wait([self._opening[routing_key]])
 
-    async def _open_line(self, routing_key: str) -> None:
-        """Opens a channel in place of the one that is used up, if the connection still allows it."""
+    async def _open_channel(self, routing_key: str) -> None:
+        """Replaces the channel of this routing key, if there is a connection."""
         try:
-            self._dismiss(routing_key)
+            self._close_channel(routing_key)
             if (connection := self._connection) is not None:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 assert isinstance(channel, Channel)  # the declared type lacks basic_publish's `wait`
                 if connection is self._connection:
-                    self._lines[routing_key] = Line(channel, routing_key)
+                    self._channels[routing_key] = ConfirmedChannel(channel, routing_key)
         except _LOST as error:
-            self.trouble = words(error)
-            await asyncio.sleep(pause(0))
+            self.last_error = error_text(error)
+            await asyncio.sleep(retry_delay(0))
         finally:
             del self._opening[routing_key]
 
-    def _dismiss(self, routing_key: str) -> None:
-        if (line := self._lines.pop(routing_key, None)) is not None:
-            closing = self._begin(line.close())
+    def _close_channel(self, routing_key: str) -> None:
+        if (channel := self._channels.pop(routing_key, None)) is not None:
+            closing = self._start_task(channel.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def _start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         return asyncio.create_task(work, name="rotary-publisher", context=self._context)
 
     async def _run(self) -> None:
-        """Connects, again and again, until it is cancelled; before it was ever open, until waiting cannot mend it."""
+        """Connects and reconnects until it is cancelled. The first time, an error that retrying cannot fix ends it."""
         while not self._is_closing:
             try:
                 async with connected(self._url, self._connect, _CONNECT_SECONDS) as connection:
                     await self._serve(connection)
             except (LoginRefusedError, VirtualHostRefusedError) as error:
-                self.trouble = error.reason
-                if not self._is_opened:
+                self.last_error = error.reason
+                if not self._was_connected:
                     raise RefusedError((), error.reason) from None
-            except UntrustedError as error:
-                self.trouble = error.reason
-                if not self._is_opened:
+            except TlsError as error:
+                self.last_error = error.reason
+                if not self._was_connected:
                     raise
-            except AwayError as error:
-                self.trouble = error.reason
-            self._tell_loss()
-            await asyncio.sleep(pause(self._attempt))
-            self._attempt += 1
+            except AmqpUnavailableError as error:
+                self.last_error = error.reason
+            self._log_loss()
+            await asyncio.sleep(retry_delay(self._attempts))
+            self._attempts += 1
 
-    async def _connect(self, transport: TransportFactory) -> Connection:
-        connection = Connection(self._url, context=self._ssl_context, transport_factory=transport)
+    async def _connect(self, transport: TransportFactory) -> AmqpConnection:
+        connection = AmqpConnection(self._url, context=self._ssl_context, transport_factory=transport)
         await connection.connect()
         return connection
 
-    async def _serve(self, connection: Connection) -> None:
-        """Lets publishes use the connection until it is lost."""
-        lost = ""
+    async def _serve(self, connection: AmqpConnection) -> None:
+        """Makes the connection available to publishes until it is lost."""
+        reason = ""
         try:
-            self._arrive(connection)
-            lost = await self._until_closed(connection)
+            self._use(connection)
+            reason = await self._wait_closed(connection)
         except asyncio.CancelledError:
-            # The client answers whoever waits for a silent broker with a cancellation that nobody asked for.
-            if self._is_closing or _we_are_cancelled():
+            # When the broker is silent, aiormq cancels the tasks that wait for it. Only our own cancellation counts.
+            if self._is_closing or _is_cancelled():
                 raise
-            lost = "it fell silent"
+            reason = _SILENT
         except Exception:  # noqa: BLE001 - logged
-            # A defect, which must neither end the publisher nor go unseen.
-            lost = "a defect of the publisher: see its log"
-            _log.exception("publishing was interrupted by a defect")
+            # A bug must not end the publisher, and must not go unseen.
+            reason = "an internal error; see the log"
+            _log.exception("internal error while publishing")
         finally:
             self._connection = None
-            self._up.clear()
-            lines, self._lines = self._lines, {}
-            await asyncio.gather(*(line.abandon(_STUCK_SECONDS) for line in lines.values()))
-        # After those who were publishing, whose words are about their channels.
-        self.trouble = lost
+            self._connected.clear()
+            channels, self._channels = self._channels, {}
+            await asyncio.gather(*(channel.abandon(_ABANDON_SECONDS) for channel in channels.values()))
+        # Set it last: each interrupted publish has stored the error of its channel.
+        self.last_error = reason
 
-    def _arrive(self, connection: Connection) -> None:
-        if not self._is_opened:
-            self._is_opened = True
-            self.trouble = "no confirmation arrived"
+    def _use(self, connection: AmqpConnection) -> None:
+        if not self._was_connected:
+            self._was_connected = True
+            self.last_error = "no confirm arrived"
         if self._lost_at is not None:
-            away = asyncio.get_running_loop().time() - self._lost_at
+            seconds = asyncio.get_running_loop().time() - self._lost_at
             self._lost_at = None
-            _log.info("RabbitMQ at %s is back after %.1f s", address(self._url), away)
+            _log.info("reconnected to RabbitMQ at %s after %.1f s", address(self._url), seconds)
         self._connection = connection
-        self._up.set()
+        self._connected.set()
 
-    async def _until_closed(self, connection: Connection) -> str:
-        """Returns why."""
+    async def _wait_closed(self, connection: AmqpConnection) -> str:
+        """Returns the reason when the connection is closed. Replaces channels that are overdue meanwhile."""
         closing = asyncio.ensure_future(connection.closing)
         while not closing.done():
-            await asyncio.wait([closing], timeout=_LOOK_SECONDS)
+            await asyncio.wait([closing], timeout=_CHECK_SECONDS)
             now = asyncio.get_running_loop().time()
-            overdue = [key for key, line in self._lines.items() if line.is_overdue(now)]
+            overdue = [key for key, channel in self._channels.items() if channel.is_overdue(now)]
             if overdue and await _is_reading(connection):
-                self.trouble = "the broker did not confirm"
+                self.last_error = "the broker did not confirm"
                 for routing_key in overdue:
-                    self._dismiss(routing_key)
+                    self._close_channel(routing_key)
         error = None if closing.cancelled() else closing.exception()
-        # A cancellation stands for a heartbeat that is overdue.
-        return "it fell silent" if error is None or isinstance(error, asyncio.CancelledError) else words(error)
+        # aiormq reports an overdue heartbeat as a cancellation.
+        return _SILENT if error is None or isinstance(error, asyncio.CancelledError) else error_text(error)
 
-    def _tell_loss(self) -> None:
-        """Once a loss, not once an attempt."""
-        if self._is_opened and not self._is_closing and self._lost_at is None:
+    def _log_loss(self) -> None:
+        """Logs once per loss, not once per attempt."""
+        if self._was_connected and not self._is_closing and self._lost_at is None:
             self._lost_at = asyncio.get_running_loop().time()
-            _log.warning("lost RabbitMQ at %s, reconnecting: %s", address(self._url), self.trouble)
+            _log.warning("lost the connection to RabbitMQ at %s; reconnecting: %s", address(self._url), self.last_error)
 
 
-async def _is_reading(connection: Connection) -> bool:
-    """Whether no alarm, of memory or disk, keeps the broker from reading what we publish."""
+async def _is_reading(connection: AmqpConnection) -> bool:
+    """Whether the broker reads from this connection. During a memory or disk alarm it does not."""
     ready = asyncio.ensure_future(connection.ready())
     await asyncio.wait([ready], timeout=_READY_SECONDS)
     return not ready.cancel()
 
 
-def _we_are_cancelled() -> bool:
-    """Of a task that is ours alone, and in which no TaskGroup runs: in Python 3.11 one leaves `cancelling()` at 1."""
+def _is_cancelled() -> bool:
+    """Whether the current task is cancelled. Valid only without a TaskGroup: in 3.11 one leaves `cancelling()` at 1."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

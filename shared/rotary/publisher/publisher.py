@@ -1,4 +1,4 @@
-"""The publisher of a dialer that runs on asyncio."""
+"""The publisher for dialers that run on asyncio."""
 
 import asyncio
 from datetime import datetime
@@ -15,27 +15,35 @@ from rotary.events import (
     FlagKind,
     event_type,
 )
-from rotary.publisher.batching import Lane, Message, lanes
-from rotary.publisher.errors import BacklogFullError, ClosedError, DeadlineError, PublishError, UnroutableError, merged
+from rotary.publisher.batching import Batch, BatchQueue, batch_queues
+from rotary.publisher.capacity import Capacity
+from rotary.publisher.channel import PublishFailed, PublishInterrupted
+from rotary.publisher.connection import Connection
+from rotary.publisher.errors import (
+    BacklogFullError,
+    ClosedError,
+    DeadlineError,
+    PublishError,
+    UnroutableError,
+    merge_errors,
+)
+from rotary.publisher.event_factory import EventFactory, encode_checked
 from rotary.publisher.failure_log import FailureLog
 from rotary.publisher.limits import DEFAULT_LIMITS, Limits
-from rotary.publisher.channel import Interrupted, Rejected
-from rotary.publisher.connection import Link
-from rotary.publisher.capacity import Room
-from rotary.publisher.event_factory import EventFactory, encode_checked
 
 
 class Publisher:
     """Publishes one customer's events, each confirmed by the broker, many to a message.
 
-    `url` is `amqp://user:password@host/` or `amqps://…`; a certificate authority of your own comes in it, as
-    `?cafile=PATH`, or as `ssl_context`. `customer_id` is your number with Rotary: the broker lets your user write that
-    customer's events alone. `source` names the dialer, for example `/dialers/hcm-1`; (source, id) is an event's
-    identity. One publisher serves a process.
+    `url` is `amqp://user:password@host/` or `amqps://…`. Name your own certificate authority in it with
+    `?cafile=PATH`, or pass an `ssl_context`. `customer_id` is your customer number in Rotary; the broker lets your user
+    publish only that customer's events. `source` names the dialer, for example `/dialers/hcm-1`; (source, id) is the
+    identity of an event. One publisher per process is enough.
 
-    Entering connects, and raises UnavailableError after `limits.deadline_seconds` without a broker, and at once
-    RefusedError when the login is refused, ConfigurationError when the broker's certificate is not believed. Leaving
-    publishes what is outstanding, and raises one PublishError with every event that could not be delivered in that.
+    Entering the context connects. It raises UnavailableError when there is no broker within `limits.deadline_seconds`,
+    and at once RefusedError when the broker refuses the login, or ConfigurationError when its certificate is untrusted.
+    Leaving the context publishes what is outstanding, and raises one PublishError with every event that was not
+    confirmed meanwhile.
     """
 
     def __init__(
@@ -49,21 +57,21 @@ class Publisher:
         ssl_context: SSLContext | None = None,
     ) -> None:
         self.events = EventFactory(source, clock)
-        """Makes events for `submit` and `publish`."""
+        """Makes the events for `submit` and `publish`."""
         self.confirmed = 0
         """Events confirmed so far."""
         self.undelivered = 0
-        """Events given back in an error so far."""
+        """Events returned in an error so far."""
         self._limits = limits
-        self._link = Link(url, ssl_context)
+        self._connection = Connection(url, ssl_context)
         self._failures = FailureLog()
-        self._room = Room(limits.outstanding_events)
-        self._lanes = lanes(customer_id, limits, self._send)
+        self._capacity = Capacity(limits.outstanding_events)
+        self._queues = batch_queues(customer_id, limits, self._send)
         self._sending: set[asyncio.Task[PublishError | None]] = set()
         self._open = False
 
     async def __aenter__(self) -> Self:
-        await self._link.open(self._limits.deadline_seconds)
+        await self._connection.open(self._limits.deadline_seconds)
         self._open = True
         return self
 
@@ -76,17 +84,17 @@ class Publisher:
         except PublishError as undelivered:
             if error is None:
                 raise
-            # What made the caller leave is not to be hidden by what happened on the way out.
+            # The caller's own error matters more than what failed while leaving.
             error.add_note(str(undelivered))
         finally:
             await self._abandon()
             self._failures.close()
-            await self._link.close()
+            await self._connection.close()
 
     @property
     def outstanding(self) -> int:
         """Events accepted and not yet confirmed."""
-        return self._room.taken
+        return self._capacity.used
 
     async def call_placed(
         self,
@@ -97,9 +105,10 @@ class Publisher:
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CallPlaced:
-        """Tells of one outbound call that showed this caller ID; returns the event, confirmed. Raises as `publish`.
+        """Publishes one outbound call that showed this caller ID. Returns the confirmed event.
 
-        `time` (with an offset, default now) may lie up to 48 h back; `event_id` defaults to a new UUIDv7.
+        `time` needs an offset, defaults to now, and may be up to 48 h ago. `event_id` defaults to a new UUIDv7.
+        Raises as `publish` does.
         """
         event = self.events.call_placed(caller_id_id, group_id, lead_id, time=time, event_id=event_id)
         await self.publish(event)
@@ -116,9 +125,10 @@ class Publisher:
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CarrierFlag:
-        """Tells of a sign against this caller ID; returns the event, confirmed. Raises as `publish`.
+        """Publishes a carrier's flag against this caller ID. Returns the confirmed event.
 
-        `time` (with an offset, default now) may lie up to 30 days back; `event_id` defaults to a new UUIDv7.
+        `time` needs an offset, defaults to now, and may be up to 30 days ago. `event_id` defaults to a new UUIDv7.
+        Raises as `publish` does.
         """
         event = self.events.carrier_flag(caller_id_id, kind, carrier, code, note, time=time, event_id=event_id)
         await self.publish(event)
@@ -127,136 +137,137 @@ class Publisher:
     async def cooldown_cleared(
         self, caller_id_id: int, *, time: datetime | None = None, event_id: str | None = None
     ) -> CooldownCleared:
-        """Ends the rest that flags up to `time` (default now) cause; returns the event, confirmed.
+        """Ends the cooldown caused by flags up to `time`, which defaults to now. Returns the confirmed event.
 
-        Raises as `publish`.
+        Raises as `publish` does.
         """
         event = self.events.cooldown_cleared(caller_id_id, time=time, event_id=event_id)
         await self.publish(event)
         return event
 
     async def publish(self, event: Event) -> None:
-        """Returns when the broker has confirmed the event. Giving up waiting does not take the event back.
+        """Returns when the broker has confirmed the event. Cancelling the wait does not recall the event.
 
-        Raises EventRefusedError when it breaks its type's contract, DeadlineError when no confirmation came in time,
-        UnroutableError when no log took it until then, RefusedError when the broker does not permit it,
-        BacklogFullError when too much is outstanding and `limits.when_full` is "raise", and ClosedError outside
+        Raises EventRefusedError when the event breaks its type's contract, DeadlineError when no confirm came in time,
+        UnroutableError when no log took the event in time, RefusedError when the broker does not permit it,
+        BacklogFullError when too many events are outstanding and `limits.when_full` is "raise", and ClosedError outside
         `async with`.
         """
         body = self._checked(event)
-        if not self._room.try_take():
-            await self._wait_for_room(event)
+        if not self._capacity.try_acquire():
+            await self._acquire_capacity(event)
         await self._accept(event, body)
 
     def submit(self, event: Event) -> asyncio.Future[None]:
-        """Accepts the event and returns at once; the future is done when the broker has confirmed it.
+        """Accepts the event and returns at once. The future is done when the broker has confirmed the event.
 
-        Raises EventRefusedError, ClosedError, and BacklogFullError when too much is outstanding, whatever
-        `limits.when_full` says: `await publisher.room()` first to wait instead. The future raises the rest of what
-        `publish` does.
+        Raises EventRefusedError, ClosedError, and BacklogFullError when too many events are outstanding, whatever
+        `limits.when_full` says. To wait instead, `await publisher.wait_for_capacity()` first. The future raises the
+        other errors of `publish`.
         """
         body = self._checked(event)
-        if not self._room.try_take():
+        if not self._capacity.try_acquire():
             raise self._full(event)
         return self._accept(event, body)
 
-    async def room(self) -> None:
-        """Returns when there is room for another event."""
-        await self._room.take()
-        self._room.give(1)
+    async def wait_for_capacity(self) -> None:
+        """Returns when another event can be accepted."""
+        await self._capacity.acquire()
+        self._capacity.release(1)
 
     async def flush(self) -> None:
-        """Returns when all that was accepted is confirmed. Raises one PublishError with every event that was not."""
-        for lane in self._lanes.values():
-            lane.flush()
+        """Returns when all accepted events are confirmed. Raises one PublishError with every event that was not."""
+        for queue in self._queues.values():
+            queue.flush()
         if self._sending:
             outcomes = await asyncio.gather(*(asyncio.shield(task) for task in self._sending))
             errors = [outcome for outcome in outcomes if outcome is not None]
             if errors:
-                raise merged(errors)
+                raise merge_errors(errors)
 
     def _checked(self, event: Event) -> bytes:
         if not self._open:
             raise ClosedError((event,), "the publisher is not open: use it inside its `async with`")
         return encode_checked(event)
 
-    async def _wait_for_room(self, event: Event) -> None:
+    async def _acquire_capacity(self, event: Event) -> None:
         if self._limits.when_full == "raise":
             raise self._full(event)
         try:
             async with asyncio.timeout(self._limits.deadline_seconds):
-                await self._room.take()
+                await self._capacity.acquire()
         except TimeoutError:
             self.undelivered += 1
-            raise DeadlineError((event,), f"too much outstanding for {self._limits.deadline_seconds:g} s") from None
+            reason = f"too many events outstanding for {self._limits.deadline_seconds:g} s"
+            raise DeadlineError((event,), reason) from None
         if not self._open:
-            self._room.give(1)
-            raise ClosedError((event,), "the publisher was left before there was room")
+            self._capacity.release(1)
+            raise ClosedError((event,), "the publisher was closed before the event could be accepted")
 
     def _full(self, event: Event) -> BacklogFullError:
-        return BacklogFullError((event,), f"{self._room.taken:,} events are outstanding, the most allowed")
+        return BacklogFullError((event,), f"{self._capacity.used:,} events are outstanding, the maximum")
 
     def _accept(self, event: Event, body: bytes) -> asyncio.Future[None]:
-        return self._lanes[event_type(event)].add(event, body)
+        return self._queues[event_type(event)].add(event, body)
 
-    def _send(self, lane: Lane, message: Message) -> None:
-        task = asyncio.get_running_loop().create_task(self._deliver(lane, message))
+    def _send(self, queue: BatchQueue, batch: Batch) -> None:
+        task = asyncio.get_running_loop().create_task(self._deliver(queue, batch))
         self._sending.add(task)
 
-    async def _deliver(self, lane: Lane, message: Message) -> PublishError | None:
+    async def _deliver(self, queue: BatchQueue, batch: Batch) -> PublishError | None:
         confirmed = False
         try:
-            async with asyncio.timeout_at(message.deadline):
-                await self._until_confirmed(lane, message)
+            async with asyncio.timeout_at(batch.deadline):
+                await self._publish_until_confirmed(queue, batch)
             confirmed = True
         except TimeoutError:
-            return self._failed(message, *self._past_deadline(message))
-        except Rejected as rejected:
-            return self._failed(message, rejected.kind, rejected.reason)
+            return self._failed(batch, *self._past_deadline(batch))
+        except PublishFailed as failed:
+            return self._failed(batch, failed.error_class, failed.reason)
         except asyncio.CancelledError:
-            return self._failed(message, ClosedError, "interrupted while publishing")
+            return self._failed(batch, ClosedError, "interrupted while publishing")
         finally:
-            lane.retries.leave(message, confirmed=confirmed)
-            self._settle(lane, message)
-        self.confirmed += len(message)
-        message.confirm()
+            queue.retries.finish(batch, confirmed=confirmed)
+            self._finish(queue, batch)
+        self.confirmed += len(batch)
+        batch.confirm()
         return None
 
-    def _settle(self, lane: Lane, message: Message) -> None:
-        lane.in_flight -= 1
-        self._room.give(len(message))
-        # Here and not in a done callback, which would run after those who wait for the events have been woken: one that
-        # left at once would be told of the same failure again.
+    def _finish(self, queue: BatchQueue, batch: Batch) -> None:
+        queue.in_flight -= 1
+        self._capacity.release(len(batch))
+        # A done callback would run too late: after the callers have been woken. A caller that then leaves the context
+        # would get the same failure a second time.
         task = asyncio.current_task()
         if task is not None:
             self._sending.remove(task)
 
-    async def _until_confirmed(self, lane: Lane, message: Message) -> None:
-        body, content_type = message.encoded()
+    async def _publish_until_confirmed(self, queue: BatchQueue, batch: Batch) -> None:
+        body, content_type = batch.encoded()
         while True:
             try:
-                await self._link.publish(body, message.routing_key, content_type)
-            except Interrupted as interrupted:
-                message.unroutable = interrupted.unroutable
-                await lane.retries.turn(message)
+                await self._connection.publish(body, batch.routing_key, content_type)
+            except PublishInterrupted as interrupted:
+                batch.return_reason = interrupted.return_reason
+                await queue.retries.wait_turn(batch)
             else:
                 return
 
-    def _failed(self, message: Message, kind: type[PublishError], reason: str) -> PublishError:
-        error = message.fail(kind, reason)
-        self.undelivered += len(message)
+    def _failed(self, batch: Batch, error_class: type[PublishError], reason: str) -> PublishError:
+        error = batch.fail(error_class, reason)
+        self.undelivered += len(batch)
         self._failures.add(error)
         return error
 
-    def _past_deadline(self, message: Message) -> tuple[type[PublishError], str]:
+    def _past_deadline(self, batch: Batch) -> tuple[type[PublishError], str]:
         within = f"within {self._limits.deadline_seconds:g} s"
-        if message.unroutable:
-            return UnroutableError, f"no log took {message.routing_key} {within} ({message.unroutable})"
-        return DeadlineError, f"not confirmed {within}, last trouble: {self._link.trouble}"
+        if batch.return_reason:
+            return UnroutableError, f"no log took {batch.routing_key} {within} ({batch.return_reason})"
+        return DeadlineError, f"not confirmed {within}; last error: {self._connection.last_error}"
 
     async def _abandon(self) -> None:
-        """Ends what is still under way, which is something only when leaving was itself interrupted."""
-        # A task that is cancelled before it began would end without a word to those who wait for its events.
+        """Cancels unfinished deliveries. There are some only when `__aexit__` was itself cancelled."""
+        # Let every task start: one that is cancelled before it starts would never resolve its events' futures.
         await asyncio.sleep(0)
         for task in self._sending:
             task.cancel()
