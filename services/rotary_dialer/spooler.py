@@ -1,165 +1,119 @@
-"""`rotary-dialer spool`: events from files that something else drops into a directory, as Asterisk's AGI scripts do.
+"""Publishes the files of a spool directory, such as those that Asterisk's AGI script writes.
 
-A file is removed only after the broker has confirmed its events, and an event that has no id of its own is named after
-its file: so neither we nor the machine may stop at a moment that loses a call or counts it twice.
+A file is removed only after the broker has confirmed its events. An event without an id gets an id from the name of its
+file. A crash at any moment therefore loses no call and counts none twice.
 """
 
 import io
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 import click
 
 from rotary.errors import EventRefusedError
 from rotary.events import Event
-from rotary.publisher import BlockingPublisher, Limits, PublishError
-from rotary_dialer.command_line import broker_options, deadline_option, printable
-from rotary_dialer.event_reader import Defaults, Lines, NotUnderstoodError, Numbered
-from rotary_dialer.rejected_lines import REASONS, RejectedFile, unused
+from rotary.publisher import BlockingPublisher, PublishError
+from rotary_dialer.command_line import printable
+from rotary_dialer.event_reader import EventDefaults, EventReader, InputFormatError, InputLine
+from rotary_dialer.rejected_lines import REASON_SUFFIX, RejectedLinesFile, unused_path
 
-_MOST_AT_ONCE = 5_000
-_REFUSED = ".refused"
-# What the broker has just not taken it will hardly take at the next look.
+_MAX_PENDING_FILES = 5_000
+_REFUSED_FOLDER = ".refused"
+# After a failure the broker, or the disk, is unlikely to work again at the very next scan.
 _RETRY_SECONDS = 3.0
 
 
-@click.command()
-@broker_options
-@deadline_option
-@click.option("--once", is_flag=True, help="Publish what is there and exit.")
-@click.option("--poll", default=0.2, show_default=True, type=click.FloatRange(min=0.01), help="Seconds between looks.")
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def spool(
-    *,
-    url: str,
-    customer_id: int,
-    source: str,
-    deadline: float,
-    once: bool,
-    poll: float,
-    directory: Path,
-) -> None:
-    """Publish each file that appears in DIRECTORY, then remove it.
-
-    A file holds what `rotary-dialer publish` reads, mostly one line of JSON. Write it under a name that begins with a
-    dot and rename it when it is complete. An event without a time happened when its file was written; one without an id
-    is named after its file and its place there, so a file that is read twice counts once.
-
-    A file that cannot be understood, an empty one too, is moved to DIRECTORY/.refused, with the reason in NAME.reason.
-    Of a file that can be understood in part, the events are published and the other lines kept as
-    .refused/NAME.rejected, with their reasons. A file that the broker does not confirm stays, and is tried again.
-
-    Runs until SIGTERM or Ctrl-C; with --once the exit status is 1 when anything was refused or is left.
-    """
-    limits = Limits(deadline_seconds=deadline)
-    with _stop_signal() as stop, BlockingPublisher(url, customer_id=customer_id, source=source, limits=limits) as out:
-        spooler = Spooler(directory, out)
-        spooler.look()
-        while not stop.is_set() and not (once and spooler.is_idle()):
-            stop.wait(poll)
-            spooler.settle()
-            if not once:
-                spooler.look()
-        spooler.wait()
-    if once and (spooler.refused or spooler.left):
-        raise SystemExit(1)
-
-
-class _UnderWay(NamedTuple):
-    """A file whose events are on their way: what it was when it was read, and what is to be kept of it."""
+class _PendingFile(NamedTuple):
+    """A file with submitted events: its version when it was read, and the lines to be kept."""
 
     version: tuple[int, ...]
     futures: list[Future[None]]
-    rejected: list[Numbered]
+    rejected: list[InputLine]
     header: bytes
 
 
 class Spooler:
-    """Files on their way to the broker."""
+    """Submits the files of a directory, and removes each when its events are confirmed."""
 
     def __init__(self, directory: Path, publisher: BlockingPublisher) -> None:
         self.refused = 0
-        """Files that were not understood, as a whole or in part."""
-        self.left = 0
-        """Times that a file stayed: the broker did not take its events, or it cannot be read or moved."""
+        """Files that were refused as a whole or in part."""
+        self.failed_attempts = 0
+        """Attempts where the broker did not confirm a file's events, or the file could not be read or moved."""
         self._directory = directory
         self._publisher = publisher
-        self._under_way: dict[Path, _UnderWay] = {}
-        self._stuck = set[Path]()
-        self._not_before = 0.0
+        self._pending: dict[Path, _PendingFile] = {}
+        self._reported = set[Path]()
+        self._paused_until = 0.0
 
     def is_idle(self) -> bool:
-        return not self._under_way
+        return not self._pending
 
-    def look(self) -> None:
-        """Submits the files that are new since the last look, oldest name first, as many as may be under way."""
-        if time.monotonic() < self._not_before:
+    def scan(self) -> None:
+        """Submits the new files in the order of their names, up to the maximum of pending files."""
+        if time.monotonic() < self._paused_until:
             return
         for path in sorted(self._directory.iterdir()):
-            if len(self._under_way) >= _MOST_AT_ONCE:
+            if len(self._pending) >= _MAX_PENDING_FILES:
                 return
-            if not path.name.startswith(".") and path not in self._under_way and path.is_file():
+            if not path.name.startswith(".") and path not in self._pending and path.is_file():
                 self._submit(path)
 
-    def settle(self) -> None:
-        """Removes the files whose events are confirmed, and forgets those to be tried again."""
-        ended = [path for path, file in self._under_way.items() if all(future.done() for future in file.futures)]
+    def collect(self) -> None:
+        """Removes the files whose events are confirmed. Files that failed are submitted again by a later scan."""
+        finished = [path for path, file in self._pending.items() if all(future.done() for future in file.futures)]
         failures: dict[Path, BaseException] = {}
-        for path in ended:
-            file = self._under_way.pop(path)
+        for path in finished:
+            file = self._pending.pop(path)
             if (failure := _failure(file.futures)) is not None:
                 failures[path] = failure
             else:
                 self._finish(path, file)
         if failures:
-            self._keep(failures)
+            self._retry_later(failures)
 
     def wait(self) -> None:
-        """Returns when nothing is under way any more."""
-        for file in list(self._under_way.values()):
+        """Returns when no file is pending."""
+        for file in list(self._pending.values()):
             for future in file.futures:
                 future.exception()
-        self.settle()
+        self.collect()
 
     def _submit(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
                 status, content = os.fstat(file.fileno()), file.read()
         except OSError as error:
-            self._stay(path, error)
+            self._report_stuck(path, error)
             return
-        defaults = Defaults(path.name, datetime.fromtimestamp(status.st_mtime, UTC))
-        lines = Lines(io.BytesIO(content), self._publisher.events, defaults)
+        defaults = EventDefaults(path.name, datetime.fromtimestamp(status.st_mtime, UTC))
+        reader = EventReader(io.BytesIO(content), self._publisher.events, defaults)
         try:
-            rejected, futures = self._submit_lines(lines)
-        except NotUnderstoodError as error:
+            rejected, futures = self._submit_lines(reader)
+        except InputFormatError as error:
             self._refuse(path, [error.reason])
             return
         if futures:
-            self._under_way[path] = _UnderWay(_version(status), futures, rejected, lines.header)
+            self._pending[path] = _PendingFile(_version(status), futures, rejected, reader.header)
         else:
             self._refuse(path, [f"line {line.number}: {line.reason}" for line in rejected])
 
-    def _submit_lines(self, lines: Lines) -> tuple[list[Numbered], list[Future[None]]]:
-        """Submits the events among the lines; returns the other lines, and when the events are confirmed."""
-        rejected, futures = list[Numbered](), list[Future[None]]()
-        known: dict[tuple[str, str], tuple[int, Event]] = {}
-        for line in lines:
+    def _submit_lines(self, reader: EventReader) -> tuple[list[InputLine], list[Future[None]]]:
+        """Submits the valid events. Returns the rejected lines, and a future for each event."""
+        rejected, futures = list[InputLine](), list[Future[None]]()
+        first: dict[tuple[str, str], tuple[int, Event]] = {}
+        for line in reader:
             if line.event is None:
                 rejected.append(line)
                 continue
-            number, same = known.setdefault((line.event.source, line.event.id), (line.number, line.event))
+            number, same = first.setdefault((line.event.source, line.event.id), (line.number, line.event))
             if same != line.event:
-                rejected.append(line._replace(reason=f"line {number} is another event of the same source and id"))
+                rejected.append(line._replace(reason=f"line {number} is a different event with the same source and id"))
                 continue
             try:
                 futures.append(self._submit_event(line.event))
@@ -175,64 +129,64 @@ class Spooler:
             failed.set_exception(error)
             return failed
 
-    def _finish(self, path: Path, file: _UnderWay) -> None:
-        """All of its events are confirmed: keeps the other lines, then removes the file."""
+    def _finish(self, path: Path, file: _PendingFile) -> None:
+        """Stores the rejected lines and removes the file. All of its events are confirmed."""
         try:
             if _version(path.stat()) != file.version:
-                return  # something was added since it was read: it is read again, and its events count once
+                return  # the file has changed since it was read; it is read again, and its events count once
             if file.rejected:
-                self._reject(path, file)
+                self._keep_rejected(path, file)
             path.unlink()
         except OSError as error:
-            self._stay(path, error)
+            self._report_stuck(path, error)
 
-    def _reject(self, path: Path, file: _UnderWay) -> None:
+    def _keep_rejected(self, path: Path, file: _PendingFile) -> None:
         self.refused += 1
-        with RejectedFile(self._refused_folder() / f"{path.name}.rejected") as kept:
+        with RejectedLinesFile(self._refused_folder() / f"{path.name}.rejected") as kept:
             for line in file.rejected:
-                kept.keep(line, file.header)
-        first = file.rejected[0]
-        self._say(f"{path.name}: kept {kept.count} lines in {kept.path}: line {first.number}: {first.reason}")
+                kept.write(line, file.header)
+        line = file.rejected[0]
+        self._print(f"{path.name}: wrote {kept.count} rejected lines to {kept.path}: line {line.number}: {line.reason}")
 
     def _refuse(self, path: Path, reasons: Sequence[str]) -> None:
-        """Moves a file that holds no event."""
+        """Moves a file without a valid event to the folder of refused files."""
         try:
-            kept = unused(self._refused_folder() / path.name)
+            kept = unused_path(self._refused_folder() / path.name)
             path.rename(kept)
         except OSError as error:
-            self._stay(path, error)
+            self._report_stuck(path, error)
             return
         self.refused += 1
         more = f" (and {len(reasons) - 1:,} other lines)" if len(reasons) > 1 else ""
-        self._say(f"{path.name} refused: {reasons[0]}{more}; it is kept as {kept}")
+        self._print(f"{path.name} refused: {reasons[0]}{more}; moved to {kept}")
         try:
-            kept.with_name(kept.name + REASONS).write_text("".join(f"{reason}\n" for reason in reasons), "utf-8")
+            kept.with_name(kept.name + REASON_SUFFIX).write_text("".join(f"{reason}\n" for reason in reasons), "utf-8")
         except OSError as error:
-            self._say(f"its reasons cannot be written: {error.strerror}")
+            self._print(f"cannot write the reasons: {error.strerror}")
 
     def _refused_folder(self) -> Path:
-        folder = self._directory / _REFUSED
+        folder = self._directory / _REFUSED_FOLDER
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _keep(self, failures: dict[Path, BaseException]) -> None:
-        self.left += len(failures)
-        self._not_before = time.monotonic() + _RETRY_SECONDS
+    def _retry_later(self, failures: dict[Path, BaseException]) -> None:
+        self.failed_attempts += len(failures)
+        self._paused_until = time.monotonic() + _RETRY_SECONDS
         path, failure = next(iter(failures.items()))
         others = f" (and {len(failures) - 1:,} other files)" if len(failures) > 1 else ""
-        self._say(f"{path.name} stays, to be tried again{others}: {failure}")
+        self._print(f"{path.name} not published, will retry{others}: {failure}")
 
-    def _stay(self, path: Path, error: OSError) -> None:
-        """It cannot be read, moved or removed: said once, and tried again at every look."""
+    def _report_stuck(self, path: Path, error: OSError) -> None:
+        """Reports once that the file cannot be read, moved or removed. Later scans try again."""
         if isinstance(error, FileNotFoundError) and not path.exists():
-            return  # somebody else has taken it
-        self.left += 1
-        self._not_before = time.monotonic() + _RETRY_SECONDS
-        if path not in self._stuck:
-            self._stuck.add(path)
-            self._say(f"{path.name} stays, to be tried again: {error.strerror}: {error.filename}")
+            return  # another program has removed it
+        self.failed_attempts += 1
+        self._paused_until = time.monotonic() + _RETRY_SECONDS
+        if path not in self._reported:
+            self._reported.add(path)
+            self._print(f"{path.name} not processed, will retry: {error.strerror}: {error.filename}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         click.echo(f"rotary-dialer: {printable(text)}", err=True)
 
 
@@ -242,19 +196,3 @@ def _failure(futures: list[Future[None]]) -> BaseException | None:
 
 def _version(status: os.stat_result) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """Set on SIGTERM and on Ctrl-C."""
-    stop = threading.Event()
-
-    def set_it(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        stop.set()
-
-    before = {number: signal.signal(number, set_it) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -130,7 +130,7 @@ async def test_publish_follows_a_pipe_and_delivers_before_ctrl_c_ends_it(url: st
         (["publish", "--url", "http://x"], 2, "amqp://user:password@host:port/vhost"),
         (["publish", "--customer", "0"], 2, "--customer"),
         (["publish", "--url", "amqp://127.0.0.1:1", "--deadline", "0.3"], 1, "RabbitMQ at 127.0.0.1:1 does not answer"),
-        (["simulate", "--rate", "10", "--caller-ids", "5-1"], 2, "numbers and ranges"),
+        (["simulate", "--rate", "10", "--caller-ids", "5-1"], 2, "expected numbers and ranges"),
         (["spool", "/nowhere"], 2, "/nowhere"),
     ],
 )
@@ -199,7 +199,7 @@ async def test_spool_keeps_files_while_the_broker_is_away(url: str, inbox: Inbox
         _drop(tmp_path, "second")
         assert process.stderr is not None
         told = await asyncio.wait_for(process.stderr.readline(), 10)
-        assert told.startswith(b"rotary-dialer: second stays, to be tried again: 1 event not published")
+        assert told.startswith(b"rotary-dialer: second not published, will retry: 1 event not published")
         assert (tmp_path / "second").exists()
         await proxy.mend()
         assert "second" in await inbox.until({"second"})

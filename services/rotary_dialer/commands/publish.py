@@ -1,4 +1,4 @@
-"""`rotary-dialer publish`: events from a file or from standard input."""
+"""`rotary-dialer publish`: publishes events from a file or from standard input."""
 
 import os
 import signal
@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from rotary.errors import EventRefusedError
 from rotary.publisher import BlockingPublisher, Limits, PublishError
-from rotary_dialer.command_line import Failure, broker_options, deadline_option
-from rotary_dialer.event_reader import Lines, NotUnderstoodError, Numbered
-from rotary_dialer.rejected_lines import REASONS, RejectedFile
-from rotary_dialer.report import Tally
+from rotary_dialer.command_line import CommandError, broker_options, deadline_option
+from rotary_dialer.event_reader import EventReader, InputFormatError, InputLine
+from rotary_dialer.rejected_lines import REASON_SUFFIX, RejectedLinesFile
+from rotary_dialer.report import PublishReport
 
 _INTERRUPTED = 130
 _STDIN = "-"
@@ -33,13 +33,13 @@ _STDIN = "-"
     "--undelivered",
     type=click.File("ab", lazy=True),
     metavar="PATH",
-    help="Append what the broker did not confirm, with its identity: publish that file again later.",
+    help="Append the events that the broker did not confirm to PATH. Publish that file again later.",
 )
 @click.option(
     "--rejected",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="Keep the lines that are no event here, and the reasons in PATH.reason.  [default: FILE.rejected]",
+    help="Write rejected lines to PATH, and their reasons to PATH.reason.  [default: FILE.rejected]",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True), default=_STDIN)
 def publish(
@@ -52,39 +52,48 @@ def publish(
     rejected: Path | None,
     file: str,
 ) -> None:
-    """Publish the events of FILE, or of standard input: JSON lines, or CSV with a header, in UTF-8.
+    """Publish events from FILE or standard input.
+
+    The input is JSON lines, or CSV with a header, in UTF-8.
 
     \b
     {"type": "call-placed", "caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "id": "1780747140.17"}
     {"type": "carrier-flag", "caller_id_id": 18, "kind": "spam_label", "time": "2026-06-06T11:59:00Z"}
 
-    Fields or columns: type, caller_id_id, group_id, lead_id, kind, carrier, code, note, time, id and source. Without a
-    time an event happened now. Without an id each run makes a new event, so give one to what may be read twice. Whole
-    CloudEvents are taken as they are.
+    Fields or columns: type, caller_id_id, group_id, lead_id, kind, carrier, code, note, time, id and source. The time
+    defaults to now. Without an id each run makes a new event, so give an id to every line that may be read twice. A
+    JSON line can also be a whole CloudEvent.
 
-    A line that is no event is reported and kept, and the others are published. Input that begins with neither a JSON
-    object nor a header of these columns is refused as a whole. FILE is never changed.
+    A line that is not a valid event is reported and written to the file of rejected lines; the other lines are
+    published. Input that begins with neither a JSON object nor a header of these columns is rejected as a whole. FILE
+    is never changed.
 
-    Exit status: 0 when every line was confirmed, 1 when any was not, 2 for wrong use, 130 after Ctrl-C.
+    Exit status: 0 when every line was confirmed, 1 when a line was not, 2 for wrong usage, 130 after Ctrl-C.
     """
     publisher = BlockingPublisher(url, customer_id=customer_id, source=source, limits=Limits(deadline_seconds=deadline))
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    with _opened(file) as stream, publisher, _kept(file, rejected) as kept, _progress(console) as progress:
-        reader = _Reader(stream, progress)
-        with Tally(console.print, undelivered, kept, whole=kept is None and not reader.is_file) as tally:
-            why = _publish_all(publisher, reader, tally)
-    click.echo(f"confirmed {tally.confirmed:,}, refused {tally.refused:,}")
+    with (
+        _open_input(file) as stream,
+        publisher,
+        _rejected_lines(file, rejected) as kept,
+        _progress(console) as progress,
+    ):
+        source_lines = _LineSource(stream, progress)
+        print_lines = kept is None and not source_lines.is_file
+        with PublishReport(console.print, undelivered, kept, print_lines=print_lines) as report:
+            error = _publish_all(publisher, source_lines, report)
+    click.echo(f"confirmed {report.confirmed:,}, refused {report.refused:,}")
     if kept is not None and kept.count:
-        click.echo(f"rotary-dialer: what was refused is in {kept.path}, the reasons in {kept.path}{REASONS}", err=True)
-    if why:
-        raise Failure(f"{'standard input' if file == _STDIN else file}: {why}")
-    sys.exit(_INTERRUPTED if reader.interrupted else min(tally.refused, 1))
+        click.echo(f"rotary-dialer: rejected lines are in {kept.path}, reasons in {kept.path}{REASON_SUFFIX}", err=True)
+    if error:
+        raise CommandError(f"{'standard input' if file == _STDIN else file}: {error}")
+    sys.exit(_INTERRUPTED if source_lines.interrupted else min(report.refused, 1))
 
 
-class _Reader:
-    """The lines of a file, and how many bytes of them have been read.
+class _LineSource:
+    """Reads lines and shows the progress.
 
-    Ctrl-C ends the reading and nothing else: raised just anywhere it could separate an event from its tally.
+    Ctrl-C only stops reading. KeyboardInterrupt at another point could lose the count of a submitted event.
     """
 
     def __init__(self, stream: IO[bytes], progress: Progress) -> None:
@@ -92,7 +101,7 @@ class _Reader:
         self.is_empty = True
         size = _size(stream)
         self.is_file = size is not None
-        """Whether it can be read again."""
+        """Whether the input can be read again."""
         self._stream = stream
         self._waiting = False
         self._progress = progress
@@ -104,8 +113,8 @@ class _Reader:
             self._progress.advance(self._task, len(line))
             yield line
 
-    def show(self, tally: Tally) -> None:
-        self._progress.update(self._task, description=f"{tally.confirmed:,} confirmed, {tally.refused:,} refused")
+    def show(self, report: PublishReport) -> None:
+        self._progress.update(self._task, description=f"{report.confirmed:,} confirmed, {report.refused:,} refused")
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
         self.interrupted = True
@@ -113,7 +122,7 @@ class _Reader:
             raise KeyboardInterrupt
 
     def _line_or_end(self) -> bytes:
-        """The next line; empty at the end of the input, and once Ctrl-C was pressed."""
+        """The next line. Empty at the end of the input and after Ctrl-C."""
         try:
             return b"" if self.interrupted else self._line()
         except KeyboardInterrupt:
@@ -127,45 +136,45 @@ class _Reader:
             self._waiting = False
 
 
-def _publish_all(publisher: BlockingPublisher, reader: _Reader, tally: Tally) -> str | None:
-    """Publishes until the input ends or Ctrl-C, and waits for what was submitted.
+def _publish_all(publisher: BlockingPublisher, source_lines: _LineSource, report: PublishReport) -> str | None:
+    """Publishes until the input ends or Ctrl-C, and waits for the submitted events.
 
-    Returns why the input as a whole was not understood. Nothing at all on a pipe is no mistake: there was no event.
+    Returns why the input was rejected as a whole, or None. An empty pipe is not an error: there was no event.
     """
-    why = None
-    before = signal.signal(signal.SIGINT, reader.interrupt)
+    reason = None
+    before = signal.signal(signal.SIGINT, source_lines.interrupt)
     try:
-        _submit_all(publisher, reader, tally)
-    except NotUnderstoodError as error:
-        why = None if reader.is_empty and not reader.is_file else error.reason
-        if not reader.is_file:
-            tally.keep_all(chain(error.read, reader.lines()), error.reason)
+        _submit_all(publisher, source_lines, report)
+    except InputFormatError as error:
+        reason = None if source_lines.is_empty and not source_lines.is_file else error.reason
+        if not source_lines.is_file:
+            report.add_rejected_input(chain(error.read, source_lines.lines()), error.reason)
     finally:
         signal.signal(signal.SIGINT, before)
-        # Each failure is in the tally by then, with its line.
+        # The report has each failure already, with its line.
         with suppress(PublishError):
             publisher.flush()
-    reader.show(tally)
-    return why
+    source_lines.show(report)
+    return reason
 
 
-def _submit_all(publisher: BlockingPublisher, reader: _Reader, tally: Tally) -> None:
-    lines = Lines(reader.lines(), publisher.events)
-    for line in lines:
-        _submit(publisher, tally, line, lines.header)
-        reader.show(tally)
+def _submit_all(publisher: BlockingPublisher, source_lines: _LineSource, report: PublishReport) -> None:
+    reader = EventReader(source_lines.lines(), publisher.events)
+    for line in reader:
+        _submit(publisher, report, line, reader.header)
+        source_lines.show(report)
 
 
-def _submit(publisher: BlockingPublisher, tally: Tally, line: Numbered, header: bytes) -> None:
+def _submit(publisher: BlockingPublisher, report: PublishReport, line: InputLine, header: bytes) -> None:
     if line.event is None:
-        tally.reject(line, header)
+        report.add_rejected(line, header)
         return
     try:
-        tally.expect(line, line.event, publisher.submit(line.event))
+        report.add_submitted(line, line.event, publisher.submit(line.event))
     except EventRefusedError as error:
-        tally.reject(line._replace(event=None, reason=error.reason), header)
+        report.add_rejected(line._replace(event=None, reason=error.reason), header)
     except PublishError as error:
-        tally.fail(line, line.event, error.reason)
+        report.add_unconfirmed(line, line.event, error.reason)
 
 
 @contextmanager
@@ -175,17 +184,17 @@ def _progress(console: Console) -> Iterator[Progress]:
         yield progress
 
 
-def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
+def _open_input(file: str) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(sys.stdin.buffer) if file == _STDIN else Path(file).open("rb")
 
 
-def _kept(file: str, rejected: Path | None) -> AbstractContextManager[RejectedFile | None]:
+def _rejected_lines(file: str, rejected: Path | None) -> AbstractContextManager[RejectedLinesFile | None]:
     if rejected is None and file != _STDIN:
         rejected = Path(f"{file}.rejected")
-    return nullcontext() if rejected is None else RejectedFile(rejected)
+    return nullcontext() if rejected is None else RejectedLinesFile(rejected)
 
 
 def _size(stream: IO[bytes]) -> int | None:
-    """Bytes, or None when it is no file: then there is no end to measure against."""
+    """The size in bytes, or None if the input is not a regular file."""
     status = os.fstat(stream.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
