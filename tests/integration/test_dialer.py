@@ -1,11 +1,9 @@
-"""`rotary-dialer` and the examples for other languages, run as programs against the real broker."""
+"""`rotary-dialer`, run as a program against the real broker."""
 
 import asyncio
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -253,45 +251,6 @@ async def test_asterisk_gets_its_events_out(url: str, inbox: Inbox, tmp_path: Pa
         "call-placed-.._.._etc_x": {"caller_id_id": 20},
     }
     assert _names(tmp_path) == []
-
-
-@pytest.fixture(scope="session")
-def php() -> str:
-    """PHP with php-amqplib, installed from Debian when it is missing, as rotary-stack does with the servers."""
-    ready = ["php", "-r", "require 'PhpAmqpLib/autoload.php';"]
-    if shutil.which("php") is None or subprocess.run(ready, capture_output=True, check=False).returncode:
-        _install("php-cli", "php-amqplib")
-    subprocess.run(ready, check=True)
-    return "php"
-
-
-def _install(*packages: str) -> None:
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    get = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"]
-    subprocess.run([*get, "update"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*get, "install", "--no-install-recommends", *packages], check=True, stdout=subprocess.DEVNULL)
-
-
-async def test_the_php_example_publishes_a_confirmed_call(php: str, url: str, inbox: Inbox) -> None:
-    call = (php, DIALERS / "php" / "publish_call.php", url, "7", SOURCE, "18", "1780747140.17", "3", "L-991")
-    assert await run(*call, env=os.environ) == Done(0, "", "")
-    message = await inbox.message()
-    assert (message.routing_key, message.delivery_mode) == ("call-placed.7", 2)
-    assert message.content_type == "application/cloudevents+json"
-    event = json.loads(message.body)
-    assert (event["id"], event["source"], event["type"]) == ("1780747140.17", SOURCE, "call-placed")
-    assert event["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}
-
-
-async def test_the_php_example_says_what_went_wrong(php: str, url: str) -> None:
-    example = DIALERS / "php" / "publish_call.php"
-    async with open_inbox(url):
-        with private_user(url, r"^call-placed[.]8$") as stranger:
-            refused = await run(php, example, stranger, "7", SOURCE, "18", "1", env=os.environ)
-    unroutable = await run(php, example, url, "7", SOURCE, "18", "1", env=os.environ)
-    assert (refused.status, unroutable.status) == (1, 1)
-    assert "ACCESS_REFUSED" in refused.err
-    assert unroutable.err == "not published: no queue receives it: NO_ROUTE\n"
 
 
 async def test_the_committed_contract_is_what_the_types_say(url: str) -> None:
