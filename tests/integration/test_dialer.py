@@ -239,7 +239,7 @@ async def test_asterisk_gets_its_events_out(url: str, inbox: Inbox, tmp_path: Pa
     await agi(tmp_path, "hcm-1780747140.18", "sip-result", "18", "SIP 200 OK")
     await agi(tmp_path, "hcm-1780747140.19", "carrier-flag", "19", "spam_label")
     await agi(tmp_path, "../../etc/x", "call-placed", "20", "", "")
-    assert "the caller ID is no number" in await agi(tmp_path, "1.1", "call-placed", "18; reboot")
+    assert "the caller ID is not a number" in await agi(tmp_path, "1.1", "call-placed", "18; reboot")
     assert "unknown event" in await agi(tmp_path, "1.1", "call-lost", "18")
     done = await dialer(url, "spool", "--once", tmp_path)
     assert (done.status, done.err) == (0, "")
