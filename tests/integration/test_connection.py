@@ -61,7 +61,7 @@ async def test_a_handshake_with_tls_that_stalls_ends_at_the_deadline() -> None:
 
 async def test_certificates_that_cannot_be_read_are_a_setting_to_mend() -> None:
     async with listening(closes, "amqps") as listener:
-        with pytest.raises(ConfigurationError, match="cannot read the certificates .*: No such file"):
+        with pytest.raises(ConfigurationError, match=r"cannot read the certificates .*: No such file"):
             await enter(f"{listener.url}?cafile=/nowhere.pem")
         assert listener.accepted == 0
 

@@ -63,7 +63,7 @@ async def test_publish_reads_csv_with_a_header(url: str, inbox: Inbox) -> None:
     assert arrived["ticket-4711"]["data"] == {"caller_id_id": 18, "kind": "spam_label"}
 
 
-async def test_publish_refuses_single_lines_with_a_reason_and_sends_the_rest(url: str, inbox: Inbox) -> None:
+async def test_publish_rejects_invalid_lines_with_a_reason_and_publishes_the_rest(url: str, inbox: Inbox) -> None:
     lines = [
         '{"type": "call-placed", "caller_id_id": 18, "id": "good"}',
         '{"type": "call-placed", "caller_id_id": 0}',
@@ -85,7 +85,7 @@ async def test_publish_refuses_single_lines_with_a_reason_and_sends_the_rest(url
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
 
-async def test_publish_takes_many_tells_few_and_keeps_all(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_publish_prints_the_first_rejected_lines_and_stores_all(url: str, inbox: Inbox, tmp_path: Path) -> None:
     good = '{"type": "call-placed", "caller_id_id": 18}\n' * 5_000
     done = await dialer(url, "publish", "--rejected", tmp_path / "kept", stdin=good + "{}\n" * 50)
     assert (done.status, done.out) == (1, "confirmed 5,000, refused 50\n")
@@ -96,7 +96,7 @@ async def test_publish_takes_many_tells_few_and_keeps_all(url: str, inbox: Inbox
     assert len(await inbox.events(5_000)) == 5_000
 
 
-async def test_what_was_not_confirmed_can_be_published_again_as_it_is(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_the_file_of_undelivered_events_can_be_published_again(url: str, inbox: Inbox, tmp_path: Path) -> None:
     kept = tmp_path / "undelivered.jsonl"
     call = '{"type": "call-placed", "caller_id_id": 18}\n'
     flag = '{"type": "carrier-flag", "caller_id_id": 18, "kind": "blocked"}\n'
@@ -132,14 +132,16 @@ async def test_publish_follows_a_pipe_and_delivers_before_ctrl_c_ends_it(url: st
         (["spool", "/nowhere"], 2, "/nowhere"),
     ],
 )
-async def test_wrong_use_is_told_without_a_trace(url: str, arguments: list[str], status: int, told: str) -> None:
+async def test_wrong_usage_is_reported_without_a_traceback(
+    url: str, arguments: list[str], status: int, told: str
+) -> None:
     done = await dialer(url, *arguments)
     assert done.status == status
     assert told in done.err
     assert "Traceback" not in done.err
 
 
-async def test_a_refused_login_is_told_in_one_line(url: str) -> None:
+async def test_a_refused_login_is_reported_in_one_line(url: str) -> None:
     with private_user(url, "^$") as gone:
         pass
     done = await dialer(gone, "publish", stdin="")
@@ -163,7 +165,7 @@ async def test_simulate_holds_its_rate_and_prints_it(url: str, inbox: Inbox) -> 
     assert len(events) - len(callers) == 5
 
 
-async def test_simulate_prints_for_people(url: str, inbox: Inbox) -> None:
+async def test_simulate_prints_text_by_default(url: str, inbox: Inbox) -> None:
     done = await dialer(url, "simulate", "--rate", "50", "--seconds", "0.2", "--caller-ids", "1")
     assert done.status == 0
     assert "asked        50 events/s" in done.out
@@ -186,7 +188,7 @@ async def test_spool_publishes_files_and_removes_them_once_confirmed(url: str, i
     assert _names(tmp_path / ".refused") == ["bad", "bad.reason"]
 
 
-async def test_spool_keeps_files_while_the_broker_is_away(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_spool_keeps_files_while_the_broker_is_down(url: str, inbox: Inbox, tmp_path: Path) -> None:
     async with TcpProxy(url) as proxy:
         command = (sys.executable, "-m", "rotary_dialer", "spool", "--deadline", "0.5", "--poll", "0.05", str(tmp_path))
         process = await start(*command, env=environ(proxy.url))
@@ -208,7 +210,7 @@ async def test_spool_keeps_files_while_the_broker_is_away(url: str, inbox: Inbox
 
 
 def _drop(folder: Path, name: str) -> None:
-    """As the AGI script does it."""
+    """Writes a file as the AGI script does."""
     hidden = folder / f".{name}"
     hidden.write_text('{"type": "call-placed", "caller_id_id": 18}\n')
     hidden.rename(folder / name)
@@ -233,7 +235,7 @@ async def agi(spool: Path, unique: str, *arguments: str) -> str:
     return done.out
 
 
-async def test_asterisk_gets_its_events_out(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_events_of_the_agi_script_are_published(url: str, inbox: Inbox, tmp_path: Path) -> None:
     await agi(tmp_path, "hcm-1780747140.17", "call-placed", "18", "3", 'L-991"; $(reboot)')
     await agi(tmp_path, "hcm-1780747140.17", "sip-result", "18", "SIP 608 Rejected")
     await agi(tmp_path, "hcm-1780747140.18", "sip-result", "18", "SIP 200 OK")
@@ -253,10 +255,10 @@ async def test_asterisk_gets_its_events_out(url: str, inbox: Inbox, tmp_path: Pa
     assert _names(tmp_path) == []
 
 
-async def test_the_committed_contract_is_what_the_types_say(url: str) -> None:
+async def test_the_committed_contract_is_generated_from_the_types(url: str) -> None:
     done = await dialer(url, "asyncapi")
     committed = (DIALERS / "asyncapi.json").read_text()
-    assert done.out == committed, "write it anew: rotary-dialer asyncapi > infra/dialers/asyncapi.json"
+    assert done.out == committed, "run: rotary-dialer asyncapi > infra/dialers/asyncapi.json"
 
 
 def test_the_contract_is_valid_asyncapi_3() -> None:

@@ -1,4 +1,4 @@
-"""No line that `rotary-dialer` reads is lost: each is confirmed by the broker, or reported and kept."""
+"""Every line that `rotary-dialer` reads is confirmed by the broker, or reported and stored."""
 
 import asyncio
 import codecs
@@ -42,7 +42,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-NASTY = {
+INVALID_FILES = {
     "empty": (b"", "is empty"),
     "blank": (b"\n \r\n", "is empty"),
     "NUL-filled": (bytes(4096), "line 1: the line contains NUL bytes"),
@@ -63,35 +63,35 @@ NASTY = {
     "cut JSON": (CALL[:30], "line 1: Input data was truncated"),
     "a log line first": (b"starting up\n" + CALL, "'starting up' is not a column"),
 }
-cases = pytest.mark.parametrize(("content", "told"), NASTY.values(), ids=NASTY.keys())
+cases = pytest.mark.parametrize(("content", "told"), INVALID_FILES.values(), ids=INVALID_FILES.keys())
 
 
 @cases
 async def test_spool_keeps_a_file_in_an_unknown_format_with_the_reason(
     url: str, tmp_path: Path, content: bytes, told: str
 ) -> None:
-    (tmp_path / "nasty").write_bytes(content)
+    (tmp_path / "invalid").write_bytes(content)
     done = await dialer(url, "spool", "--once", tmp_path)
     assert done.status == 1
-    assert "nasty refused: " in done.err
+    assert "invalid refused: " in done.err
     assert told in done.err
-    assert (tmp_path / ".refused" / "nasty").read_bytes() == content
-    assert told in (tmp_path / ".refused" / "nasty.reason").read_text()
-    assert not (tmp_path / "nasty").exists()
+    assert (tmp_path / ".refused" / "invalid").read_bytes() == content
+    assert told in (tmp_path / ".refused" / "invalid.reason").read_text()
+    assert not (tmp_path / "invalid").exists()
 
 
 @cases
 async def test_publish_rejects_a_file_in_an_unknown_format_and_leaves_it(
     url: str, tmp_path: Path, content: bytes, told: str
 ) -> None:
-    file = tmp_path / "nasty"
+    file = tmp_path / "invalid"
     file.write_bytes(content)
     done = await dialer(url, "publish", file)
     assert (done.status, done.out) == (1, "confirmed 0, refused 0\n")
     assert f"rotary-dialer: {file}: " in done.err
     assert told in done.err
     assert "Traceback" not in done.err
-    assert names(tmp_path) == ["nasty"]
+    assert names(tmp_path) == ["invalid"]
     assert file.read_bytes() == content
 
 
@@ -104,14 +104,14 @@ async def test_a_pipe_in_an_unknown_format_is_an_error_and_can_be_kept(url: str,
     assert (tmp_path / "kept").read_bytes() == b"date,number\n2026-06-06,0901\n"
 
 
-async def test_a_pipe_without_a_byte_is_no_error(url: str) -> None:
+async def test_an_empty_pipe_is_not_an_error(url: str) -> None:
     done = await dialer(url, "publish", stdin=b"")
     assert (done.status, done.out, done.err) == (0, "confirmed 0, refused 0\n", "")
     blank = await dialer(url, "publish", stdin=b"\n")
     assert (blank.status, blank.out) == (1, "confirmed 0, refused 0\n")
 
 
-async def test_a_byte_order_mark_is_no_part_of_the_first_line(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_byte_order_mark_is_not_part_of_the_first_line(url: str, inbox: Inbox, tmp_path: Path) -> None:
     for name, content in (("json", CALL), ("csv", HEADER + b"call-placed,18,good\n")):
         (tmp_path / name).write_bytes(codecs.BOM_UTF8 + content)
         done = await dialer(url, "publish", tmp_path / name)
@@ -137,7 +137,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize(("good", "bad", "told"), BAD_LINES.values(), ids=BAD_LINES.keys())
-async def test_of_a_file_with_a_bad_line_the_rest_is_published_and_the_line_is_kept(
+async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
     url: str, inbox: Inbox, tmp_path: Path, good: bytes, bad: bytes, told: str
 ) -> None:
     file, spool = tmp_path / "calls", tmp_path / "spool"
@@ -163,7 +163,7 @@ async def test_of_a_file_with_a_bad_line_the_rest_is_published_and_the_line_is_k
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
 
-async def test_what_is_kept_is_refused_again_until_it_is_mended(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_stored_line_is_rejected_again_until_it_is_corrected(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(HEADER + b"call-placed,18,good\ncall-placed,18,17807")
     await dialer(url, "publish", tmp_path / "calls")
     kept = tmp_path / "calls.rejected"
@@ -173,7 +173,7 @@ async def test_what_is_kept_is_refused_again_until_it_is_mended(url: str, inbox:
     assert [event["id"] for event in await inbox.events(2)] == ["good", "1780747140.17"]
 
 
-async def test_what_is_kept_replaces_nothing(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_stored_lines_replace_no_file(url: str, inbox: Inbox, tmp_path: Path) -> None:
     file = tmp_path / "calls"
     for content in (b"one", b"two"):
         file.write_bytes(content)
@@ -186,7 +186,7 @@ async def test_what_is_kept_replaces_nothing(url: str, inbox: Inbox, tmp_path: P
     assert [(tmp_path / name).read_bytes() for name in ("calls.rejected", "calls.rejected.2")] == [b"one\n", b"two\n"]
 
 
-async def test_a_bad_line_stays_while_the_good_ones_are_not_confirmed(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_file_stays_until_its_valid_lines_are_confirmed(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b"oops\n")
     with private_user(url, "^$") as nobody:
         done = await dialer(nobody, "spool", "--once", tmp_path)
@@ -194,13 +194,13 @@ async def test_a_bad_line_stays_while_the_good_ones_are_not_confirmed(url: str, 
     assert (tmp_path / "calls").read_bytes() == CALL + b"oops\n"
 
 
-async def test_lines_without_ids_are_named_after_their_file_and_place(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_ids_default_to_the_file_name_and_the_place(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(b'{"type": "call-placed", "caller_id_id": 18}\n' * 3)
     assert (await dialer(url, "spool", "--once", tmp_path)).status == 0
     assert {event["id"] for event in await inbox.events(3)} == {"calls", "calls/2", "calls/3"}
 
 
-async def test_two_events_of_one_identity_are_not_taken_for_one(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_two_different_events_with_one_identity_are_an_error(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + CALL.replace(b"18", b"19"))
     done = await dialer(url, "spool", "--once", tmp_path)
     assert done.status == 1
@@ -223,14 +223,14 @@ def test_a_file_that_grew_while_it_was_published_is_read_again(url: str, inbox: 
     assert names(tmp_path) == []
 
 
-async def test_what_a_file_says_cannot_move_the_cursor(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_text_of_a_file_cannot_control_the_terminal(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b'{"type": "call-placed", "caller_id_id": 18, "\\u001b[2J": 1}\n')
     for command in (("publish", tmp_path / "calls"), ("spool", "--once", tmp_path)):
         done = await dialer(url, *command)
         assert (done.status, "\x1b" in done.err) == (1, False)
 
 
-# The law, for whatever a file may hold.
+# The law for any content of a file.
 
 NUMBERS = st.integers(0, 9)
 good_lines = st.builds(lambda number: b'{"type":"call-placed","caller_id_id":18,"id":"id-%d"}' % number, NUMBERS)

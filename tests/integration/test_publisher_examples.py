@@ -1,4 +1,4 @@
-"""The examples in the publisher's docstrings, run as they stand against the real broker."""
+"""The examples in the publisher's docstrings run unchanged against the real broker."""
 
 import asyncio
 import doctest
@@ -32,7 +32,7 @@ def example(docstring: str | None, url: str, *, asynchronous: bool) -> str:
 
 
 @pytest.mark.parametrize("module", [event_factory])
-def test_the_interactive_examples_give_what_they_show(module: ModuleType) -> None:
+def test_the_interactive_examples_print_what_they_show(module: ModuleType) -> None:
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
     assert outcome.failed == 0

@@ -1,4 +1,4 @@
-"""What a confirm promises, and what the log of a dialer says, while a real broker is killed and restarted."""
+"""What a confirm guarantees, and what the publisher logs, while a real broker is killed and restarted."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from rotary_stack.orders import Order, Verb, give
 
 pytestmark = pytest.mark.long
 
-# Tells what it was given, then stays until its standard input ends, as it does with us, however we end.
+# Prints its environment, then runs until its standard input ends, which happens however the test ends.
 _COMMAND = (
     sys.executable,
     "-c",
@@ -84,7 +84,7 @@ def publisher(url: str) -> Publisher:
     return Publisher(url, customer_id=7, source="/dialers/hcm-1", limits=Limits(batch_events=5, deadline_seconds=60))
 
 
-async def test_a_stream_alone_has_every_confirmed_event_whatever_befalls_the_broker(
+async def test_a_stream_has_every_confirmed_event_after_kills_and_restarts_of_the_broker(
     own: Mapping[str, str], url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
