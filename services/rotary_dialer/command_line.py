@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from rotary.errors import ConfigurationError, RotaryError, UnavailableError
+from rotary.publisher import PublishError
 from rotary.tls import client_context, with_ca_file
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -45,8 +46,10 @@ class CommandGroup(click.Group):
             raise SettingError(str(error)) from error
         except UnavailableError as error:
             raise CommandError(error.what) from error
+        except PublishError as error:
+            raise CommandError(error.reason) from error
         except RotaryError as error:
-            raise CommandError(getattr(error, "reason", str(error))) from error
+            raise CommandError(str(error)) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output is gone; click exits silently
                 raise
@@ -105,7 +108,14 @@ def deadline_option(command: F) -> F:
 
 
 def _checked_url(context: click.Context, option: click.Parameter, url: str) -> str:  # noqa: ARG001 - click's signature
-    parts = urlsplit(url)
-    if parts.scheme not in {"amqp", "amqps"} or not parts.netloc:
+    if not _is_amqp(url):
         raise click.BadParameter("invalid URL; expected amqp://user:password@host:port/vhost")
     return url
+
+
+def _is_amqp(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an invalid host, or a port that is not a number
+        return False

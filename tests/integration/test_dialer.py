@@ -126,6 +126,8 @@ async def test_publish_follows_a_pipe_and_delivers_before_ctrl_c_ends_it(url: st
     ("arguments", "status", "told"),
     [
         (["publish", "--url", "http://x"], 2, "amqp://user:password@host:port/vhost"),
+        (["publish", "--url", "amqp://[x"], 2, "amqp://user:password@host:port/vhost"),
+        (["publish", "--url", "amqp://x:port"], 2, "amqp://user:password@host:port/vhost"),
         (["publish", "--customer", "0"], 2, "--customer"),
         (["publish", "--url", "amqp://127.0.0.1:1", "--deadline", "0.3"], 1, "RabbitMQ at 127.0.0.1:1 does not answer"),
         (["simulate", "--rate", "10", "--caller-ids", "5-1"], 2, "expected numbers and ranges"),
