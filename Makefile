@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	--no-emit-package rotary --no-emit-package rotary-server
 
 .PHONY: help run test faults bench check format setup lock
 
@@ -36,12 +37,12 @@ format: .venv/ready ## let ruff write the layout
 
 setup: .venv/ready ## prepare .venv alone
 
-.venv/ready: requirements.lock pyproject.toml infra/setup
+.venv/ready: requirements.lock pyproject.toml services/pyproject.toml infra/setup
 	@PYTHON=$(PYTHON) infra/setup
 
 lock: .venv/ready ## resolve the lock files anew: ours, and what the image holds and is built with
 	@$(BIN)/pip install --quiet uv
-	@$(LOCK) pyproject.toml --extra stack --group dev --upgrade --output-file requirements.lock
-	@$(LOCK) pyproject.toml --extra query --extra consumer --extra admin \
+	@$(LOCK) services/pyproject.toml --extra stack --group pyproject.toml:dev --upgrade --output-file requirements.lock
+	@$(LOCK) services/pyproject.toml --extra query --extra consumer --extra admin \
 		--constraint requirements.lock --output-file infra/images/requirements.prod.lock
 	@echo hatchling | $(LOCK) - --constraint requirements.lock --output-file infra/images/requirements.build.lock

@@ -1,20 +1,23 @@
-"""`rotary-dialer`: gets events out of dialers that cannot import `rotary.publisher`, and plays one for load tests."""
+"""`rotary-dialer`: the command line for dialers that do not import `rotary.publisher`, and for load tests."""
 
 import logging
 
 import click
 
 from rotary import __version__
-from rotary_dialer import asyncapi, publishing, simulating, spooling
-from rotary_dialer.program import Program
+from rotary_dialer.command_line import CommandGroup
+from rotary_dialer.commands.asyncapi import print_asyncapi
+from rotary_dialer.commands.publish import publish
+from rotary_dialer.commands.simulate import simulate
+from rotary_dialer.commands.spool import spool
 
-COMMANDS: tuple[click.Command, ...] = (publishing.publish, spooling.spool, simulating.simulate, asyncapi.print_asyncapi)
+COMMANDS: tuple[click.Command, ...] = (publish, spool, simulate, print_asyncapi)
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rotary-dialer")
 def cli() -> None:
-    """Publishes events to Rotary's broker, each confirmed."""
+    """Publish events to Rotary's broker and wait for each confirm."""
 
 
 for command in COMMANDS:
@@ -23,7 +26,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """The console script."""
-    # Every lost connection is told in our own words; aiormq would add a trace to each, asyncio a line a write.
+    # The commands report a lost connection themselves. aiormq adds a traceback to each, asyncio a line per write.
     for name in ("aiormq", "rotary.publisher", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     cli(prog_name="rotary-dialer")

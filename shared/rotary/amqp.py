@@ -1,8 +1,8 @@
-"""Connecting to RabbitMQ, for the services and for the publisher: one policy, with a deadline that nothing can stretch.
+"""Connects to RabbitMQ, for the services and for the publisher, with a hard deadline and typed errors.
 
-The client libraries trust whoever answers at the address. A load balancer without a backend, a node that is booting or
-a web server can hold their handshake forever, or break it with an exception of any type. Here every attempt ends by
-its deadline, and ends in one of the errors below.
+The client libraries have no deadline for the handshake. A load balancer without a backend, a node that is starting, or
+a web server at that address can make it hang, or fail with an exception of any type. Here every attempt ends by its
+deadline with a connection or with one of the errors below.
 """
 
 import asyncio
@@ -26,28 +26,28 @@ _LOGIN_REFUSED = (aiormq.AuthenticationError, aiormq.ProbableAuthenticationError
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class AwayError(UnavailableError):
-    """RabbitMQ does not answer as it should; `reason` says how."""
+class AmqpUnavailableError(UnavailableError):
+    """RabbitMQ does not answer, or not as expected; `reason` says what happened."""
 
     def __init__(self, where: str, reason: str) -> None:
-        super().__init__(f"RabbitMQ at {where} is away: {reason}")
+        super().__init__(f"RabbitMQ at {where} is unavailable", reason)
         self.reason = reason
 
 
-class VirtualHostRefusedError(AwayError):
-    """The broker closed the connection instead of opening the virtual host: it is missing, or it is still starting."""
+class VirtualHostRefusedError(AmqpUnavailableError):
+    """The broker closed the connection instead of opening the virtual host, which is missing or still starting."""
 
 
 class LoginRefusedError(ConfigurationError):
-    """The broker refuses the user; `reason` is in its words."""
+    """The broker refuses the user; `reason` is its own message."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"RabbitMQ at {where} refuses the login: {reason}")
         self.reason = reason
 
 
-class UntrustedError(ConfigurationError):
-    """TLS fails in a way that trying again cannot mend; `reason` says why, and what to do."""
+class TlsError(ConfigurationError):
+    """TLS failed in a way that retrying cannot fix; `reason` says why, and what to do."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"RabbitMQ at {where}: {reason}")
@@ -58,7 +58,7 @@ class Closeable(Protocol):
     """A connection of either client library."""
 
     async def close(self) -> Any:
-        """Says goodbye to the broker, and waits for its answer."""
+        """Closes the connection, and waits for the broker's answer."""
 
 
 C = TypeVar("C", bound=Closeable)
@@ -71,12 +71,12 @@ async def connected(
     seconds: float = CONNECT_SECONDS,
     reader: Callable[[], asyncio.StreamReader] | None = None,
 ) -> AsyncIterator[C]:
-    """What `connect` connects by way of the given transport; leaving closes it, in a bounded time.
+    """Yields the connection that `connect` opens with the given transport. Leaving closes it within a few seconds.
 
-    `reader` makes what the client reads from, if it is not to be a plain one.
+    `reader` makes the stream reader of the connection, instead of a plain asyncio.StreamReader.
 
-    Raises LoginRefusedError, UntrustedError, and AwayError for everything else, after `seconds` at the latest. What the
-    block raises passes through.
+    Raises LoginRefusedError, TlsError, or AmqpUnavailableError for everything else, after `seconds` at the latest.
+    Errors of the block pass through.
     """
     transport = _Transport(reader)
     connection = await _connect(url, connect, transport, seconds)
@@ -92,10 +92,10 @@ def address(url: URL) -> str:
     return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
 
 
-def words(error: BaseException) -> str:
-    """What an error says, or its name when it says nothing."""
-    said = " ".join(str(argument) for argument in error.args if isinstance(argument, str | int)).strip()
-    return said or type(error).__name__
+def error_text(error: BaseException) -> str:
+    """The error's message, or its class name if it has no message."""
+    text = " ".join(str(argument) for argument in error.args if isinstance(argument, str | int)).strip()
+    return text or type(error).__name__
 
 
 async def _connect(
@@ -103,24 +103,24 @@ async def _connect(
 ) -> C:
     attempt: asyncio.Future[C] = asyncio.ensure_future(connect(transport))
     if not await _done_within(attempt, seconds, transport):
-        raise AwayError(address(url), f"no answer within {seconds:g} s")
+        raise AmqpUnavailableError(address(url), f"no answer within {seconds:g} s")
     if attempt.cancelled():
-        raise AwayError(address(url), "the connection was lost during the handshake")
+        raise AmqpUnavailableError(address(url), "the connection was lost during the handshake")
     if (error := attempt.exception()) is not None:
-        # Not `from error`: the client links its errors in a circle, which programs that report errors may not expect.
-        raise _judged(url, error) from None
+        # Not `from error`: aiormq's errors refer to each other in a circle, which error reporters may not expect.
+        raise _translate(url, error) from None
     return attempt.result()
 
 
 async def _done_within(task: asyncio.Future[Any], seconds: float, transport: "_Transport") -> bool:
-    """Whether the task is done in time. If not, or if we are cancelled, it is cancelled and its transport aborted."""
+    """Whether the task finished in time. If not, or if the caller is cancelled, aborts the transport and cancels it."""
     done: set[asyncio.Future[Any]] = set()
     try:
         done, _ = await asyncio.wait([task], timeout=seconds)
         return bool(done)
     finally:
         if not done:
-            # What the client awaits while it is cancelled, such as TLS's goodbye, ends with the transport.
+            # While the task is cancelled the client may await, for example, TLS's close. Aborting ends that.
             transport.abort()
             task.cancel()
             task.add_done_callback(_retrieve)
@@ -128,36 +128,36 @@ async def _done_within(task: asyncio.Future[Any], seconds: float, transport: "_T
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:
-    """Nobody waits for this error any more, and asyncio is not to print it."""
+    """Marks the error as retrieved, so that asyncio does not print it."""
     if not task.cancelled():
         task.exception()
 
 
-def _judged(url: URL, error: BaseException) -> Exception:
+def _translate(url: URL, error: BaseException) -> Exception:
     where = address(url)
     if isinstance(error, ConfigurationError):
         return error
     if isinstance(error, _LOGIN_REFUSED):
-        return LoginRefusedError(where, words(error))
+        return LoginRefusedError(where, error_text(error))
     if why := certificate_error(error):
-        return UntrustedError(where, why)
-    if isinstance(error, aiormq.InvalidFrameError) and "Connection.Close" in words(error):
-        # aiormq drops the broker's words at this step, which can only be about the virtual host.
+        return TlsError(where, why)
+    if isinstance(error, aiormq.InvalidFrameError) and "Connection.Close" in error_text(error):
+        # aiormq drops the broker's message at this step. Only the virtual host can be refused here.
         return VirtualHostRefusedError(where, "the virtual host does not exist, or this user may not use it")
     if isinstance(error, StopAsyncIteration):
-        return AwayError(where, "the connection was closed during the handshake")
-    return AwayError(where, words(error))
+        return AmqpUnavailableError(where, "the connection was closed during the handshake")
+    return AmqpUnavailableError(where, error_text(error))
 
 
 class _Transport(TransportFactory):
-    """Opens the client's connection, and keeps hold of it to abort it."""
+    """Opens the client's connection, and can abort it."""
 
     def __init__(self, reader: Callable[[], asyncio.StreamReader] | None) -> None:
         self._reader = reader
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **options: Any) -> Streams:
-        """What aiormq calls to connect."""
+        """Called by aiormq to connect."""
         provider: SSLContextProvider = options.pop("ssl_context_provider")
         context = await _context(provider) if url.scheme == "amqps" else None
         if self._reader is None:
@@ -170,7 +170,7 @@ class _Transport(TransportFactory):
         return reader, self._writer
 
     def abort(self) -> None:
-        """Drops the connection without a word; harmless when it is closed, or was never opened."""
+        """Drops the connection at once. Does nothing when it is closed or was never opened."""
         if self._writer is not None:
             self._writer.transport.abort()
 
@@ -180,4 +180,4 @@ async def _context(provider: SSLContextProvider) -> SSLContext:
         return await provider.get_context()
     except OSError as error:
         why = error.strerror or error
-        raise ConfigurationError(f"the certificates named in RabbitMQ's URL cannot be read: {why}") from error
+        raise ConfigurationError(f"cannot read the certificates named in RabbitMQ's URL: {why}") from error

@@ -1,8 +1,8 @@
-"""Bearer tokens as strings: `rot_`, 30 random letters and digits, and 6 more that are a checksum of what precedes them.
+"""The format of bearer tokens: `rot_`, 30 random letters and digits, and a checksum of 6 letters and digits.
 
-The checksum (CRC-32, as GitHub's tokens have it) is no secret. It tells a typing error, a damaged copy or a blind guess
-from a token without a look-up. Strings of any other shape are older tokens, or come from another program: only a
-look-up tells whether they are good.
+The checksum is a CRC-32, as in GitHub's tokens, and no secret. It rejects a typing error, a damaged copy or a blind
+guess without a look-up. Older tokens, and tokens made by other programs, have other formats and no checksum: only a
+look-up can tell whether one is valid.
 """
 
 import re
@@ -16,14 +16,14 @@ PREFIX = "rot_"
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_LENGTH = 30  # 62^30 > 2^178
 _CHECKSUM_LENGTH = 6  # 62^6 > 2^32
-_SHAPE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}")
+_FORMAT = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}")
 
-Form = Literal["checked", "damaged", "unchecked"]
-"""Of our shape with the right checksum, of our shape with a wrong one, or of another shape."""
+ChecksumStatus = Literal["valid", "invalid", "absent"]
+"""The checksum is right, it is wrong, or the token has another format."""
 
 
 def new_token() -> str:
-    """A fresh bearer string."""
+    """A new random token."""
     text = PREFIX + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_LENGTH))
     return text + checksum(text)
 
@@ -37,8 +37,8 @@ def checksum(text: str) -> str:
     return digits
 
 
-def form(token: str) -> Form:
-    """What the string alone says about a token."""
-    if _SHAPE.fullmatch(token) is None:
-        return "unchecked"
-    return "checked" if checksum(token[:-_CHECKSUM_LENGTH]) == token[-_CHECKSUM_LENGTH:] else "damaged"
+def checksum_status(token: str) -> ChecksumStatus:
+    """Checks a token by its characters alone, without a look-up."""
+    if _FORMAT.fullmatch(token) is None:
+        return "absent"
+    return "valid" if checksum(token[:-_CHECKSUM_LENGTH]) == token[-_CHECKSUM_LENGTH:] else "invalid"

@@ -1,16 +1,16 @@
-"""The errors Rotary raises. Each says what happened, to what, and what to do."""
+"""The base classes of every error that Rotary raises on purpose."""
 
 
 class RotaryError(Exception):
-    """The base of all errors that Rotary raises."""
+    """The base class. Catch it to catch every error that Rotary raises on purpose."""
 
 
 class ConfigurationError(RotaryError):
-    """A setting is missing or invalid. Programs print one line and exit with status 2."""
+    """A setting is missing or invalid. Programs print it on one line and exit with status 2."""
 
 
 class EventRefusedError(RotaryError):
-    """An event breaks the contract of its type. `reason` is kept beside the parked message."""
+    """An event breaks the contract of its type; `reason` says how. A parked message carries the same reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -18,12 +18,19 @@ class EventRefusedError(RotaryError):
 
 
 class UnavailableError(RotaryError):
-    """A server does not answer now; retry later. `what` says which, in words for an operator."""
+    """A server that Rotary depends on does not answer. Retry later.
 
-    def __init__(self, what: str) -> None:
+    `public_message` is safe to show to a customer. `detail` is for operators: an address, the server's own message.
+    `what` is both in one line.
+    """
+
+    def __init__(self, public_message: str, detail: str = "") -> None:
+        what = f"{public_message}: {detail}" if detail else public_message
         super().__init__(what)
+        self.public_message = public_message
+        self.detail = detail
         self.what = what
 
 
 class GroupNotFoundError(RotaryError):
-    """The customer has no such group. Another customer's group counts as missing."""
+    """This customer has no such group. Another customer's group raises the same error."""

@@ -41,7 +41,7 @@ async def sdk_rate(url: str, seconds: float) -> float:
                 for _ in range(TURN):
                     publisher.submit(publisher.events.call_placed(18, group_id=3, lead_id="L-991"))
             except BacklogFullError:
-                await publisher.room()
+                await publisher.wait_for_capacity()
             await asyncio.sleep(0)
         await publisher.flush()
         return publisher.confirmed / (perf_counter() - began)

@@ -1,4 +1,4 @@
-"""`rotary-admin dialer` against a stack with walls, and what is done with the users it makes."""
+"""Runs `rotary-admin dialer` against a stack that enforces permissions, and publishes as the users that it creates."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""No line that `rotary-dialer` reads is lost: each is confirmed by the broker, or reported and kept."""
+"""Every line that `rotary-dialer` reads is confirmed by the broker, or reported and stored."""
 
 import asyncio
 import codecs
@@ -20,7 +20,7 @@ from integration.private_vhost import private_user, private_vhost
 from rotary.events import EXCHANGE
 from rotary.publisher import BlockingPublisher
 from rotary_dialer.__main__ import cli
-from rotary_dialer.spooling import Spooler
+from rotary_dialer.spooler import Spooler
 
 CALL = b'{"type": "call-placed", "caller_id_id": 18, "id": "good"}\n'
 HEADER = b"type,caller_id_id,id\n"
@@ -42,76 +42,76 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-NASTY = {
+INVALID_FILES = {
     "empty": (b"", "is empty"),
     "blank": (b"\n \r\n", "is empty"),
-    "NUL-filled": (bytes(4096), "line 1: it holds NUL bytes"),
-    "NUL-filled after a line end": (b"\n" + bytes(4096), "line 2: it holds NUL bytes"),
-    "UTF-16": (CALL.decode().encode("utf-16"), "it is UTF-16; convert it first"),
-    "UTF-16, big-endian": (codecs.BOM_UTF16_BE + CALL.decode().encode("utf-16-be"), "it is UTF-16"),
-    "UTF-16 without a mark": (CALL.decode().encode("utf-16-le"), "line 1: it holds NUL bytes"),
+    "NUL-filled": (bytes(4096), "line 1: the line contains NUL bytes"),
+    "NUL-filled after a line end": (b"\n" + bytes(4096), "line 2: the line contains NUL bytes"),
+    "UTF-16": (CALL.decode().encode("utf-16"), "the input is UTF-16; convert it first"),
+    "UTF-16, big-endian": (codecs.BOM_UTF16_BE + CALL.decode().encode("utf-16-be"), "the input is UTF-16"),
+    "UTF-16 without a mark": (CALL.decode().encode("utf-16-le"), "line 1: the line contains NUL bytes"),
     "Latin-1": (b"\xe9t\xe9\n", "line 1 is not UTF-8"),
-    "another CSV": (b"date,number\n2026-06-06,0901\n", "'date' is no column"),
-    "a CSV with semicolons": (b"type;caller_id_id\ncall-placed;18\n", "'type;caller_id_id' is no column"),
-    "a CSV without its header": (b"call-placed,18\n", "'call-placed' is no column"),
+    "another CSV": (b"date,number\n2026-06-06,0901\n", "'date' is not a column"),
+    "a CSV with semicolons": (b"type;caller_id_id\ncall-placed;18\n", "'type;caller_id_id' is not a column"),
+    "a CSV without its header": (b"call-placed,18\n", "'call-placed' is not a column"),
     "a CSV that lacks a column": (b"type,group_id\ncall-placed,3\n", "the column caller_id_id is missing"),
     "a CSV header alone": (HEADER, "a CSV header and no event"),
     "a CSV header that was cut": (b"type,caller_id_id", "no line end"),
-    "a column twice": (b"type,caller_id_id,type\ncall-placed,18,x\n", "a column stands in it twice"),
-    "a JSON array": (b'[{"type": "call-placed", "caller_id_id": 18}]\n', "no JSON object, and no CSV"),
+    "a column twice": (b"type,caller_id_id,type\ncall-placed,18,x\n", "a column appears twice"),
+    "a JSON array": (b'[{"type": "call-placed", "caller_id_id": 18}]\n', "line 1 is neither a JSON object nor CSV"),
     "printed JSON": (b'{\n"type": "call-placed",\n"caller_id_id": 18}\n', "line 1: Input data was truncated"),
     "cut JSON": (CALL[:30], "line 1: Input data was truncated"),
-    "a log line first": (b"starting up\n" + CALL, "'starting up' is no column"),
+    "a log line first": (b"starting up\n" + CALL, "'starting up' is not a column"),
 }
-cases = pytest.mark.parametrize(("content", "told"), NASTY.values(), ids=NASTY.keys())
+cases = pytest.mark.parametrize(("content", "told"), INVALID_FILES.values(), ids=INVALID_FILES.keys())
 
 
 @cases
-async def test_spool_keeps_a_file_that_it_does_not_understand_and_says_why(
+async def test_spool_keeps_a_file_in_an_unknown_format_with_the_reason(
     url: str, tmp_path: Path, content: bytes, told: str
 ) -> None:
-    (tmp_path / "nasty").write_bytes(content)
+    (tmp_path / "invalid").write_bytes(content)
     done = await dialer(url, "spool", "--once", tmp_path)
     assert done.status == 1
-    assert "nasty refused: " in done.err
+    assert "invalid refused: " in done.err
     assert told in done.err
-    assert (tmp_path / ".refused" / "nasty").read_bytes() == content
-    assert told in (tmp_path / ".refused" / "nasty.reason").read_text()
-    assert not (tmp_path / "nasty").exists()
+    assert (tmp_path / ".refused" / "invalid").read_bytes() == content
+    assert told in (tmp_path / ".refused" / "invalid.reason").read_text()
+    assert not (tmp_path / "invalid").exists()
 
 
 @cases
-async def test_publish_refuses_a_file_that_it_does_not_understand_and_leaves_it(
+async def test_publish_rejects_a_file_in_an_unknown_format_and_leaves_it(
     url: str, tmp_path: Path, content: bytes, told: str
 ) -> None:
-    file = tmp_path / "nasty"
+    file = tmp_path / "invalid"
     file.write_bytes(content)
     done = await dialer(url, "publish", file)
     assert (done.status, done.out) == (1, "confirmed 0, refused 0\n")
     assert f"rotary-dialer: {file}: " in done.err
     assert told in done.err
     assert "Traceback" not in done.err
-    assert names(tmp_path) == ["nasty"]
+    assert names(tmp_path) == ["invalid"]
     assert file.read_bytes() == content
 
 
-async def test_a_pipe_that_is_not_understood_is_an_error_and_can_be_kept(url: str, tmp_path: Path) -> None:
+async def test_a_pipe_in_an_unknown_format_is_an_error_and_can_be_kept(url: str, tmp_path: Path) -> None:
     told = await dialer(url, "publish", stdin=b"date,number\n2026-06-06,0901\n")
     assert (told.status, told.out) == (1, "confirmed 0, refused 0\n")
-    assert "standard input: line 1: it is no JSON object, and 'date' is no column; expected a JSON object" in told.err
+    assert "standard input: line 1: not a JSON object, and 'date' is not a column; expected a JSON object" in told.err
     kept = await dialer(url, "publish", "--rejected", tmp_path / "kept", stdin=b"date,number\n2026-06-06,0901\n")
     assert kept.status == 1
     assert (tmp_path / "kept").read_bytes() == b"date,number\n2026-06-06,0901\n"
 
 
-async def test_a_pipe_without_a_byte_is_no_error(url: str) -> None:
+async def test_an_empty_pipe_is_not_an_error(url: str) -> None:
     done = await dialer(url, "publish", stdin=b"")
     assert (done.status, done.out, done.err) == (0, "confirmed 0, refused 0\n", "")
     blank = await dialer(url, "publish", stdin=b"\n")
     assert (blank.status, blank.out) == (1, "confirmed 0, refused 0\n")
 
 
-async def test_a_byte_order_mark_is_no_part_of_the_first_line(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_byte_order_mark_is_not_part_of_the_first_line(url: str, inbox: Inbox, tmp_path: Path) -> None:
     for name, content in (("json", CALL), ("csv", HEADER + b"call-placed,18,good\n")):
         (tmp_path / name).write_bytes(codecs.BOM_UTF8 + content)
         done = await dialer(url, "publish", tmp_path / name)
@@ -123,21 +123,21 @@ BAD_LINES = {
     "not JSON": (CALL, b"oops\n", "JSON is malformed"),
     "another JSON": (CALL, b"[1]\n", "Expected `object`"),
     "cut off": (CALL, b'{"type": "call-pl', "Input data was truncated"),
-    "NULs": (CALL, b"\0\0\0\0\n", "it holds NUL bytes"),
-    "not UTF-8": (CALL, b'{"type": "call-placed", "caller_id_id": 18, "lead_id": "\xe9"}\n', "it is not UTF-8"),
+    "NULs": (CALL, b"\0\0\0\0\n", "the line contains NUL bytes"),
+    "not UTF-8": (CALL, b'{"type": "call-placed", "caller_id_id": 18, "lead_id": "\xe9"}\n', "the line is not UTF-8"),
     "nested a thousand deep": (
-        *(CALL, b'{"specversion": "1.0", "x": ' + b"[" * 9999 + b"]" * 9999 + b"}\n", "it is nested too deeply"),
+        *(CALL, b'{"specversion": "1.0", "x": ' + b"[" * 9999 + b"]" * 9999 + b"}\n", "the line is nested too deeply"),
     ),
     "a number without end": (CALL, CALL.replace(b"18", b"9" * 5000), "Integer value out of range"),
-    "a cell too many": (HEADER + b"call-placed,18,good\n", b"call-placed,18,x,y\n", "it has 4 cells"),
-    "a cell too few": (HEADER + b"call-placed,18,good\n", b"call-placed,18\n", "it has 2 cells"),
+    "a cell too many": (HEADER + b"call-placed,18,good\n", b"call-placed,18,x,y\n", "the line has 4 cells"),
+    "a cell too few": (HEADER + b"call-placed,18,good\n", b"call-placed,18\n", "the line has 2 cells"),
     "an open quote": (HEADER + b"call-placed,18,good\n", b'call-placed,18,"x\n', "unexpected end of data"),
     "a cut cell": (HEADER + b"call-placed,18,good\n", b"call-placed,18,17807", "the last line has no line end"),
 }
 
 
 @pytest.mark.parametrize(("good", "bad", "told"), BAD_LINES.values(), ids=BAD_LINES.keys())
-async def test_of_a_file_with_a_bad_line_the_rest_is_published_and_the_line_is_kept(
+async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
     url: str, inbox: Inbox, tmp_path: Path, good: bytes, bad: bytes, told: str
 ) -> None:
     file, spool = tmp_path / "calls", tmp_path / "spool"
@@ -163,7 +163,7 @@ async def test_of_a_file_with_a_bad_line_the_rest_is_published_and_the_line_is_k
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
 
-async def test_what_is_kept_is_refused_again_until_it_is_mended(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_stored_line_is_rejected_again_until_it_is_corrected(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(HEADER + b"call-placed,18,good\ncall-placed,18,17807")
     await dialer(url, "publish", tmp_path / "calls")
     kept = tmp_path / "calls.rejected"
@@ -173,7 +173,7 @@ async def test_what_is_kept_is_refused_again_until_it_is_mended(url: str, inbox:
     assert [event["id"] for event in await inbox.events(2)] == ["good", "1780747140.17"]
 
 
-async def test_what_is_kept_replaces_nothing(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_stored_lines_replace_no_file(url: str, inbox: Inbox, tmp_path: Path) -> None:
     file = tmp_path / "calls"
     for content in (b"one", b"two"):
         file.write_bytes(content)
@@ -186,7 +186,7 @@ async def test_what_is_kept_replaces_nothing(url: str, inbox: Inbox, tmp_path: P
     assert [(tmp_path / name).read_bytes() for name in ("calls.rejected", "calls.rejected.2")] == [b"one\n", b"two\n"]
 
 
-async def test_a_bad_line_stays_while_the_good_ones_are_not_confirmed(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_file_stays_until_its_valid_lines_are_confirmed(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b"oops\n")
     with private_user(url, "^$") as nobody:
         done = await dialer(nobody, "spool", "--once", tmp_path)
@@ -194,17 +194,17 @@ async def test_a_bad_line_stays_while_the_good_ones_are_not_confirmed(url: str, 
     assert (tmp_path / "calls").read_bytes() == CALL + b"oops\n"
 
 
-async def test_lines_without_ids_are_named_after_their_file_and_place(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_ids_default_to_the_file_name_and_the_place(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(b'{"type": "call-placed", "caller_id_id": 18}\n' * 3)
     assert (await dialer(url, "spool", "--once", tmp_path)).status == 0
     assert {event["id"] for event in await inbox.events(3)} == {"calls", "calls/2", "calls/3"}
 
 
-async def test_two_events_of_one_identity_are_not_taken_for_one(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_two_different_events_with_one_identity_are_an_error(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + CALL.replace(b"18", b"19"))
     done = await dialer(url, "spool", "--once", tmp_path)
     assert done.status == 1
-    assert "line 2: line 1 is another event of the same source and id" in done.err
+    assert "line 2: line 1 is a different event with the same source and id" in done.err
     assert [event["data"] for event in await inbox.events(1)] == [{"caller_id_id": 18}]
 
 
@@ -212,25 +212,25 @@ def test_a_file_that_grew_while_it_was_published_is_read_again(url: str, inbox: 
     with BlockingPublisher(url, customer_id=7, source="/x") as publisher:
         spooler = Spooler(tmp_path, publisher)
         (tmp_path / "calls").write_bytes(CALL)
-        spooler.look()
+        spooler.scan()
         with (tmp_path / "calls").open("ab") as file:
             file.write(CALL.replace(b"good", b"late"))
         spooler.wait()
         assert (tmp_path / "calls").exists()
-        spooler.look()
+        spooler.scan()
         spooler.wait()
         assert publisher.confirmed == 3
     assert names(tmp_path) == []
 
 
-async def test_what_a_file_says_cannot_move_the_cursor(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_text_of_a_file_cannot_control_the_terminal(url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b'{"type": "call-placed", "caller_id_id": 18, "\\u001b[2J": 1}\n')
     for command in (("publish", tmp_path / "calls"), ("spool", "--once", tmp_path)):
         done = await dialer(url, *command)
         assert (done.status, "\x1b" in done.err) == (1, False)
 
 
-# The law, for whatever a file may hold.
+# The law for any content of a file.
 
 NUMBERS = st.integers(0, 9)
 good_lines = st.builds(lambda number: b'{"type":"call-placed","caller_id_id":18,"id":"id-%d"}' % number, NUMBERS)
@@ -256,7 +256,7 @@ def test_every_line_is_confirmed_or_kept(module_publisher: BlockingPublisher, co
         folder = Path(name)
         (folder / "file").write_bytes(content)
         spooler = Spooler(folder, module_publisher)
-        spooler.look()
+        spooler.scan()
         spooler.wait()
         kept = [path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".reason")]
         assert not (folder / "file").exists()

@@ -1,4 +1,4 @@
-"""What a dialer's publisher puts on the real broker, how it batches, and how it bounds what it holds."""
+"""The messages that the publisher sends to a real broker, its batching, and its limits."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError, EventRefusedError
 from rotary.events import EVENT_CONTENT_TYPE, MAX_MESSAGE_BYTES, CallPlaced
 from rotary.publisher import BacklogFullError, ClosedError, EventFactory, Limits, Publisher
-from rotary.publisher.source import TimeOrderedIds
+from rotary.publisher.event_factory import TimeOrderedIds
 
 NOON_MS = 1_780_747_140_123
 SOURCE = "/dialers/hcm-1"
@@ -96,7 +96,7 @@ def test_the_default_time_is_now_in_utc() -> None:
     assert event.time.utcoffset() == timedelta(0)
 
 
-async def test_what_is_submitted_together_travels_together(url: str, inbox: Inbox) -> None:
+async def test_events_submitted_together_share_messages(url: str, inbox: Inbox) -> None:
     async with publisher(url) as dialer:
         events = [dialer.events.call_placed(18, lead_id=str(number)) for number in range(1_200)]
         futures = [dialer.submit(event) for event in events]
@@ -138,7 +138,7 @@ async def test_a_quiet_dialer_does_not_wait_for_a_batch(url: str, inbox: Inbox) 
     assert [len(events_of(await inbox.message())) for _ in range(2)] == [1, 1]
 
 
-async def test_a_busy_dialer_gathers_for_the_batch_time(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_a_busy_dialer_gathers_events_for_batch_seconds(proxy: TcpProxy, inbox: Inbox) -> None:
     loop = asyncio.get_running_loop()
     async with publisher(proxy.url, Limits(batch_seconds=0.3)) as dialer:
         await inbox.open_channel_of(dialer)
@@ -154,21 +154,21 @@ async def test_a_busy_dialer_gathers_for_the_batch_time(proxy: TcpProxy, inbox: 
         await proxy.mend()
 
 
-async def test_one_event_a_message_when_asked(url: str, inbox: Inbox) -> None:
+async def test_batch_events_1_sends_one_event_per_message(url: str, inbox: Inbox) -> None:
     async with publisher(url, Limits(batch_events=1)) as dialer:
         await asyncio.gather(*(dialer.call_placed(18) for _ in range(20)))
     assert [len(events_of(await inbox.message())) for _ in range(20)] == [1] * 20
 
 
-async def test_a_publisher_needs_no_right_to_declare(url: str, inbox: Inbox) -> None:
-    """It must work for a user without configure permission: nothing it does may declare."""
+async def test_a_publisher_needs_no_configure_permission(url: str, inbox: Inbox) -> None:
+    """It declares nothing, so that it works for a user without that permission."""
     async with publisher(url) as dialer:
         await dialer.call_placed(18)
     assert len(await inbox.events(1)) == 1
 
 
 @pytest.mark.parametrize("bound", [1, 7])
-async def test_publishing_waits_when_too_much_is_outstanding(proxy: TcpProxy, inbox: Inbox, bound: int) -> None:
+async def test_publishing_waits_at_the_limit_of_outstanding_events(proxy: TcpProxy, inbox: Inbox, bound: int) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=bound)) as dialer:
         await inbox.open_channel_of(dialer)
         proxy.silence()
@@ -182,7 +182,7 @@ async def test_publishing_waits_when_too_much_is_outstanding(proxy: TcpProxy, in
     assert {event["id"] for event in await inbox.events(20 - bound)} < {event.id for event in placed}
 
 
-async def test_publishing_raises_at_the_bound_when_asked(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_publishing_raises_at_the_limit_with_when_full_raise(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=2, when_full="raise")) as dialer:
         proxy.silence()
         accepted = [dialer.submit(dialer.events.call_placed(18)) for _ in range(2)]
@@ -196,22 +196,22 @@ async def test_publishing_raises_at_the_bound_when_asked(proxy: TcpProxy, inbox:
     assert len(await inbox.events(3)) == 3
 
 
-async def test_submit_raises_at_the_bound_and_room_waits_for_it(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_submit_raises_at_the_limit_and_wait_for_capacity_waits(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=1)) as dialer:
         await inbox.open_channel_of(dialer)
         proxy.silence()
         dialer.submit(dialer.events.call_placed(18))
         with pytest.raises(BacklogFullError):
             dialer.submit(dialer.events.call_placed(18))
-        room = asyncio.create_task(dialer.room())
+        capacity = asyncio.create_task(dialer.wait_for_capacity())
         await inbox.events(1)
-        assert not room.done()
+        assert not capacity.done()
         await proxy.mend()
-        await asyncio.wait_for(room, 10)
+        await asyncio.wait_for(capacity, 10)
         dialer.submit(dialer.events.call_placed(18))
 
 
-async def test_one_who_gives_up_waiting_for_room_takes_none(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_a_cancelled_wait_for_capacity_takes_no_slot(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url, Limits(outstanding_events=1)) as dialer:
         proxy.silence()
         dialer.submit(dialer.events.call_placed(18))
@@ -230,7 +230,7 @@ async def test_leaving_delivers_what_was_submitted(url: str, inbox: Inbox) -> No
     assert len(await inbox.events(750)) == 750
 
 
-async def test_giving_up_on_a_future_does_not_take_the_event_back(url: str, inbox: Inbox) -> None:
+async def test_cancelling_a_future_does_not_recall_its_event(url: str, inbox: Inbox) -> None:
     async with publisher(url) as dialer:
         given_up, kept = (dialer.submit(dialer.events.call_placed(18)) for _ in range(2))
         given_up.cancel()
@@ -250,7 +250,7 @@ async def test_giving_up_on_a_future_does_not_take_the_event_back(url: str, inbo
         ({"caller_id_id": "18"}, "Expected `int`, got `str`"),
     ],
 )
-async def test_what_the_consumer_would_park_is_refused_before_it_leaves(
+async def test_an_event_that_the_consumer_would_park_is_refused_before_it_is_sent(
     url: str, inbox: Inbox, arguments: dict[str, int], reason: str
 ) -> None:
     async with publisher(url) as dialer:
@@ -260,7 +260,7 @@ async def test_what_the_consumer_would_park_is_refused_before_it_leaves(
     assert inbox.is_empty()
 
 
-async def test_outside_its_block_a_publisher_accepts_nothing(url: str, inbox: Inbox) -> None:
+async def test_a_publisher_that_is_not_open_accepts_nothing(url: str, inbox: Inbox) -> None:
     dialer = publisher(url)
     event = dialer.events.call_placed(18)
     with pytest.raises(ClosedError, match="not open"):

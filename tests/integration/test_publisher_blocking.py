@@ -1,6 +1,6 @@
-"""The publisher for dialers that do not run on asyncio: threads, and the same meaning.
+"""The publisher for dialers without asyncio behaves as the asynchronous one.
 
-The blocking calls run in threads of the test's own, because its event loop carries the proxy and the inbox.
+The blocking calls run in threads, because the event loop of the test runs the proxy and the inbox.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ async def test_each_method_returns_the_confirmed_event(url: str, inbox: Inbox) -
     assert [event["type"] for event in arrived] == ["call-placed", "carrier-flag", "cooldown-cleared"]
 
 
-async def test_many_threads_share_one(url: str, inbox: Inbox) -> None:
+async def test_many_threads_share_one_publisher(url: str, inbox: Inbox) -> None:
     def dial() -> set[str]:
         with publisher(url) as dialer, ThreadPoolExecutor(16) as threads:
             placed: Iterator[CallPlaced] = threads.map(dialer.call_placed, [18] * 800)
@@ -119,7 +119,7 @@ async def test_flush_confirms_what_was_submitted(url: str, inbox: Inbox) -> None
     assert len(await inbox.events(1)) == 1
 
 
-async def test_the_bound_raises_when_asked_and_waits_otherwise(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_submit_at_the_limit_raises_or_waits_as_when_full_says(proxy: TcpProxy, inbox: Inbox) -> None:
     raising = await asyncio.to_thread(publisher(proxy.url, Limits(outstanding_events=1, when_full="raise")).__enter__)
     waiting = await asyncio.to_thread(publisher(proxy.url, Limits(outstanding_events=1)).__enter__)
     for dialer in (raising, waiting):
@@ -142,7 +142,7 @@ async def test_the_bound_raises_when_asked_and_waits_otherwise(proxy: TcpProxy, 
         await asyncio.to_thread(dialer.__exit__, None, None, None)
 
 
-async def test_the_bound_does_not_outlast_the_deadline(proxy: TcpProxy) -> None:
+async def test_waiting_at_the_limit_ends_at_the_deadline(proxy: TcpProxy) -> None:
     dialer = await asyncio.to_thread(publisher(proxy.url, Limits(outstanding_events=1, deadline_seconds=0.5)).__enter__)
     proxy.silence()
     first = dialer.submit(dialer.events.call_placed(18))
@@ -154,13 +154,13 @@ async def test_the_bound_does_not_outlast_the_deadline(proxy: TcpProxy) -> None:
     await asyncio.to_thread(dialer.__exit__, None, None, None)
 
 
-async def test_entering_without_a_broker_says_so(proxy: TcpProxy) -> None:
+async def test_entering_without_a_broker_is_an_error(proxy: TcpProxy) -> None:
     await proxy.cut()
     with pytest.raises(UnavailableError, match="does not answer"):
         await asyncio.to_thread(publisher(proxy.url, SHORT).__enter__)
 
 
-async def test_refusals_come_to_the_thread_that_asked(url: str, inbox: Inbox) -> None:
+async def test_errors_are_raised_in_the_calling_thread(url: str, inbox: Inbox) -> None:
     dialer = publisher(url)
     with pytest.raises(ClosedError):
         dialer.submit(dialer.events.call_placed(18))

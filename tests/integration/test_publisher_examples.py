@@ -1,4 +1,4 @@
-"""The examples in the publisher's docstrings, run as they stand against the real broker."""
+"""The examples in the publisher's docstrings run unchanged against the real broker."""
 
 import asyncio
 import doctest
@@ -12,7 +12,7 @@ import pytest
 import rotary.publisher
 from integration.inbox import open_inbox
 from integration.private_vhost import private_vhost
-from rotary.publisher import BlockingPublisher, Publisher, blocking, source
+from rotary.publisher import BlockingPublisher, Publisher, blocking, event_factory
 
 _EXAMPLE_URL = "amqps://dialer7:secret@broker/"
 _BLOCK = re.compile(r"(?:^    +.*\n)+", re.MULTILINE)
@@ -31,8 +31,8 @@ def example(docstring: str | None, url: str, *, asynchronous: bool) -> str:
     return head + textwrap.indent(code.replace(_EXAMPLE_URL, url), "    ")
 
 
-@pytest.mark.parametrize("module", [source])
-def test_the_interactive_examples_give_what_they_show(module: ModuleType) -> None:
+@pytest.mark.parametrize("module", [event_factory])
+def test_the_interactive_examples_print_what_they_show(module: ModuleType) -> None:
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
     assert outcome.failed == 0

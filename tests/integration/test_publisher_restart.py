@@ -1,4 +1,4 @@
-"""What a confirm promises, and what the log of a dialer says, while a real broker is killed and restarted."""
+"""What a confirm guarantees, and what the publisher logs, while a real broker is killed and restarted."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from rotary_stack.control.messages import Action, Request
 
 pytestmark = pytest.mark.long
 
-# Tells what it was given, then stays until its standard input ends, as it does with us, however we end.
+# Prints its environment, then runs until its standard input ends, which happens however the test ends.
 _COMMAND = (
     sys.executable,
     "-c",
@@ -85,7 +85,7 @@ def publisher(url: str) -> Publisher:
     return Publisher(url, customer_id=7, source="/dialers/hcm-1", limits=Limits(batch_events=5, deadline_seconds=60))
 
 
-async def test_a_stream_alone_has_every_confirmed_event_whatever_befalls_the_broker(
+async def test_a_stream_has_every_confirmed_event_after_kills_and_restarts_of_the_broker(
     own: Mapping[str, str], url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
@@ -98,7 +98,7 @@ async def test_a_stream_alone_has_every_confirmed_event_whatever_befalls_the_bro
                 await control(own, *actions)
                 await _confirmed(dialer, before + 100)
         last = await dialer.call_placed(18)
-    lost = [record for record in caplog.records if record.getMessage().startswith("lost RabbitMQ")]
+    lost = [record for record in caplog.records if record.getMessage().startswith("lost the connection")]
     assert len(lost) == len(rounds), "only the broker's own ends"
     async with open_channel(url) as channel:
         assert {event.id for event in events} <= set(await stored_ids(channel, last.id))
@@ -120,9 +120,9 @@ async def test_a_lost_connection_is_two_lines_in_the_log(
             await _confirmed(dialer, dialer.confirmed + 100)
     lost, back = [record for record in caplog.records if record.name != "asyncio" or record.levelno > logging.INFO]
     assert (lost.levelname, back.levelname) == ("WARNING", "INFO")
-    assert lost.getMessage().startswith("lost RabbitMQ at 127.0.0.1:")
-    assert ", reconnecting: " in lost.getMessage()
-    assert " is back after " in back.getMessage()
+    assert lost.getMessage().startswith("lost the connection to RabbitMQ at 127.0.0.1:")
+    assert "; reconnecting: " in lost.getMessage()
+    assert back.getMessage().startswith("reconnected to RabbitMQ at 127.0.0.1:")
     assert not any(record.exc_info for record in caplog.records)
 
 

@@ -1,5 +1,6 @@
-"""What the broker returns because no log takes it is published again until the deadline, and all that is confirmed is
-stored. What is stored twice keeps its identity.
+"""A returned message is published again until the deadline, and every confirmed event is stored.
+
+An event that is stored twice keeps its identity.
 """
 
 import asyncio
@@ -78,9 +79,7 @@ async def test_events_that_no_log_takes_wait_until_one_does(
     assert proxy.accepted == 1 or refusal == CHANNEL_CLOSE
 
 
-async def test_deadlines_that_pass_while_messages_are_returned_break_nothing(
-    channel: AbstractChannel, proxy: TcpProxy
-) -> None:
+async def test_deadlines_during_returns_leave_the_publisher_working(channel: AbstractChannel, proxy: TcpProxy) -> None:
     await missing(channel)
     limits = Limits(batch_events=1, deadline_seconds=0.05)
     async with Publisher(proxy.url, customer_id=7, source="/dialers/hcm-1", limits=limits) as dialer:
@@ -98,7 +97,7 @@ async def _until_confirmed(dialer: Publisher) -> None:
             await dialer.call_placed(18)
 
 
-async def test_a_log_that_is_unbound_and_bound_again_meanwhile_misses_nothing(
+async def test_a_log_that_is_unbound_and_bound_again_has_every_confirmed_event(
     channel: AbstractChannel, proxy: TcpProxy
 ) -> None:
     await declare_exchange(channel)

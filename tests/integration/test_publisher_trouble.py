@@ -1,4 +1,4 @@
-"""What a publisher does when the broker goes away, refuses, or has nowhere to put an event: nothing is lost unsaid."""
+"""Every event is confirmed or reported when the broker is lost, refuses it, or has no queue for it."""
 
 import asyncio
 import logging
@@ -83,7 +83,7 @@ async def test_every_event_arrives_through_many_lost_connections(proxy: TcpProxy
     assert proxy.accepted == 6
 
 
-async def test_a_publish_waits_while_the_broker_is_away(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_a_publish_waits_while_the_broker_is_down(proxy: TcpProxy, inbox: Inbox) -> None:
     async with publisher(proxy.url) as dialer:
         await proxy.cut()
         future = dialer.submit(dialer.events.call_placed(18))
@@ -99,7 +99,7 @@ async def test_past_the_deadline_the_error_carries_the_event(proxy: TcpProxy, in
         await proxy.cut()
         event = dialer.events.call_placed(18)
         began = asyncio.get_running_loop().time()
-        with pytest.raises(DeadlineError, match=r"^1 event not published: not confirmed within 0.5 s, last") as caught:
+        with pytest.raises(DeadlineError, match=r"^1 event not published: not confirmed within 0.5 s; last") as caught:
             await dialer.publish(event)
         assert 0.4 <= asyncio.get_running_loop().time() - began < 5
         assert caught.value.events == (event,)
@@ -110,7 +110,7 @@ async def test_past_the_deadline_the_error_carries_the_event(proxy: TcpProxy, in
 
 
 async def _until_published(dialer: Publisher, error: PublishError) -> None:
-    """What the documentation tells a dialer to do with such an error."""
+    """Publishes the events of the error again, as the documentation recommends."""
     while True:
         try:
             await asyncio.gather(*(dialer.publish(event) for event in error.events))
@@ -146,7 +146,7 @@ async def test_leaving_because_of_an_error_notes_what_was_undelivered(proxy: Tcp
     assert isinstance(futures[0].exception(), DeadlineError)
 
 
-async def test_leaving_that_is_interrupted_answers_everyone(proxy: TcpProxy) -> None:
+async def test_a_cancelled_exit_resolves_every_future(proxy: TcpProxy) -> None:
     futures = []
 
     async def dial() -> None:
@@ -159,7 +159,7 @@ async def test_leaving_that_is_interrupted_answers_everyone(proxy: TcpProxy) -> 
     assert isinstance(futures[0].exception(), ClosedError)
 
 
-async def test_a_failure_already_told_is_not_told_again_on_leaving(proxy: TcpProxy) -> None:
+async def test_a_failure_that_was_raised_is_not_raised_again_on_leaving(proxy: TcpProxy) -> None:
     async with publisher(proxy.url, SHORT) as dialer:
         await proxy.cut()
         with pytest.raises(DeadlineError):
@@ -181,14 +181,14 @@ async def test_flush_confirms_or_raises(proxy: TcpProxy, inbox: Inbox) -> None:
     assert len(await inbox.events(1)) == 1
 
 
-async def test_entering_without_a_broker_says_so_by_the_deadline(proxy: TcpProxy) -> None:
+async def test_entering_without_a_broker_is_an_error_at_the_deadline(proxy: TcpProxy) -> None:
     await proxy.cut()
     with pytest.raises(UnavailableError, match=r"^RabbitMQ at 127.0.0.1:\d+ does not answer: "):
         async with publisher(proxy.url, SHORT):
             pytest.fail("it must not be entered")
 
 
-async def test_entering_waits_for_a_broker_that_comes(proxy: TcpProxy, inbox: Inbox) -> None:
+async def test_entering_waits_for_a_broker_that_starts(proxy: TcpProxy, inbox: Inbox) -> None:
     await proxy.cut()
     dialer = publisher(proxy.url)
     entering = asyncio.create_task(dialer.__aenter__())
@@ -200,7 +200,7 @@ async def test_entering_waits_for_a_broker_that_comes(proxy: TcpProxy, inbox: In
     assert len(await inbox.events(1)) == 1
 
 
-async def test_a_refused_login_is_told_at_once(url: str) -> None:
+async def test_a_refused_login_is_an_error_at_once(url: str) -> None:
     wrong = urlsplit(url)
     wrong = wrong._replace(netloc=f"nobody:wrong@{wrong.netloc.rpartition('@')[2]}")
     with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
@@ -208,7 +208,7 @@ async def test_a_refused_login_is_told_at_once(url: str) -> None:
             pytest.fail("it must not be entered")
 
 
-async def test_an_unknown_virtual_host_is_told_at_once(url: str) -> None:
+async def test_an_unknown_virtual_host_is_an_error_at_once(url: str) -> None:
     with pytest.raises(RefusedError, match="the virtual host does not exist"):
         async with publisher(urlsplit(url)._replace(path="/nowhere").geturl()):
             pytest.fail("it must not be entered")
@@ -238,7 +238,7 @@ async def test_without_the_exchange_an_event_is_unroutable(url: str) -> None:
             await dialer.call_placed(18)
 
 
-async def test_what_permissions_refuse_is_told_and_the_rest_goes_on(url: str, inbox: Inbox) -> None:
+async def test_a_refused_routing_key_is_an_error_and_other_keys_go_on(url: str, inbox: Inbox) -> None:
     with private_user(url, r"^call-placed[.]7$") as own:
         async with publisher(own) as dialer:
             placing = [asyncio.create_task(dialer.call_placed(18)) for _ in range(20)]
@@ -306,7 +306,7 @@ async def test_the_declared_topology_takes_every_type(url: str) -> None:
     assert keys == {"call-placed.7", "carrier-flag.7", "cooldown-cleared.7"}
 
 
-async def test_each_failure_is_logged_for_those_who_forget_their_futures(
+async def test_each_failure_is_logged_even_if_its_future_is_ignored(
     proxy: TcpProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with publisher(proxy.url, SHORT) as dialer:

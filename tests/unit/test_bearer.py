@@ -1,30 +1,30 @@
-"""Bearer strings: what their shape and checksum say."""
+"""The format and the checksum of bearer tokens."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotary.bearer import PREFIX, checksum, form, new_token
+from rotary.bearer import PREFIX, checksum, checksum_status, new_token
 
 
-def test_a_new_token_passes_its_own_check_and_no_two_are_alike() -> None:
+def test_new_tokens_have_a_valid_checksum_and_are_unique() -> None:
     made = {new_token() for _ in range(100)}
     assert len(made) == 100
-    assert {form(token) for token in made} == {"checked"}
+    assert {checksum_status(token) for token in made} == {"valid"}
     assert {len(token) for token in made} == {40}
 
 
 @given(position=st.integers(len(PREFIX), 39), letter=st.sampled_from("0123456789ABCXYZabcxyz"))
-def test_any_changed_character_is_noticed(position: int, letter: str) -> None:
+def test_a_changed_character_makes_the_checksum_invalid(position: int, letter: str) -> None:
     token = new_token()
     changed = token[:position] + letter + token[position + 1 :]
-    assert form(changed) == ("checked" if changed == token else "damaged")
+    assert checksum_status(changed) == ("valid" if changed == token else "invalid")
 
 
-def test_the_checksum_is_documented_and_stays() -> None:
+def test_the_checksum_algorithm_does_not_change() -> None:
     text = PREFIX + "0" * 30
     assert checksum(text) == "1SBKff"
-    assert form(text + checksum(text)) == "checked"
+    assert checksum_status(text + checksum(text)) == "valid"
 
 
 @pytest.mark.parametrize(
@@ -40,5 +40,5 @@ def test_the_checksum_is_documented_and_stays() -> None:
         "",
     ],
 )
-def test_any_other_shape_is_left_to_a_look_up(token: str) -> None:
-    assert form(token) == "unchecked"
+def test_other_formats_have_no_checksum(token: str) -> None:
+    assert checksum_status(token) == "absent"

@@ -1,4 +1,4 @@
-"""Every program answers `--help` and `--version`, refuses what it does not know, and names the extra that it lacks."""
+"""Every program answers `--help` and `--version`, rejects unknown arguments, and names the extra that it lacks."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ SERVERS = ["rotary-consumer", "rotary-query"]
 SCRIPTS = {
     script.name: script.value
     for script in entry_points(group="console_scripts")
-    if script.dist and script.dist.name == "rotary"
+    if script.dist and script.dist.name in {"rotary", "rotary-server"}
 }
 EXTRAS = {"click", "rich", "redis", "aiohttp", "uvloop", "structlog", "prometheus_client", "asyncpg", "yaml"}
 """What a base install does not bring, by the names that are imported."""
@@ -85,7 +85,8 @@ def test_a_base_install_names_the_extra_that_is_missing(program: str, arguments:
     done = run(program, *arguments, without=frozenset(EXTRAS))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"{program}: ")
-    assert done.stderr.endswith(f"is not installed; run  pip install '{program.replace('-', '[')}]'\n")
+    distribution, extra = "rotary" if program == "rotary-dialer" else "rotary-server", program.removeprefix("rotary-")
+    assert done.stderr.endswith(f"is not installed; run  pip install '{distribution}[{extra}]'\n")
 
 
 def test_what_only_one_command_needs_is_named_as_well() -> None:

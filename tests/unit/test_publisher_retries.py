@@ -1,12 +1,12 @@
-"""Messages that the broker does not take: one is published again at a time, and none is forgotten."""
+"""Of the messages that the broker does not take, one is retried at a time, and every other follows."""
 
 import asyncio
 
-from rotary.publisher.retries import Retries, pause
+from rotary.publisher.retries import Retries, retry_delay
 
 
 class Broker:
-    """Takes messages once it is open; each publish again goes by way of `retries`, as the publisher's do."""
+    """Takes messages once it is open. Every retry waits for its turn, as in the publisher."""
 
     def __init__(self) -> None:
         self.retries = Retries()
@@ -21,10 +21,10 @@ class Broker:
                 await asyncio.sleep(0)
                 if self.is_open:
                     break
-                await self.retries.turn(message)
+                await self.retries.wait_turn(message)
             confirmed = True
         finally:
-            self.retries.leave(message, confirmed=confirmed)
+            self.retries.finish(message, confirmed=confirmed)
 
     def deliver_many(self, count: int) -> list[asyncio.Task[None]]:
         return [asyncio.create_task(self.deliver(f"message {number}")) for number in range(count)]
@@ -35,7 +35,7 @@ class Broker:
                 await asyncio.sleep(0)
 
 
-async def test_only_one_message_is_published_again_while_none_is_taken() -> None:
+async def test_only_one_message_is_retried_while_none_is_taken() -> None:
     broker = Broker()
     tasks = broker.deliver_many(100)
     await broker.until(103)
@@ -46,7 +46,7 @@ async def test_only_one_message_is_published_again_while_none_is_taken() -> None
     assert broker.attempts == 202, "the first is taken by its third attempt, each of the others by its second"
 
 
-async def test_another_goes_first_when_the_first_gives_up() -> None:
+async def test_another_message_is_retried_when_the_first_is_cancelled() -> None:
     broker = Broker()
     tasks = broker.deliver_many(3)
     for number, task in enumerate(tasks):
@@ -61,7 +61,7 @@ async def test_another_goes_first_when_the_first_gives_up() -> None:
         await asyncio.gather(*late)
 
 
-async def test_all_that_wait_can_be_given_up_at_once() -> None:
+async def test_all_waiting_messages_can_be_cancelled_at_once() -> None:
     broker = Broker()
     tasks = broker.deliver_many(50)
     await broker.until(52)
@@ -74,10 +74,10 @@ async def test_all_that_wait_can_be_given_up_at_once() -> None:
         await asyncio.gather(*broker.deliver_many(2))
 
 
-async def test_any_confirmation_lets_the_others_go() -> None:
+async def test_any_confirm_releases_the_waiting_messages() -> None:
     broker = Broker()
     waiting = broker.deliver_many(10)
-    await broker.until(15)  # the pauses are long by now
+    await broker.until(15)  # the delays are long by now
     broker.is_open = True
     await broker.deliver("a new one")
     async with asyncio.timeout(10):
@@ -86,6 +86,6 @@ async def test_any_confirmation_lets_the_others_go() -> None:
     await asyncio.wait(waiting)
 
 
-def test_pauses_double_up_to_two_seconds() -> None:
+def test_delays_double_up_to_two_seconds() -> None:
     for attempt, longest in ((0, 0.05), (1, 0.1), (4, 0.8), (6, 2.0), (10_000, 2.0)):
-        assert all(longest / 2 <= pause(attempt) <= longest for _ in range(100))
+        assert all(longest / 2 <= retry_delay(attempt) <= longest for _ in range(100))

@@ -1,55 +1,88 @@
-// Tells Rotary of one placed call, and ends only when the broker has it on disk.
+// Publishes one call, and exits with status 0 only after the broker has confirmed it.
 //
 //   node publish_call.mjs amqps://dialer7:secret@broker.example.com 7 /dialers/hcm-1 18 1780747140.17 [group] [lead]
 //                         url                                  customer source caller ID  your own id of the call
 //
-// Needs amqplib: `npm install amqplib`.
+// ROTARY_DEADLINE_SECONDS: how long to retry, 30 by default. Needs amqplib: `npm install amqplib`.
 
 import amqplib from 'amqplib';
 
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = Number(process.env.ROTARY_DEADLINE_SECONDS || 30) * 1_000;
+const CONFIRM_MS = 10_000;
 
-/** The broker gave its answer, and trying again would bring the same one. */
-class Refused extends Error {}
+/** The broker did not store the message, for example because a log is still starting. Publish it again. */
+class NotStored extends Error {}
 
-/** Publishes, and resolves when the broker has confirmed. One event, or an array of up to 1,000 of the same type. */
-async function publish(url, routingKey, event) {
+async function connect(url) {
   const connection = await amqplib.connect(url, { timeout: 10_000, heartbeat: 5 });
-  // Their last words come back from whatever was waiting; without a listener they would end the process.
+  // Errors also reject the pending publish. Without a listener an 'error' event would end the process.
   connection.on('error', () => {});
+  return connection;
+}
+
+async function disconnect(connection) {
   try {
-    const channel = await connection.createConfirmChannel();
-    const refused = new Promise((_, reject) => {
-      // Mandatory: a message that no queue would receive comes back, and then it is confirmed as well.
-      channel.on('return', ({ fields }) => reject(new Refused(`no queue receives it: ${fields.replyText}`)));
-      // 403: another customer's routing key. 404: the exchange does not exist.
-      channel.on('error', (error) => reject([403, 404].includes(error.code) ? new Refused(error.message) : error));
-      connection.on('close', (error) => reject(error ?? new Error('the connection was closed')));
-    });
-    channel.publish('rotary.events', routingKey, Buffer.from(JSON.stringify(event)), {
-      contentType: Array.isArray(event) ? 'application/cloudevents-batch+json' : 'application/cloudevents+json',
-      persistent: true,
-      mandatory: true,
-    });
-    await Promise.race([refused, channel.waitForConfirms()]);
-    // The return, if there is one, is handled before its confirmation; this gives it its turn.
-    await Promise.race([refused, new Promise(setImmediate)]);
-    refused.catch(() => {});
-  } finally {
-    await connection.close().catch(() => {});
+    await connection?.close();
+  } catch {
+    // It is closed already.
   }
 }
 
-/** Tries until the broker confirms. The event keeps its id, so that it counts once however often it arrives. */
-export async function publishSurely(url, routingKey, event) {
+/**
+ * Resolves when the broker has stored the message: one event, or an array of up to 1,000 events of the same type.
+ *
+ * Each attempt has a channel of its own. Before RabbitMQ 4.0, a channel on which a message was returned can confirm
+ * later messages that it does not store. A long-lived publisher may keep a channel for one routing key, and replaces it
+ * after a returned message; it then publishes again every message that was not confirmed before the return.
+ */
+async function publish(connection, routingKey, event) {
+  const channel = await connection.createConfirmChannel();
+  let returned;
+  await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('the broker did not confirm')), CONFIRM_MS);
+    const settle = (finish, value) => {
+      clearTimeout(timer);
+      finish(value);
+    };
+    // The broker returns a mandatory message that no queue receives, and then confirms it too.
+    channel.on('return', ({ fields }) => (returned = fields.replyText));
+    channel.on('error', (error) => settle(reject, error));
+    channel.on('close', () => settle(reject, new Error('the channel was closed')));
+    const options = {
+      contentType: Array.isArray(event) ? 'application/cloudevents-batch+json' : 'application/cloudevents+json',
+      persistent: true,
+      mandatory: true,
+    };
+    channel.publish('rotary.events', routingKey, Buffer.from(JSON.stringify(event)), options, (error) =>
+      error ? settle(reject, new NotStored('the broker did not accept it')) : settle(resolve),
+    );
+  });
+  await channel.close();
+  if (returned) throw new NotStored(`no log takes it: ${returned}`);
+}
+
+/** Retries until the broker has stored the message. The event keeps its id, so that it counts once. */
+export async function publishUntilConfirmed(url, routingKey, event) {
   const deadline = Date.now() + DEADLINE_MS;
-  for (let pause = 100; ; pause = Math.min(2_000, pause * 2)) {
+  let connection;
+  for (let delay = 100; ; delay = Math.min(2_000, delay * 2)) {
     try {
-      return await publish(url, routingKey, event);
-    } catch (trouble) {
-      const final = trouble instanceof Refused || /ACCESS_REFUSED/.test(trouble.message);
-      if (final || Date.now() + pause > deadline) throw trouble;
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      connection ??= await connect(url);
+      await publish(connection, routingKey, event);
+      await connection.close();
+      return;
+    } catch (error) {
+      // After NotStored the connection is fine, and the next attempt opens a new channel.
+      if (!(error instanceof NotStored)) {
+        await disconnect(connection);
+        connection = undefined;
+      }
+      // A wrong password, or a routing key of another customer: retrying cannot help.
+      if (/ACCESS_REFUSED/.test(error.message) || Date.now() + delay > deadline) {
+        await disconnect(connection);
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, delay));
     }
   }
 }
@@ -60,7 +93,7 @@ if (!callId) {
   process.exit(2);
 }
 try {
-  await publishSurely(url, `call-placed.${customer}`, {
+  await publishUntilConfirmed(url, `call-placed.${customer}`, {
     specversion: '1.0',
     id: callId,
     source,
@@ -72,7 +105,7 @@ try {
       ...(lead && { lead_id: lead }),
     },
   });
-} catch (failure) {
-  console.error(`not published: ${failure.message}`);
+} catch (error) {
+  console.error(`not published: ${error.message}`);
   process.exit(1);
 }

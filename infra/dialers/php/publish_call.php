@@ -1,14 +1,15 @@
 <?php
-// Tells Rotary of one placed call, and returns only when the broker has it on disk.
+// Publishes one call, and exits with status 0 only after the broker has confirmed it.
 //
 //   php publish_call.php amqps://dialer7:secret@broker.example.com 7 /dialers/hcm-1 18 1780747140.17 [group] [lead]
 //                        url                                      customer source  caller ID  your own id of the call
 //
-// Needs php-amqplib: `composer require php-amqplib/php-amqplib`, or Debian's package php-amqplib.
+// ROTARY_DEADLINE_SECONDS: how long to retry, 30 by default. Needs php-amqplib:
+// `composer require php-amqplib/php-amqplib`, or Debian's package php-amqplib.
 
 declare(strict_types=1);
 
-use PhpAmqpLib\Channel\AMQPChannel;
+use PhpAmqpLib\Connection\AbstractConnection;
 use PhpAmqpLib\Connection\AMQPConnectionConfig;
 use PhpAmqpLib\Connection\AMQPConnectionFactory;
 use PhpAmqpLib\Exception\AMQPExceptionInterface;
@@ -16,12 +17,13 @@ use PhpAmqpLib\Message\AMQPMessage;
 
 require is_file(__DIR__ . '/vendor/autoload.php') ? __DIR__ . '/vendor/autoload.php' : 'PhpAmqpLib/autoload.php';
 
-const DEADLINE_SECONDS = 30;
+const ACCESS_REFUSED = 403;
+const CONFIRM_SECONDS = 10;
 
-/** The broker gave its answer, and trying again would bring the same one. */
-final class Refused extends RuntimeException {}
+/** The broker did not store the message, for example because a log is still starting. Publish it again. */
+final class NotStored extends RuntimeException {}
 
-function open_channel(string $url): AMQPChannel
+function connect(string $url): AbstractConnection
 {
     $parts = parse_url($url);
     $config = new AMQPConnectionConfig();
@@ -33,51 +35,65 @@ function open_channel(string $url): AMQPChannel
     $config->setPassword(rawurldecode($parts['pass'] ?? 'guest'));
     $vhost = rawurldecode(substr($parts['path'] ?? '', 1));
     $config->setVhost($vhost === '' ? '/' : $vhost);
-    $channel = AMQPConnectionFactory::create($config)->channel();
-    $channel->confirm_select();
-    return $channel;
+    return AMQPConnectionFactory::create($config);
 }
 
-/** Publishes, and returns when the broker has confirmed. One event, or a list of up to 1,000 of the same type. */
-function publish(AMQPChannel $channel, string $routingKey, array $event): void
+/**
+ * Returns when the broker has stored the message: one event, or a list of up to 1,000 events of the same type.
+ *
+ * Each attempt has a channel of its own. Before RabbitMQ 4.0, a channel on which a message was returned can confirm
+ * later messages that it does not store. A long-lived publisher may keep a channel for one routing key, and replaces it
+ * after a returned message; it then publishes again every message that was not confirmed before the return.
+ */
+function publish(AbstractConnection $connection, string $routingKey, array $event): void
 {
-    $many = array_is_list($event);
+    $type = array_is_list($event) ? 'application/cloudevents-batch+json' : 'application/cloudevents+json';
     $message = new AMQPMessage(json_encode($event, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES), [
-        'content_type' => $many ? 'application/cloudevents-batch+json' : 'application/cloudevents+json',
+        'content_type' => $type,
         'delivery_mode' => AMQPMessage::DELIVERY_MODE_PERSISTENT,
     ]);
+    $channel = $connection->channel();
+    $channel->confirm_select();
     $failure = null;
-    // Mandatory: a message that no queue would receive comes back, and then it is confirmed as well.
+    // The broker returns a mandatory message that no queue receives, and then confirms it too.
     $channel->set_return_listener(function (int $code, string $text) use (&$failure): void {
-        $failure = new Refused("no queue receives it: $text");
+        $failure = new NotStored("no log takes it: $text");
     });
     $channel->set_nack_handler(function () use (&$failure): void {
-        $failure = new RuntimeException('the broker could not take it');
+        $failure = new NotStored('the broker did not accept it');
     });
     $channel->basic_publish($message, 'rotary.events', $routingKey, true);
-    $channel->wait_for_pending_acks_returns(10);
+    $channel->wait_for_pending_acks_returns(CONFIRM_SECONDS);
+    $channel->close();
     if ($failure !== null) {
         throw $failure;
     }
 }
 
-/** Tries until the broker confirms. The event keeps its id, so that it counts once however often it arrives. */
-function publish_surely(string $url, string $routingKey, array $event): void
+/** Retries until the broker has stored the message. The event keeps its id, so that it counts once. */
+function publish_until_confirmed(string $url, string $routingKey, array $event): void
 {
-    $deadline = microtime(true) + DEADLINE_SECONDS;
-    for ($pause = 0.1; ; $pause = min(2.0, $pause * 2)) {
+    $deadline = microtime(true) + (float) (getenv('ROTARY_DEADLINE_SECONDS') ?: 30);
+    $connection = null;
+    for ($delay = 0.1; ; $delay = min(2.0, $delay * 2)) {
         try {
-            publish(open_channel($url), $routingKey, $event);
+            $connection ??= connect($url);
+            publish($connection, $routingKey, $event);
+            $connection->close();
             return;
-        } catch (Refused $refused) {
-            throw $refused;
-        } catch (AMQPExceptionInterface | RuntimeException $trouble) {
-            // 403: another customer's routing key, or a wrong password. 404: the exchange does not exist.
-            if (in_array($trouble->getCode(), [403, 404], true) || microtime(true) + $pause > $deadline) {
-                throw $trouble;
+        } catch (NotStored $error) {
+            // The connection is fine. The next attempt opens a new channel.
+        } catch (AMQPExceptionInterface | RuntimeException $error) {
+            $connection = null;
+            // A wrong password, or a routing key of another customer: retrying cannot help.
+            if ($error->getCode() === ACCESS_REFUSED) {
+                throw $error;
             }
-            usleep((int) ($pause * 1_000_000));
         }
+        if (microtime(true) + $delay > $deadline) {
+            throw $error;
+        }
+        usleep((int) ($delay * 1_000_000));
     }
 }
 
@@ -94,7 +110,7 @@ if (isset($argv[7])) {
     $data['lead_id'] = $argv[7];
 }
 try {
-    publish_surely($url, "call-placed.$customer", [
+    publish_until_confirmed($url, "call-placed.$customer", [
         'specversion' => '1.0',
         'id' => $callId,
         'source' => $source,
@@ -102,7 +118,7 @@ try {
         'time' => (new DateTimeImmutable('now', new DateTimeZone('UTC')))->format('Y-m-d\TH:i:s.v\Z'),
         'data' => $data,
     ]);
-} catch (Throwable $failure) {
-    fwrite(STDERR, "not published: {$failure->getMessage()}\n");
+} catch (Throwable $error) {
+    fwrite(STDERR, "not published: {$error->getMessage()}\n");
     exit(1);
 }

@@ -186,7 +186,7 @@ class RoundTrips:
                     continue
             return await self._exchange(await self._connect(deadline), commands, deadline)
         except TimeoutError:
-            raise UnavailableError(f"Redis is away: no answer within {self._seconds} s") from None
+            raise UnavailableError("Redis is away", f"no answer within {self._seconds} s") from None
 
     async def _connect(self, deadline: float) -> Wire:
         connection = self._pool.connection_class(**self._pool.connection_kwargs)

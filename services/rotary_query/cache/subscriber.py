@@ -106,7 +106,7 @@ class Subscriber:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.cancelled():
-                    raise UnavailableError("Redis is away: the subscription was interrupted")
+                    raise UnavailableError("Redis is away", "the subscription was interrupted")
                 if task.done():
                     task.result()
         finally:
@@ -117,7 +117,7 @@ class Subscriber:
             await channel.subscribe(keys.CHANGES_CHANNEL)
             confirmation = await channel.get_message(timeout=SILENCE_SECONDS)
         if confirmation is None:
-            raise UnavailableError("Redis is away: no answer to the subscription")
+            raise UnavailableError("Redis is away", "no answer to the subscription")
 
     async def _listen(self, channel: PubSub) -> None:
         now = asyncio.get_running_loop().time
@@ -139,7 +139,7 @@ class Subscriber:
                 await channel.ping()
             await self._poll()
             if now() - self._heard_at > SILENCE_SECONDS:
-                raise UnavailableError("Redis is away: the subscription is silent")
+                raise UnavailableError("Redis is away", "the subscription is silent")
 
     async def _poll(self) -> None:
         """Reads the time, the definitions' versions and every bucket's status: a few hundred small replies."""

@@ -11,7 +11,6 @@ from aiohttp.abc import AbstractStreamWriter
 
 from rotary.auth.grant import Grant
 from rotary.errors import GroupNotFoundError, UnavailableError
-from rotary.http.errors import public_reason
 from rotary.http.responses import CachedResponse, Reading, ResponseTemplate
 from rotary.redis.positions import CURRENT_MS
 from rotary_query.http.sse_limits import StreamLimits
@@ -153,7 +152,7 @@ class Feed:
                     await self._look()
             except UnavailableError as error:
                 # The streams stay open: a browser does not come back from a 503 by itself.
-                self._warn(public_reason(error))
+                self._warn(error.public_message)
             except TimeoutError:
                 self._warn(AWAY)
             except GroupNotFoundError:

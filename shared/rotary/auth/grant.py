@@ -6,7 +6,7 @@ from hmac import compare_digest
 from msgspec import Struct
 
 from rotary.auth.rate_limit import TokenWindow
-from rotary.bearer import form
+from rotary.bearer import checksum_status
 from rotary.definitions import SCOPE, TokenDefinition
 
 NEVER_MS = 2**63
@@ -35,14 +35,14 @@ def hash_bearer(authorization: str) -> str | None:
     token. A token with a wrong checksum exists nowhere.
     """
     token = _bearer(authorization)
-    if not token or form(token) == "damaged":
+    if not token or checksum_status(token) == "invalid":
         return None
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def has_checksum(authorization: str) -> bool:
     """Whether the token in an Authorization header passes the check of its own characters."""
-    return form(_bearer(authorization)) == "checked"
+    return checksum_status(_bearer(authorization)) == "valid"
 
 
 def _bearer(authorization: str) -> str:

@@ -34,11 +34,6 @@ def too_many_requests(retry_after_seconds: int) -> CachedResponse:
     return failure(429, message, {"Retry-After": str(retry_after_seconds)})
 
 
-def public_reason(error: UnavailableError) -> str:
-    """What a client is told of an outage. What follows the colon is for the operator: an address, an error number."""
-    return error.what.partition(":")[0]
-
-
 def too_many_streams(whose: str) -> CachedResponse:
     """429 for a token or a customer with as many streams open as it may have."""
     return failure(429, f"Too many streams are open for this {whose}. Retry after 30 seconds.", {"Retry-After": "30"})
@@ -52,6 +47,6 @@ def answer_to(error: Exception) -> CachedResponse:
         case GroupNotFoundError():
             return GROUP_NOT_FOUND
         case UnavailableError():
-            return failure(503, f"{public_reason(error)}. Try again soon.", {"Retry-After": "1"})
+            return failure(503, f"{error.public_message}. Try again soon.", {"Retry-After": "1"})
         case _:
             return SERVER_ERROR

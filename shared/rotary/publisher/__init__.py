@@ -1,20 +1,20 @@
-"""What a dialer imports: publishes events to RabbitMQ, confirmed, batched, and never lost without a word.
+"""The SDK for dialers: publishes events to RabbitMQ in batches, and reports every event that was not confirmed.
 
     async with Publisher("amqps://dialer7:secret@broker/", customer_id=7, source="/dialers/hcm-1") as publisher:
         await publisher.call_placed(caller_id_id=18, group_id=3, lead_id="L-991")
 
-`call_placed` returns when the broker has confirmed the event. `submit` returns at once and gives a future. A dialer
-that is not asynchronous uses `BlockingPublisher`, which means the same. Needs msgspec and aio-pika, nothing else.
+`call_placed` returns when the broker has confirmed the event. `submit` returns a future at once. Dialers without
+asyncio use `BlockingPublisher`, which behaves the same. The package needs msgspec and aio-pika, nothing else.
 
-A confirm means that the log, a RabbitMQ stream, has the event. It survives the end of every program, the broker's too.
-On a single node it can be lost with the machine's power: a stream writes to the operating system and does not wait for
-the disk. A stream on three nodes confirms what a majority has; that is the durable form. Until the confirm, publish
-again with the same id: the publisher does so by itself until its deadline, and then gives the event back in an error.
+A confirm means that the log, a RabbitMQ stream, has the event. The event then survives a crash of any program, the
+broker included. On a single node a power cut can still lose it: a stream writes to the operating system and does not
+wait for the disk. A stream with replicas on three nodes confirms what a majority has stored; use that for durability.
+Until the confirm, the publisher publishes the event again with the same id. After its deadline it raises an error that
+carries the event.
 """
 
 from rotary.errors import ConfigurationError, EventRefusedError, RotaryError, UnavailableError
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event
-from rotary.publisher.asynchronous import Publisher
 from rotary.publisher.blocking import BlockingPublisher
 from rotary.publisher.errors import (
     BacklogFullError,
@@ -24,8 +24,9 @@ from rotary.publisher.errors import (
     RefusedError,
     UnroutableError,
 )
+from rotary.publisher.event_factory import EventFactory
 from rotary.publisher.limits import Limits
-from rotary.publisher.source import EventFactory
+from rotary.publisher.publisher import Publisher
 
 __all__ = [
     "BacklogFullError",

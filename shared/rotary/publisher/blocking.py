@@ -1,4 +1,4 @@
-"""The publisher of a dialer that does not run on asyncio: the same one, in a thread of its own."""
+"""The publisher for dialers without asyncio: runs `Publisher` in a thread of its own."""
 
 import asyncio
 import threading
@@ -13,10 +13,10 @@ from typing import Self
 
 from rotary.clock import Clock
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, FlagKind
-from rotary.publisher.asynchronous import Publisher
 from rotary.publisher.errors import BacklogFullError, ClosedError, DeadlineError
+from rotary.publisher.event_factory import encode_checked
 from rotary.publisher.limits import DEFAULT_LIMITS, Limits
-from rotary.publisher.source import encode_checked
+from rotary.publisher.publisher import Publisher
 
 _NOT_OPEN = "the publisher is not open: use it inside its `with`"
 
@@ -27,8 +27,8 @@ class BlockingPublisher:
         with BlockingPublisher("amqps://dialer7:secret@broker/", customer_id=7, source="/dialers/hcm-1") as publisher:
             publisher.call_placed(caller_id_id=18, group_id=3, lead_id="L-991")
 
-    Any number of threads may share one: their events travel in the same messages, so that waiting for each confirmation
-    costs a thread its time and the broker next to nothing. Enter it after forking.
+    Any number of threads may share one. Their events travel in the same messages, so a thread that waits for each
+    confirm adds almost no load on the broker. Enter the context after forking, not before.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class BlockingPublisher:
             url, customer_id=customer_id, source=source, limits=limits, clock=clock, ssl_context=ssl_context
         )
         self.events = self._publisher.events
-        """Makes events for `submit` and `publish`; any thread may."""
+        """Makes the events for `submit` and `publish`. Safe for threads."""
         self._limits = limits
-        self._places = threading.Semaphore(limits.outstanding_events)
-        self._handed: deque[tuple[Event, Future[None]]] = deque()
-        self._woken = False
+        self._capacity = threading.Semaphore(limits.outstanding_events)
+        self._submitted: deque[tuple[Event, Future[None]]] = deque()
+        self._wakeup_pending = False
         self._open = False
         self._ended: Future[None] = Future()
 
@@ -80,13 +80,13 @@ class BlockingPublisher:
 
     @property
     def undelivered(self) -> int:
-        """Events given back in an error so far."""
+        """Events returned in an error so far."""
         return self._publisher.undelivered
 
     @property
     def outstanding(self) -> int:
         """Events accepted and not yet confirmed."""
-        return self._publisher.outstanding + len(self._handed)
+        return self._publisher.outstanding + len(self._submitted)
 
     def call_placed(
         self,
@@ -97,7 +97,7 @@ class BlockingPublisher:
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CallPlaced:
-        """As `Publisher.call_placed`."""
+        """Like `Publisher.call_placed`."""
         event = self.events.call_placed(caller_id_id, group_id, lead_id, time=time, event_id=event_id)
         self.publish(event)
         return event
@@ -113,7 +113,7 @@ class BlockingPublisher:
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CarrierFlag:
-        """As `Publisher.carrier_flag`."""
+        """Like `Publisher.carrier_flag`."""
         event = self.events.carrier_flag(caller_id_id, kind, carrier, code, note, time=time, event_id=event_id)
         self.publish(event)
         return event
@@ -121,64 +121,64 @@ class BlockingPublisher:
     def cooldown_cleared(
         self, caller_id_id: int, *, time: datetime | None = None, event_id: str | None = None
     ) -> CooldownCleared:
-        """As `Publisher.cooldown_cleared`."""
+        """Like `Publisher.cooldown_cleared`."""
         event = self.events.cooldown_cleared(caller_id_id, time=time, event_id=event_id)
         self.publish(event)
         return event
 
     def publish(self, event: Event) -> None:
-        """Returns when the broker has confirmed the event. Raises as `Publisher.publish`."""
+        """Returns when the broker has confirmed the event. Raises as `Publisher.publish` does."""
         self.submit(event).result()
 
     def submit(self, event: Event) -> Future[None]:
-        """Accepts the event; the future is done when the broker has confirmed it. Errors are those of `publish`.
+        """Accepts the event. The future is done when the broker has confirmed it, and raises the errors of `publish`.
 
-        Unlike the asynchronous `submit` this one waits when too much is outstanding, unless `limits.when_full` is
-        "raise", because a thread can.
+        When too many events are outstanding it waits, unless `limits.when_full` is "raise". The asynchronous `submit`
+        never waits.
         """
         if not self._open:
             raise ClosedError((event,), _NOT_OPEN)
         encode_checked(event)
-        self._take_place(event)
+        self._acquire_capacity(event)
         future: Future[None] = Future()
-        # From here on the event is on its way: cancelling the future could not call it back.
+        # From here on the event cannot be recalled, so its future cannot be cancelled.
         future.set_running_or_notify_cancel()
-        self._handed.append((event, future))
-        # One wake-up of the other thread serves all that were handed over before it has looked.
-        if not self._woken:
-            self._woken = True
+        self._submitted.append((event, future))
+        # One wake-up of the loop's thread covers everything submitted until that thread looks.
+        if not self._wakeup_pending:
+            self._wakeup_pending = True
             self._wake()
         return future
 
     def flush(self) -> None:
-        """Returns when all that was accepted is confirmed. Raises as `Publisher.flush`."""
+        """Returns when all accepted events are confirmed. Raises as `Publisher.flush` does."""
         asyncio.run_coroutine_threadsafe(self._publisher.flush(), self._loop).result()
 
-    def _take_place(self, event: Event) -> None:
-        if self._places.acquire(blocking=False):
+    def _acquire_capacity(self, event: Event) -> None:
+        if self._capacity.acquire(blocking=False):
             return
         if self._limits.when_full == "raise":
             raise BacklogFullError((event,), f"{self._limits.outstanding_events:,} events are outstanding")
-        if not self._places.acquire(timeout=self._limits.deadline_seconds):
-            raise DeadlineError((event,), f"too much outstanding for {self._limits.deadline_seconds:g} s")
+        if not self._capacity.acquire(timeout=self._limits.deadline_seconds):
+            raise DeadlineError((event,), f"too many events outstanding for {self._limits.deadline_seconds:g} s")
 
     def _wake(self) -> None:
-        # The loop is gone when another thread has just left the publisher: `_refuse_rest` answers this event.
+        # The loop has ended if another thread has just left the context. `_reject_remaining` then fails this event.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._receive)
 
     def _run(self, opened: Future[None]) -> None:
-        """The thread's life."""
+        """Runs in the thread: the event loop, from entering the context to leaving it."""
         try:
-            asyncio.run(self._live(opened))
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that enters or leaves
+            asyncio.run(self._serve(opened))
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that enters or leaves
             (self._ended if opened.done() else opened).set_exception(error)
         else:
             self._ended.set_result(None)
         finally:
-            self._refuse_rest()
+            self._reject_remaining()
 
-    async def _live(self, opened: Future[None]) -> None:
+    async def _serve(self, opened: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._leave = asyncio.Event()
         try:
@@ -189,32 +189,32 @@ class BlockingPublisher:
         except Exception as error:
             if opened.done():
                 raise
-            # Now: the loop's own end waits for the look-up of the host's name, however long that takes.
+            # Set it here: the end of the loop waits for a DNS look-up, however long that takes.
             opened.set_exception(error)
 
     def _receive(self) -> None:
-        """In the loop's thread: submits what the others handed over."""
-        self._woken = False
-        while self._handed:
-            event, future = self._handed.popleft()
+        """Runs in the loop's thread: publishes what other threads submitted."""
+        self._wakeup_pending = False
+        while self._submitted:
+            event, future = self._submitted.popleft()
             try:
                 inner = self._publisher.submit(event)
             except ClosedError as error:
-                self._places.release()
+                self._capacity.release()
                 future.set_exception(error)
             else:
-                inner.add_done_callback(partial(self._settle, future))
+                inner.add_done_callback(partial(self._finish, future))
 
-    def _settle(self, future: Future[None], inner: asyncio.Future[None]) -> None:
-        self._places.release()
+    def _finish(self, future: Future[None], inner: asyncio.Future[None]) -> None:
+        self._capacity.release()
         error = inner.exception()
         if error is None:
             future.set_result(None)
         else:
             future.set_exception(error)
 
-    def _refuse_rest(self) -> None:
-        while self._handed:
-            event, future = self._handed.popleft()
-            self._places.release()
+    def _reject_remaining(self) -> None:
+        while self._submitted:
+            event, future = self._submitted.popleft()
+            self._capacity.release()
             future.set_exception(ClosedError((event,), _NOT_OPEN))

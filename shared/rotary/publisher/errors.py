@@ -1,4 +1,4 @@
-"""What can go wrong with a publish. Each error carries the events it is about, ready to be published again."""
+"""Errors of publishing. Each carries its events, so that the caller can publish them again."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,8 +10,7 @@ from rotary.events import Event
 class PublishError(RotaryError):
     """These events were not confirmed; `reason` says why in one line.
 
-    Publishing one of `events` again as it is can do no harm: it keeps its identity, and the same identity is the same
-    fact however often it arrives.
+    It is safe to publish `events` again: each keeps its identity, and Rotary counts an identity once.
     """
 
     def __init__(self, events: Sequence[Event], reason: str) -> None:
@@ -25,35 +24,36 @@ class PublishError(RotaryError):
 
 
 class DeadlineError(PublishError):
-    """The broker did not confirm in time. It may still have the events, or take them later: publish them again."""
+    """The broker did not confirm in time. It may have stored the events all the same: publish them again."""
 
 
 class UnroutableError(PublishError):
-    """Until the deadline no log took the events: the broker returned them. Start rotary-consumer, it declares the logs.
+    """The broker returned the events until the deadline, because no log takes them.
 
-    Logs that are still starting return events for a moment too, which is why the publisher tries again until then.
+    Start rotary-consumer, which declares the logs. The publisher retries until the deadline, because a log that is
+    still starting also returns events for a moment.
     """
 
 
 class RefusedError(PublishError):
-    """The broker refused the login, or its permissions do not let this user write for this customer."""
+    """The broker refused the login, or this user may not publish for this customer."""
 
 
 class BacklogFullError(PublishError):
-    """As many events are outstanding as the limits allow, and the caller asked not to wait, or cannot."""
+    """The limit of outstanding events is reached, and the caller chose not to wait or cannot wait."""
 
 
 class ClosedError(PublishError):
-    """The publisher is not open: it was not entered yet, has been left, or was interrupted while leaving."""
+    """The publisher is not open: its context is not entered, is left, or was cancelled while leaving."""
 
 
-def merged(errors: Sequence[PublishError]) -> PublishError:
-    """One error for all of them: the shared kind if they share one, every event, each reason once with its count."""
-    kinds = {type(error) for error in errors}
-    kind = kinds.pop() if len(kinds) == 1 else PublishError
+def merge_errors(errors: Sequence[PublishError]) -> PublishError:
+    """One error with all events: of the shared class if there is one, with each reason once and its count."""
+    classes = {type(error) for error in errors}
+    error_class = classes.pop() if len(classes) == 1 else PublishError
     events = [event for error in errors for event in error.events]
     counts: Counter[str] = Counter()
     for error in errors:
         counts[error.reason] += len(error.events)
     reasons = list(counts) if len(counts) == 1 else [f"{reason} ({count})" for reason, count in counts.items()]
-    return kind(events, "; ".join(reasons))
+    return error_class(events, "; ".join(reasons))

@@ -1,4 +1,4 @@
-"""How much a publisher gathers, holds and waits for."""
+"""Limits of a publisher: batch size, outstanding events, deadlines."""
 
 from typing import Literal
 
@@ -10,27 +10,27 @@ from rotary.events import MAX_BATCH_EVENTS
 WhenFull = Literal["wait", "raise"]
 
 
-def _require(name: str, holds: bool, form: str) -> None:  # noqa: FBT001 - a condition is what it takes
-    if not holds:
-        raise ConfigurationError(f"{name} is out of range: give it as {form}")
+def _require(name: str, valid: bool, expected: str) -> None:  # noqa: FBT001 - the condition is the argument
+    if not valid:
+        raise ConfigurationError(f"{name} is out of range; expected {expected}")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The defaults suit a dialer of a few calls a minute as well as one of thousands a second.
+    """The defaults suit dialers with a few calls a minute and dialers with thousands a second.
 
-    Raises ConfigurationError when a number is out of its range.
+    Raises ConfigurationError when a value is out of range.
     """
 
     batch_seconds: float = 0.005
-    """How long an event may wait for others to share its message. A publisher with nothing in flight does not wait."""
+    """How long an event may wait for others to join its message. With nothing in flight it does not wait."""
     batch_events: int = 500
-    """Events a message holds at most, 1 to 1,000. 1 publishes each event as a message of its own."""
+    """Maximum events in a message, 1 to 1,000. With 1 each event is a message of its own."""
     outstanding_events: int = 20_000
-    """Events accepted and not yet confirmed at most: the bound on memory, about 2 KB an event."""
+    """Maximum events accepted and not yet confirmed. This bounds the memory: about 2 KB an event."""
     when_full: WhenFull = "wait"
-    """What `publish` and the methods like `call_placed` do at that bound. `submit` cannot wait, so it always raises."""
+    """What `publish`, `call_placed` and the like do at that limit. `submit` cannot wait, so it always raises."""
     deadline_seconds: float = 30.0
-    """From acceptance to confirmation, reconnects included; then a DeadlineError carries the event back."""
+    """Time from acceptance to the confirm, reconnects included. After it a DeadlineError returns the event."""
 
     def __post_init__(self) -> None:
         _require("batch_seconds", 0 <= self.batch_seconds <= 60, "0 to 60")

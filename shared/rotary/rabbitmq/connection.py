@@ -10,7 +10,7 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 from yarl import URL
 
-from rotary.amqp import CONNECT_SECONDS, LoginRefusedError, UntrustedError, connected
+from rotary.amqp import CONNECT_SECONDS, LoginRefusedError, TlsError, connected
 from rotary.errors import ConfigurationError, UnavailableError
 
 AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
@@ -78,7 +78,7 @@ def translate_errors() -> Iterator[None]:
         raise ConfigurationError(
             f"RabbitMQ refuses the user or virtual host of ROTARY_RABBITMQ_URL: {error.reason}"
         ) from error
-    except UntrustedError as error:
+    except TlsError as error:
         raise ConfigurationError(f"RabbitMQ at the address in ROTARY_RABBITMQ_URL: {error.reason}") from error
 
 

@@ -49,7 +49,7 @@ def translate_errors() -> Iterator[None]:
     except _AWAY as error:
         if why := certificate_error(error):
             raise ConfigurationError(f"Redis at the address in ROTARY_REDIS_URL: {why}") from error
-        raise UnavailableError(f"Redis is away: {error}") from error
+        raise UnavailableError("Redis is away", str(error)) from error
     except ResponseError as error:
         raise_if_unavailable(error)
         raise
@@ -59,9 +59,9 @@ def raise_if_unavailable(reply: object) -> None:
     """Raises UnavailableError for a pipeline's reply that says "not now", the reply itself for any other error."""
     match reply:
         case _ if isinstance(reply, _AWAY):
-            raise UnavailableError(f"Redis is away: {reply}") from reply
+            raise UnavailableError("Redis is away", str(reply)) from reply
         case ResponseError() if str(reply).startswith(("MISCONF", "NOREPLICAS", "LOADING", "OOM", "READONLY")):
-            raise UnavailableError(f"Redis refuses writes: {reply}") from reply
+            raise UnavailableError("Redis refuses writes", str(reply)) from reply
         case ResponseError() if "Function not found" in str(reply):
             raise FunctionsMissingError from reply
         case Exception():

@@ -62,7 +62,7 @@ class Pipeline:
                     return await asyncio.shield(await self._send(commands))
             except TimeoutError:
                 self._lose(RedisConnectionError(f"no answer within {self._seconds} s"))
-                raise UnavailableError(f"Redis is away: no answer within {self._seconds} s") from None
+                raise UnavailableError("Redis is away", f"no answer within {self._seconds} s") from None
 
     async def close(self) -> None:
         """Closes the connection; what is unanswered fails."""

@@ -1,4 +1,4 @@
-"""The dialers' contract as an AsyncAPI 3 document, from the types that encode and decode the events."""
+"""`rotary-dialer asyncapi`: the contract for dialers as AsyncAPI 3, generated from the event types."""
 
 import click
 import msgspec
@@ -23,22 +23,25 @@ _TYPES: dict[EventType, type[CallPlaced | CarrierFlag | CooldownCleared]] = {
     "carrier-flag": CarrierFlag,
     "cooldown-cleared": CooldownCleared,
 }
-_MEANING: dict[EventType, str] = {
-    "call-placed": "One outbound call was placed. Accepted from 48 h back to 5 min ahead of its arrival.",
-    "carrier-flag": "A carrier, or somebody called, flagged a number. Accepted from 30 days back to 5 min ahead.",
-    "cooldown-cleared": "A number has rested enough. Accepted from 30 days back to 5 min ahead of its arrival.",
+_SUMMARIES: dict[EventType, str] = {
+    "call-placed": "One outbound call was placed. Accepted up to 48 h late and 5 min early.",
+    "carrier-flag": "A carrier or a called person flagged a number. Accepted up to 30 days late and 5 min early.",
+    "cooldown-cleared": "The cooldown of a number is over. Accepted up to 30 days late and 5 min early.",
 }
 _DESCRIPTION = """\
-Events are CloudEvents 1.0 in structured JSON, one in a message or up to 1,000 in 1 MiB; all events of a message share
-its routing key. (source, id) is an event's identity: the same pair is the same fact however often it arrives, so
-publish again with the same id until the broker confirms. Publish persistent and mandatory, with publisher confirms on,
-and treat a returned message as an error. The broker lets a user write its own customer's routing keys and nothing else.
+Events are CloudEvents 1.0 in structured JSON. A message holds one event, or a batch of up to 1,000 events in 1 MiB; all
+events of a message share its routing key. (source, id) is the identity of an event, and Rotary counts an identity once.
+Publish persistent and mandatory messages with publisher confirms, and publish again with the same id until the broker
+confirms. A returned message was not stored, although the broker also confirms it: close the channel, and publish the
+message, and every message of that channel that was not confirmed before the return, again on a new channel. RabbitMQ
+before 4.0 can otherwise confirm later messages of the same channel without storing them. Use a channel for one routing
+key only, for the same reason. The broker lets a user publish only with its own customer's routing keys.
 """
 
 
 @click.command("asyncapi")
 def print_asyncapi() -> None:
-    """Print the dialers' contract as an AsyncAPI 3 document (JSON)."""
+    """Print the contract for dialers as AsyncAPI 3 in JSON."""
     click.echo(document().decode(), nl=False)
 
 
@@ -59,7 +62,7 @@ def document() -> bytes:
                 "host": "broker.example.com:5671",
                 "protocol": "amqps",
                 "protocolVersion": "0.9.1",
-                "description": "RabbitMQ; `rotary-admin dialer create` makes your user.",
+                "description": "RabbitMQ. `rotary-admin dialer create` creates your user.",
                 "security": [{"$ref": "#/components/securitySchemes/user"}],
             }
         },
@@ -78,8 +81,8 @@ def _channel(kind: EventType) -> Json:
     return {
         "address": f"{kind}.{{customer_id}}",
         "title": kind,
-        "description": _MEANING[kind],
-        "parameters": {"customer_id": {"description": "Your number with Rotary.", "examples": ["7"]}},
+        "description": _SUMMARIES[kind],
+        "parameters": {"customer_id": {"description": "Your customer number in Rotary.", "examples": ["7"]}},
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages(kind)},
         "bindings": {
             "amqp": {
@@ -95,16 +98,16 @@ def _operation(kind: EventType) -> Json:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{kind}"},
-        "summary": _MEANING[kind],
+        "summary": _SUMMARIES[kind],
         "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True, "bindingVersion": "0.3.0"}},
     }
 
 
 def _messages(kind: EventType) -> dict[str, Json]:
-    """One event, and many of the same type."""
+    """The message with one event, and the message with a batch of events."""
     event = {"$ref": f"#/components/schemas/{_TYPES[kind].__name__}"}
     batch = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH_EVENTS}
     return {
         kind: {"contentType": EVENT_CONTENT_TYPE, "title": kind, "payload": event},
-        f"{kind}-batch": {"contentType": BATCH_CONTENT_TYPE, "title": f"{kind}, many", "payload": batch},
+        f"{kind}-batch": {"contentType": BATCH_CONTENT_TYPE, "title": f"{kind}, batch", "payload": batch},
     }

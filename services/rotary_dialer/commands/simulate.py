@@ -1,4 +1,4 @@
-"""`rotary-dialer simulate`: a dialer at a given rate, for load tests and demonstrations."""
+"""`rotary-dialer simulate`: publishes calls at a given rate, for load tests and demonstrations."""
 
 import asyncio
 from array import array
@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from rotary.events import Event
 from rotary.publisher import BacklogFullError, Limits, Publisher, PublishError
-from rotary_dialer.program import broker_options, deadline_option
+from rotary_dialer.command_line import broker_options, deadline_option
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What `simulate` prints. Latencies run from the moment an event was due to its confirmation, in milliseconds."""
+    """The result that `simulate` prints. A latency is the time from when an event was due to its confirm."""
 
     rate_asked: float
     rate_confirmed: float
@@ -28,37 +28,41 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Ids(click.ParamType[list[int]]):
-    """`1-100,205` as the numbers it names."""
+    """A list of ids such as `1-100,205`."""
 
     name = "ids"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
         try:
-            ids = [number for part in str(value).split(",") for number in _span(part)]
+            ids = [number for part in str(value).split(",") for number in _id_range(part)]
         except ValueError:
-            self.fail("give numbers and ranges, like 1-100,205", param, ctx)
+            self.fail("invalid ids; expected numbers and ranges, for example 1-100,205", param, ctx)
         return ids
 
 
-def _span(part: str) -> range:
+def _id_range(part: str) -> range:
     first, _, last = part.partition("-")
-    span = range(int(first), int(last or first) + 1)
-    if not span or span[0] < 1:
+    ids = range(int(first), int(last or first) + 1)
+    if not ids or ids[0] < 1:
         raise ValueError(part)
-    return span
+    return ids
 
 
 @click.command()
 @broker_options
 @deadline_option
-@click.option("--rate", required=True, type=click.FloatRange(min=0, min_open=True), help="Calls a second.")
-@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("--caller-ids", required=True, type=Ids(), metavar="IDS", help="Like 1-100,205; used in turn.")
-@click.option("--groups", type=Ids(), metavar="IDS", help="Likewise, for the calls' group_id.")
-@click.option("--flag-every", type=click.IntRange(min=1), metavar="N", help="A spam label after every N calls.")
-@click.option("--batch", default=500, show_default=True, type=click.IntRange(1, 1000), help="Events a message at most.")
+@click.option("--rate", required=True, type=click.FloatRange(min=0, min_open=True), help="Calls per second.")
+@click.option(
+    "--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Duration."
+)
+@click.option("--caller-ids", required=True, type=Ids(), metavar="IDS", help="Used in turn, for example 1-100,205.")
+@click.option("--groups", type=Ids(), metavar="IDS", help="Used in turn as group_id.")
+@click.option("--flag-every", type=click.IntRange(min=1), metavar="N", help="Publish a spam label after every N calls.")
+@click.option(
+    "--batch", default=500, show_default=True, type=click.IntRange(1, 1000), help="Maximum events per message."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def simulate(  # noqa: PLR0913 - one parameter an option
+def simulate(  # noqa: PLR0913 - one parameter per option
     *,
     url: str,
     customer_id: int,
@@ -72,10 +76,10 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     batch: int,
     as_json: bool,
 ) -> None:
-    """Play a dialer: place calls at a steady rate, whether or not the broker keeps up.
+    """Simulate a dialer that places calls at a steady rate.
 
-    Prints the rate that was confirmed, and how long confirmations took from the moment each call was due. The exit
-    status is 1 when any event was not delivered.
+    The rate does not adapt to the broker. Prints the confirmed rate and the latency of the confirms, measured from the
+    moment each call was due. The exit status is 1 when an event was not delivered.
     """
     publisher = Publisher(
         url,
@@ -85,14 +89,14 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     )
     calls = _calls(publisher, caller_ids, groups, flag_every)
     outcome = asyncio.run(_run(publisher, calls, rate, seconds))
-    click.echo(msgspec.json.encode(outcome) if as_json else _told(outcome))
+    click.echo(msgspec.json.encode(outcome) if as_json else _format(outcome))
     raise SystemExit(min(outcome.undelivered, 1))
 
 
 def _calls(
     publisher: Publisher, caller_ids: list[int], groups: list[int] | None, flag_every: int | None
 ) -> Iterator[Event]:
-    """Calls without end, through all caller IDs and groups in turn, each flag after the call that earned it."""
+    """An endless sequence of calls over the caller IDs and groups, with a flag after every `flag_every` calls."""
     for number, (caller, group) in enumerate(zip(cycle(caller_ids), cycle(groups or [None])), 1):
         yield publisher.events.call_placed(caller, group, f"L-{number}")
         if flag_every and number % flag_every == 0:
@@ -100,23 +104,23 @@ def _calls(
 
 
 class Latencies:
-    """Seconds from due to confirmed."""
+    """Records the seconds from when each event was due to its confirm."""
 
     def __init__(self) -> None:
         self._seconds = array("d")
 
     def measure(self, due: float, future: asyncio.Future[None]) -> None:
-        """Notes how long after `due`, in the event loop's time, the future will have been confirmed."""
+        """Records the latency when the future is confirmed. `due` is in the event loop's time."""
         loop = asyncio.get_running_loop()
 
-        def note(done: asyncio.Future[None]) -> None:
+        def record(done: asyncio.Future[None]) -> None:
             if done.exception() is None:
                 self._seconds.append(loop.time() - due)
 
-        future.add_done_callback(note)
+        future.add_done_callback(record)
 
-    def ms(self, *shares: float) -> list[float | None]:
-        """The latencies below which these shares of all lie."""
+    def percentiles_ms(self, *shares: float) -> list[float | None]:
+        """The latencies in milliseconds at these shares, for example 0.99 for the 99th percentile."""
         ordered = sorted(self._seconds)
         last = len(ordered) - 1
         return [round(ordered[min(last, int(share * len(ordered)))] * 1e3, 3) if ordered else None for share in shares]
@@ -126,12 +130,12 @@ async def _run(publisher: Publisher, calls: Iterator[Event], rate: float, second
     latencies = Latencies()
     async with publisher:
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        await _place(publisher, calls, latencies, rate, round(rate * seconds))
+        started = loop.time()
+        await _submit_all(publisher, calls, latencies, rate, round(rate * seconds))
         with suppress(PublishError):
             await publisher.flush()
-        took = loop.time() - began
-    p50, p99, most = latencies.ms(0.5, 0.99, 1)
+        took = loop.time() - started
+    p50, p99, highest = latencies.percentiles_ms(0.5, 0.99, 1)
     return Outcome(
         rate_asked=rate,
         rate_confirmed=round(publisher.confirmed / took, 1),
@@ -139,17 +143,19 @@ async def _run(publisher: Publisher, calls: Iterator[Event], rate: float, second
         undelivered=publisher.undelivered,
         latency_p50_ms=p50,
         latency_p99_ms=p99,
-        latency_max_ms=most,
+        latency_max_ms=highest,
     )
 
 
-async def _place(publisher: Publisher, calls: Iterator[Event], latencies: Latencies, rate: float, count: int) -> None:
-    """Submits `count` events, each when it is due, or as soon after as the publisher has room."""
+async def _submit_all(
+    publisher: Publisher, calls: Iterator[Event], latencies: Latencies, rate: float, count: int
+) -> None:
+    """Submits `count` events, each when it is due, or as soon afterwards as the publisher has capacity."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    started = loop.time()
     for number in range(count):
-        due = began + number / rate
-        # Late or not, others get a turn now and then; early ones wait.
+        due = started + number / rate
+        # Wait if it is early. Otherwise let other tasks run now and then.
         if (early := due - loop.time()) > 0 or number % 100 == 0:
             await asyncio.sleep(max(early, 0))
         event = next(calls)
@@ -161,14 +167,14 @@ async def _submit(publisher: Publisher, event: Event) -> asyncio.Future[None]:
         try:
             return publisher.submit(event)
         except BacklogFullError:
-            await publisher.room()
+            await publisher.wait_for_capacity()
 
 
-def _told(outcome: Outcome) -> str:
-    p50, p99, most = outcome.latency_p50_ms, outcome.latency_p99_ms, outcome.latency_max_ms
+def _format(outcome: Outcome) -> str:
+    p50, p99, highest = outcome.latency_p50_ms, outcome.latency_p99_ms, outcome.latency_max_ms
     return (
         f"asked        {outcome.rate_asked:,.0f} events/s\n"
         f"confirmed    {outcome.rate_confirmed:,.0f} events/s, {outcome.confirmed:,} in all\n"
         f"undelivered  {outcome.undelivered:,}\n"
-        f"latency      p50 {p50} ms, p99 {p99} ms, max {most} ms"
+        f"latency      p50 {p50} ms, p99 {p99} ms, max {highest} ms"
     )

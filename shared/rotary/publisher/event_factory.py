@@ -1,4 +1,4 @@
-"""Makes events of one CloudEvents source: fresh time-ordered ids, the present time."""
+"""Makes the events of one CloudEvents source, with time-ordered ids and the current time."""
 
 import os
 import threading
@@ -24,11 +24,10 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 class EventFactory:
-    """Events whose `source` is the given one, for example `/dialers/hcm-1`: one a dialer, whatever its processes.
+    """Makes events with the given `source`, for example `/dialers/hcm-1`. All processes of a dialer use one source.
 
-    Where `time` is left out it is now; it must have an offset from UTC. Where `event_id` is left out it is a new
-    UUIDv7, which sorts by time. Give both when the call already has an identity of its own, so that telling of it
-    twice counts once.
+    `time` needs an offset from UTC and defaults to now. `event_id` defaults to a new UUIDv7, which sorts by time. Pass
+    both when the call has an id of its own, so that a call published twice counts once.
 
     >>> hcm = EventFactory("/dialers/hcm-1")
     >>> hcm.call_placed(18, group_id=3, lead_id="L-991").data
@@ -55,9 +54,9 @@ class EventFactory:
         event_id: str | None = None,
     ) -> CallPlaced:
         """One outbound call that showed this caller ID."""
-        at, fresh = self._now()
+        now, new_id = self._now()
         data = CallPlacedData(caller_id_id, group_id, lead_id)
-        return CallPlaced(specversion="1.0", id=event_id or fresh, source=self.source, time=time or at, data=data)
+        return CallPlaced(specversion="1.0", id=event_id or new_id, source=self.source, time=time or now, data=data)
 
     def carrier_flag(
         self,
@@ -70,18 +69,20 @@ class EventFactory:
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CarrierFlag:
-        """A sign against this caller ID: `kind` is spam_label, blocked, user_report or rejected (a plain SIP 603)."""
-        at, fresh = self._now()
+        """A carrier's flag. `kind` is spam_label, blocked, user_report or rejected (a plain SIP 603)."""
+        now, new_id = self._now()
         data = CarrierFlagData(caller_id_id, kind, carrier, code, note)
-        return CarrierFlag(specversion="1.0", id=event_id or fresh, source=self.source, time=time or at, data=data)
+        return CarrierFlag(specversion="1.0", id=event_id or new_id, source=self.source, time=time or now, data=data)
 
     def cooldown_cleared(
         self, caller_id_id: int, *, time: datetime | None = None, event_id: str | None = None
     ) -> CooldownCleared:
-        """This caller ID has rested enough: flags up to `time` no longer rest it."""
-        at, fresh = self._now()
+        """Ends the cooldown of this caller ID: flags up to `time` no longer cause one."""
+        now, new_id = self._now()
         data = CooldownClearedData(caller_id_id)
-        return CooldownCleared(specversion="1.0", id=event_id or fresh, source=self.source, time=time or at, data=data)
+        return CooldownCleared(
+            specversion="1.0", id=event_id or new_id, source=self.source, time=time or now, data=data
+        )
 
     def _now(self) -> tuple[datetime, str]:
         now_ms = self._clock()
@@ -96,9 +97,9 @@ def _moment(now_ms: int) -> tuple[int, datetime]:
 
 
 class TimeOrderedIds:
-    """UUIDv7 (RFC 9562, method 2): 48 bits of milliseconds, 73 random bits, plus one for each further id of a moment.
+    """UUIDv7 (RFC 9562, method 2): 48 bits of milliseconds and 73 random bits, incremented within a millisecond.
 
-    Each is greater than the one before it, also when the clock stands still or steps back. Safe for threads.
+    Each id is greater than the one before it, also when the clock stands still or steps back. Safe for threads.
 
     >>> ids = TimeOrderedIds()
     >>> first, second = ids.next(1780747140123), ids.next(1780747140123)
@@ -113,27 +114,27 @@ class TimeOrderedIds:
         self._lock = threading.Lock()
 
     def next(self, now_ms: int) -> str:
-        """The next id, for a moment in milliseconds since 1970-01-01T00:00:00Z."""
+        """The next id, for a time in milliseconds since 1970-01-01T00:00:00Z."""
         with self._lock:
             if now_ms > self._ms:
-                self._begin(now_ms)
+                self._start_millisecond(now_ms)
             self._tail += 1
             return f"{self._head}{self._tail:012x}"
 
-    def _begin(self, now_ms: int) -> None:
-        chance = int.from_bytes(os.urandom(10), "big")
-        variant = 0x8000 | chance >> 66
+    def _start_millisecond(self, now_ms: int) -> None:
+        random_bits = int.from_bytes(os.urandom(10), "big")
+        variant = 0x8000 | random_bits >> 66
         self._ms = now_ms
-        self._head = f"{now_ms >> 16:08x}-{now_ms & 0xFFFF:04x}-7{chance & 0xFFF:03x}-{variant:04x}-"
-        # Its highest bit is left free, so that no moment can run out of ids.
-        self._tail = (chance >> 12) & (2**47 - 1)
+        self._head = f"{now_ms >> 16:08x}-{now_ms & 0xFFFF:04x}-7{random_bits & 0xFFF:03x}-{variant:04x}-"
+        # The highest bit is left free, so that a millisecond cannot run out of ids.
+        self._tail = (random_bits >> 12) & (2**47 - 1)
 
 
 def encode_checked(event: Event) -> bytes:
-    """The event's JSON, read back by the rules that the consumer reads it by.
+    """The event's JSON, validated by the rules of the consumer.
 
-    Raises EventRefusedError, with the consumer's own words, for what it would park: a Struct's constructor does not
-    look at its values.
+    Raises EventRefusedError, with the reason that the consumer would park it for. The check decodes the JSON, because
+    a Struct's constructor does not validate its values.
     """
     try:
         body = encode_event(event)

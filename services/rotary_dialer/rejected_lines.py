@@ -1,4 +1,4 @@
-"""Keeps the lines that were not understood: as they are, in a file of their own, with the reasons in one beside it."""
+"""Stores rejected lines unchanged in a file, and their reasons in a second file beside it."""
 
 import os
 from contextlib import ExitStack
@@ -7,23 +7,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from rotary_dialer.lines import Numbered
+from rotary_dialer.event_reader import InputLine
 
-REASONS = ".reason"
+REASON_SUFFIX = ".reason"
 
 
-class RejectedFile:
-    """Opens `path`, or `path` with a number where that is taken, at the first line that is kept: nothing is replaced.
+class RejectedLinesFile:
+    """Creates the file at the first line. If `path` exists it adds a number to the name, and never replaces a file.
 
-    A CSV's header comes first, so that the file can be mended and read again. What was kept is on the disk when the
-    context is left. Raises OSError.
+    The header of a CSV comes first, so that the file can be corrected and read again. Leaving the context syncs the
+    file to the disk. Raises OSError.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        """Where the lines are."""
+        """The file that holds the lines."""
         self.count = 0
-        """Lines kept."""
+        """Lines in the file."""
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
@@ -34,19 +34,19 @@ class RejectedFile:
     ) -> None:
         self._files.close()
 
-    def keep(self, line: Numbered, header: bytes = b"") -> None:
+    def write(self, line: InputLine, header: bytes = b"") -> None:
         """Adds a line and its reason."""
         if not self.count:
             self._open(header)
         self.count += 1
-        # As it is: a last line without its end may have been cut off, and is to be seen as such when it is read again.
+        # Unchanged: a last line without a line end may be cut off, and must be rejected again when it is read again.
         self._lines.write(line.raw)
         self._reasons.write(f"line {line.number}: {line.reason}\n".encode(errors="backslashreplace"))
 
     def _open(self, header: bytes) -> None:
-        self.path = unused(self.path)
+        self.path = unused_path(self.path)
         self._lines = self._create(self.path)
-        self._reasons = self._create(self.path.with_name(self.path.name + REASONS))
+        self._reasons = self._create(self.path.with_name(self.path.name + REASON_SUFFIX))
         self._lines.write(header)
 
     def _create(self, path: Path) -> IO[bytes]:
@@ -60,7 +60,7 @@ def _store(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def unused(path: Path) -> Path:
-    """`path`, or `path.2`, `path.3` and so on: the first that is free, as its file of reasons must be too."""
+def unused_path(path: Path) -> Path:
+    """The first of `path`, `path.2`, `path.3` and so on where neither it nor its file of reasons exists."""
     names = (path if number == 1 else path.with_name(f"{path.name}.{number}") for number in count(1))
-    return next(name for name in names if not name.exists() and not name.with_name(name.name + REASONS).exists())
+    return next(name for name in names if not name.exists() and not name.with_name(name.name + REASON_SUFFIX).exists())

@@ -1,0 +1,274 @@
+"""The publisher for dialers that run on asyncio."""
+
+import asyncio
+from datetime import datetime
+from ssl import SSLContext
+from types import TracebackType
+from typing import Self
+
+from rotary.clock import Clock
+from rotary.events import (
+    CallPlaced,
+    CarrierFlag,
+    CooldownCleared,
+    Event,
+    FlagKind,
+    event_type,
+)
+from rotary.publisher.batching import Batch, BatchQueue, batch_queues
+from rotary.publisher.capacity import Capacity
+from rotary.publisher.channel import PublishFailed, PublishInterrupted
+from rotary.publisher.connection import Connection
+from rotary.publisher.errors import (
+    BacklogFullError,
+    ClosedError,
+    DeadlineError,
+    PublishError,
+    UnroutableError,
+    merge_errors,
+)
+from rotary.publisher.event_factory import EventFactory, encode_checked
+from rotary.publisher.failure_log import FailureLog
+from rotary.publisher.limits import DEFAULT_LIMITS, Limits
+
+
+class Publisher:
+    """Publishes one customer's events, each confirmed by the broker, many to a message.
+
+    `url` is `amqp://user:password@host/` or `amqps://…`. Name your own certificate authority in it with
+    `?cafile=PATH`, or pass an `ssl_context`. `customer_id` is your customer number in Rotary; the broker lets your user
+    publish only that customer's events. `source` names the dialer, for example `/dialers/hcm-1`; (source, id) is the
+    identity of an event. One publisher per process is enough.
+
+    Entering the context connects. It raises UnavailableError when there is no broker within `limits.deadline_seconds`,
+    and at once RefusedError when the broker refuses the login, or ConfigurationError when its certificate is untrusted.
+    Leaving the context publishes what is outstanding, and raises one PublishError with every event that was not
+    confirmed meanwhile.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        customer_id: int,
+        source: str,
+        limits: Limits = DEFAULT_LIMITS,
+        clock: Clock | None = None,
+        ssl_context: SSLContext | None = None,
+    ) -> None:
+        self.events = EventFactory(source, clock)
+        """Makes the events for `submit` and `publish`."""
+        self.confirmed = 0
+        """Events confirmed so far."""
+        self.undelivered = 0
+        """Events returned in an error so far."""
+        self._limits = limits
+        self._connection = Connection(url, ssl_context)
+        self._failures = FailureLog()
+        self._capacity = Capacity(limits.outstanding_events)
+        self._queues = batch_queues(customer_id, limits, self._send)
+        self._sending: set[asyncio.Task[PublishError | None]] = set()
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        await self._connection.open(self._limits.deadline_seconds)
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        try:
+            await self.flush()
+        except PublishError as undelivered:
+            if error is None:
+                raise
+            # The caller's own error matters more than what failed while leaving.
+            error.add_note(str(undelivered))
+        finally:
+            await self._abandon()
+            self._failures.close()
+            await self._connection.close()
+
+    @property
+    def outstanding(self) -> int:
+        """Events accepted and not yet confirmed."""
+        return self._capacity.used
+
+    async def call_placed(
+        self,
+        caller_id_id: int,
+        group_id: int | None = None,
+        lead_id: str | None = None,
+        *,
+        time: datetime | None = None,
+        event_id: str | None = None,
+    ) -> CallPlaced:
+        """Publishes one outbound call that showed this caller ID. Returns the confirmed event.
+
+        `time` needs an offset, defaults to now, and may be up to 48 h ago. `event_id` defaults to a new UUIDv7.
+        Raises as `publish` does.
+        """
+        event = self.events.call_placed(caller_id_id, group_id, lead_id, time=time, event_id=event_id)
+        await self.publish(event)
+        return event
+
+    async def carrier_flag(
+        self,
+        caller_id_id: int,
+        kind: FlagKind,
+        carrier: str | None = None,
+        code: str | int | None = None,
+        note: str | None = None,
+        *,
+        time: datetime | None = None,
+        event_id: str | None = None,
+    ) -> CarrierFlag:
+        """Publishes a carrier's flag against this caller ID. Returns the confirmed event.
+
+        `time` needs an offset, defaults to now, and may be up to 30 days ago. `event_id` defaults to a new UUIDv7.
+        Raises as `publish` does.
+        """
+        event = self.events.carrier_flag(caller_id_id, kind, carrier, code, note, time=time, event_id=event_id)
+        await self.publish(event)
+        return event
+
+    async def cooldown_cleared(
+        self, caller_id_id: int, *, time: datetime | None = None, event_id: str | None = None
+    ) -> CooldownCleared:
+        """Ends the cooldown caused by flags up to `time`, which defaults to now. Returns the confirmed event.
+
+        Raises as `publish` does.
+        """
+        event = self.events.cooldown_cleared(caller_id_id, time=time, event_id=event_id)
+        await self.publish(event)
+        return event
+
+    async def publish(self, event: Event) -> None:
+        """Returns when the broker has confirmed the event. Cancelling the wait does not recall the event.
+
+        Raises EventRefusedError when the event breaks its type's contract, DeadlineError when no confirm came in time,
+        UnroutableError when no log took the event in time, RefusedError when the broker does not permit it,
+        BacklogFullError when too many events are outstanding and `limits.when_full` is "raise", and ClosedError outside
+        `async with`.
+        """
+        body = self._checked(event)
+        if not self._capacity.try_acquire():
+            await self._acquire_capacity(event)
+        await self._accept(event, body)
+
+    def submit(self, event: Event) -> asyncio.Future[None]:
+        """Accepts the event and returns at once. The future is done when the broker has confirmed the event.
+
+        Raises EventRefusedError, ClosedError, and BacklogFullError when too many events are outstanding, whatever
+        `limits.when_full` says. To wait instead, `await publisher.wait_for_capacity()` first. The future raises the
+        other errors of `publish`.
+        """
+        body = self._checked(event)
+        if not self._capacity.try_acquire():
+            raise self._full(event)
+        return self._accept(event, body)
+
+    async def wait_for_capacity(self) -> None:
+        """Returns when another event can be accepted."""
+        await self._capacity.acquire()
+        self._capacity.release(1)
+
+    async def flush(self) -> None:
+        """Returns when all accepted events are confirmed. Raises one PublishError with every event that was not."""
+        for queue in self._queues.values():
+            queue.flush()
+        if self._sending:
+            outcomes = await asyncio.gather(*(asyncio.shield(task) for task in self._sending))
+            errors = [outcome for outcome in outcomes if outcome is not None]
+            if errors:
+                raise merge_errors(errors)
+
+    def _checked(self, event: Event) -> bytes:
+        if not self._open:
+            raise ClosedError((event,), "the publisher is not open: use it inside its `async with`")
+        return encode_checked(event)
+
+    async def _acquire_capacity(self, event: Event) -> None:
+        if self._limits.when_full == "raise":
+            raise self._full(event)
+        try:
+            async with asyncio.timeout(self._limits.deadline_seconds):
+                await self._capacity.acquire()
+        except TimeoutError:
+            self.undelivered += 1
+            reason = f"too many events outstanding for {self._limits.deadline_seconds:g} s"
+            raise DeadlineError((event,), reason) from None
+        if not self._open:
+            self._capacity.release(1)
+            raise ClosedError((event,), "the publisher was closed before the event could be accepted")
+
+    def _full(self, event: Event) -> BacklogFullError:
+        return BacklogFullError((event,), f"{self._capacity.used:,} events are outstanding, the maximum")
+
+    def _accept(self, event: Event, body: bytes) -> asyncio.Future[None]:
+        return self._queues[event_type(event)].add(event, body)
+
+    def _send(self, queue: BatchQueue, batch: Batch) -> None:
+        task = asyncio.get_running_loop().create_task(self._deliver(queue, batch))
+        self._sending.add(task)
+
+    async def _deliver(self, queue: BatchQueue, batch: Batch) -> PublishError | None:
+        confirmed = False
+        try:
+            async with asyncio.timeout_at(batch.deadline):
+                await self._publish_until_confirmed(queue, batch)
+            confirmed = True
+        except TimeoutError:
+            return self._failed(batch, *self._past_deadline(batch))
+        except PublishFailed as failed:
+            return self._failed(batch, failed.error_class, failed.reason)
+        except asyncio.CancelledError:
+            return self._failed(batch, ClosedError, "interrupted while publishing")
+        finally:
+            queue.retries.finish(batch, confirmed=confirmed)
+            self._finish(queue, batch)
+        self.confirmed += len(batch)
+        batch.confirm()
+        return None
+
+    def _finish(self, queue: BatchQueue, batch: Batch) -> None:
+        queue.in_flight -= 1
+        self._capacity.release(len(batch))
+        # A done callback would run too late: after the callers have been woken. A caller that then leaves the context
+        # would get the same failure a second time.
+        task = asyncio.current_task()
+        if task is not None:
+            self._sending.remove(task)
+
+    async def _publish_until_confirmed(self, queue: BatchQueue, batch: Batch) -> None:
+        body, content_type = batch.encoded()
+        while True:
+            try:
+                await self._connection.publish(body, batch.routing_key, content_type)
+            except PublishInterrupted as interrupted:
+                batch.return_reason = interrupted.return_reason
+                await queue.retries.wait_turn(batch)
+            else:
+                return
+
+    def _failed(self, batch: Batch, error_class: type[PublishError], reason: str) -> PublishError:
+        error = batch.fail(error_class, reason)
+        self.undelivered += len(batch)
+        self._failures.add(error)
+        return error
+
+    def _past_deadline(self, batch: Batch) -> tuple[type[PublishError], str]:
+        within = f"within {self._limits.deadline_seconds:g} s"
+        if batch.return_reason:
+            return UnroutableError, f"no log took {batch.routing_key} {within} ({batch.return_reason})"
+        return DeadlineError, f"not confirmed {within}; last error: {self._connection.last_error}"
+
+    async def _abandon(self) -> None:
+        """Cancels unfinished deliveries. There are some only when `__aexit__` was itself cancelled."""
+        # Let every task start: one that is cancelled before it starts would never resolve its events' futures.
+        await asyncio.sleep(0)
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)

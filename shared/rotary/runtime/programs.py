@@ -1,0 +1,25 @@
+"""The console scripts of rotary-server. As in `rotary.programs`, nothing outside the standard library is imported."""
+
+from rotary.programs import run
+
+_DISTRIBUTION = "rotary-server"
+
+
+def query() -> None:
+    """`rotary-query`."""
+    run("query", distribution=_DISTRIBUTION)
+
+
+def consumer() -> None:
+    """`rotary-consumer`."""
+    run("consumer", distribution=_DISTRIBUTION)
+
+
+def admin() -> None:
+    """`rotary-admin`."""
+    run("admin", distribution=_DISTRIBUTION)
+
+
+def stack() -> None:
+    """`rotary-stack`."""
+    run("stack", distribution=_DISTRIBUTION)
