@@ -21,7 +21,7 @@ from rotary_admin import (
     transfer,
     upgrade,
 )
-from rotary_admin.program import Program
+from rotary.runtime.cli import Program
 
 COMMANDS: tuple[click.Command, ...] = (
     migrating.migrate,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from integration.admin_runner import DEFINITIONS, Admin, dump
 from integration.private_database import EMPTY, execute, private_database
-from rotary_admin.reading_csv import formula_free, plain
+from rotary.management.definitions_file.read_csv import formula_free, plain
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from rotary.postgres import store
 from rotary.postgres.connection import Connection
 from rotary.redis import keys
 from rotary.redis.definition_writer import DefinitionWriter, epoch_of
-from rotary_admin import projection
+from rotary_admin.commands import definitions as projection
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.messages import open_message
 from rotary.rabbitmq.stream import open_log
-from rotary_admin.dialers import Access, Dialer
+from rotary_admin.commands.dialer import Access, Dialer
 
 INBOX = "rotary.inbox"
 LOG = "rotary.log.calls.0"

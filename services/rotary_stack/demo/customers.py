@@ -7,10 +7,10 @@ from msgspec import Struct
 
 from rotary.bearer import new_token
 from rotary.postgres.connection import Connection, connect
-from rotary_admin.customers import CustomerRow, read_customers
-from rotary_admin.importing import import_source
-from rotary_admin.reading import read_source
-from rotary_admin.rows import insert
+from rotary_admin.commands.customer import CustomerRow, read_customers
+from rotary.management.definitions_file.apply import import_source
+from rotary.management.definitions_file.read import read_source
+from rotary.management.rows import insert
 
 
 class Customer(Struct, frozen=True):

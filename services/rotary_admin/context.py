@@ -31,7 +31,7 @@ def postgres_url() -> str:
 
 def statement(name: str) -> str:
     """The statement called `name` in this package's queries.sql."""
-    return statements("rotary_admin")[name]
+    return statements("rotary.management")[name]
 
 
 def on_database(command: Callable[Concatenate[Connection, P], Awaitable[None]]) -> Callable[P, None]:

@@ -33,10 +33,10 @@ from rotary.rabbitmq.messages import Opened, open_message, refused
 from rotary.rabbitmq.parked import ROUTING_KEY, park
 from rotary.rabbitmq.stream import Delivery, LogConsumer, open_log
 from rotary.redis import connection as redis_connection
-from rotary_admin.cooldowns import rabbitmq_url
-from rotary_admin.database import on_database
-from rotary_admin.program import Failure, confirm, yes_option
-from rotary_admin.rebuilding import redis_client
+from rotary_admin.commands.cooldown import rabbitmq_url
+from rotary_admin.context import on_database
+from rotary.runtime.cli import Failure, confirm, yes_option
+from rotary_admin.commands.rebuild import redis_client
 
 FOLD, DEAD, MOVING = "rotary.fold", "rotary.dead", "rotary.parked.moving"
 OLD_LOGS = {"rotary.log.flags": ("carrier-flag.*", "cooldown-cleared.*"), "rotary.log.calls": ("call-placed.*",)}

@@ -14,8 +14,8 @@ from rotary.postgres import store
 from rotary.redis.connection import connect
 from rotary.redis.definition_writer import DefinitionWriter, epoch_of
 from rotary.runtime.settings import CaFile, PostgresUrl, RedisUrl, load
-from rotary_admin.database import connect_within
-from rotary_admin.program import Failure, confirm, yes_option
+from rotary_admin.context import connect_within
+from rotary.runtime.cli import Failure, confirm, yes_option
 
 PATIENCE_SECONDS = 5.0
 ANSWER_SECONDS = 2.0

@@ -4,13 +4,13 @@ import click
 from msgspec import Struct
 
 from rotary.postgres.connection import Connection
-from rotary_admin.database import on_database, statement
-from rotary_admin.document import CallerIdEntry
-from rotary_admin.existing import require_customer, require_group
-from rotary_admin.options import CARRIERS, ROW_ID, STATUSES, Decorator, customer_option, options, values_of
-from rotary_admin.printing import print_object, print_rows
-from rotary_admin.program import confirm, json_option, yes_option
-from rotary_admin.rows import delete, insert, missing, update
+from rotary_admin.context import on_database, statement
+from rotary.management.definitions_file.schema import CallerIdEntry
+from rotary.management.lookups import require_customer, require_group
+from rotary_admin.params import CARRIERS, ROW_ID, STATUSES, Decorator, customer_option, options, values_of
+from rotary_admin.output import print_object, print_rows
+from rotary.runtime.cli import confirm, json_option, yes_option
+from rotary.management.rows import delete, insert, missing, update
 
 
 class CallerIdRow(Struct, frozen=True):

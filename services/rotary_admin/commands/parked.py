@@ -12,10 +12,10 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.parked import ParkedMessage, browse, describe, replay
-from rotary_admin.cooldowns import rabbitmq_url
-from rotary_admin.options import Decorator, options
-from rotary_admin.printing import print_fields, print_object, print_rows
-from rotary_admin.program import Failure, confirm, json_option, yes_option
+from rotary_admin.commands.cooldown import rabbitmq_url
+from rotary_admin.params import Decorator, options
+from rotary_admin.output import print_fields, print_object, print_rows
+from rotary.runtime.cli import Failure, confirm, json_option, yes_option
 
 P = ParamSpec("P")
 AT_ONCE = 500

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from rotary.postgres.connection import Connection
-from rotary_admin.database import statement
-from rotary_admin.program import Failure
+from rotary_admin.context import statement
+from rotary.runtime.cli import Failure
 
 Table = Literal["customers", "caller_ids", "caller_id_groups", "api_tokens"]
 Values = Mapping[str, object]

@@ -7,11 +7,11 @@ import click
 from msgspec import Struct
 
 from rotary.postgres.connection import Connection
-from rotary_admin.database import on_database, statement
-from rotary_admin.existing import require_caller_ids, require_group
-from rotary_admin.options import ROW_ID
-from rotary_admin.printing import print_object
-from rotary_admin.program import confirm, json_option, yes_option
+from rotary_admin.context import on_database, statement
+from rotary.management.lookups import require_caller_ids, require_group
+from rotary_admin.params import ROW_ID
+from rotary_admin.output import print_object
+from rotary.runtime.cli import confirm, json_option, yes_option
 
 Weights = Mapping[int, int | None]
 """Caller IDs' ids to their weights; None keeps the weight a member has, and gives a new one 1."""

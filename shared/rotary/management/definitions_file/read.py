@@ -6,11 +6,11 @@ from zoneinfo import available_timezones
 
 from msgspec import UNSET, Struct
 
-from rotary_admin.checking import Locate, Mistakes
-from rotary_admin.document import CustomerEntry, Definitions, members_of
-from rotary_admin.program import Failure
-from rotary_admin.reading_csv import read_csv
-from rotary_admin.reading_yaml import read_yaml
+from rotary.management.validation import Locate, Mistakes
+from rotary.management.definitions_file.schema import CustomerEntry, Definitions, members_of
+from rotary.runtime.cli import Failure
+from rotary.management.definitions_file.read_csv import read_csv
+from rotary.management.definitions_file.read_yaml import read_yaml
 
 
 class Source(Struct, frozen=True):

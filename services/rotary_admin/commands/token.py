@@ -18,13 +18,13 @@ from rotary.events import Timestamp
 from rotary.postgres import store
 from rotary.postgres.connection import Connection, answering, connect
 from rotary.runtime.settings import load
-from rotary_admin.database import on_database, statement
-from rotary_admin.existing import require_customer
-from rotary_admin.options import ROW_ID, customer_option, plain_name
-from rotary_admin.printing import print_object, print_rows
-from rotary_admin.program import Failure, confirm, json_option, yes_option
-from rotary_admin.projection import ProjectionSettings, when_projected, write_token
-from rotary_admin.rows import insert, missing
+from rotary_admin.context import on_database, statement
+from rotary.management.lookups import require_customer
+from rotary_admin.params import ROW_ID, customer_option, plain_name
+from rotary_admin.output import print_object, print_rows
+from rotary.runtime.cli import Failure, confirm, json_option, yes_option
+from rotary_admin.commands.definitions import ProjectionSettings, when_projected, write_token
+from rotary.management.rows import insert, missing
 
 
 class TokenRow(Struct, frozen=True):

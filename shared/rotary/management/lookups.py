@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from rotary.postgres.connection import Connection
-from rotary_admin.database import statement
-from rotary_admin.program import Failure
+from rotary_admin.context import statement
+from rotary.runtime.cli import Failure
 
 _LISTED = 10
 

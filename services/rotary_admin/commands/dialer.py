@@ -18,11 +18,11 @@ from rotary.events import EVENT_TYPES, EXCHANGE
 from rotary.postgres.connection import answering, connect
 from rotary.rabbitmq.management import Management, Permissions, UserLimits, open_management
 from rotary.runtime.settings import CaFile, RabbitUrl, load
-from rotary_admin.database import postgres_url
-from rotary_admin.existing import require_customer
-from rotary_admin.options import customer_option
-from rotary_admin.printing import print_object, print_rows
-from rotary_admin.program import Failure, confirm, json_option, yes_option
+from rotary_admin.context import postgres_url
+from rotary.management.lookups import require_customer
+from rotary_admin.params import customer_option
+from rotary_admin.output import print_object, print_rows
+from rotary.runtime.cli import Failure, confirm, json_option, yes_option
 
 P = ParamSpec("P")
 

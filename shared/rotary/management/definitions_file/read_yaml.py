@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import msgspec
 import yaml
 
-from rotary_admin.checking import Locate, Mistakes
-from rotary_admin.document import Definitions
-from rotary_admin.program import Failure
+from rotary.management.validation import Locate, Mistakes
+from rotary.management.definitions_file.schema import Definitions
+from rotary.runtime.cli import Failure
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Any: PyYAML may have been built without libyaml
 _DEEPEST = 20

@@ -17,8 +17,8 @@ from rotary.redis.connection import connect, translate_errors
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
 from rotary.runtime.settings import CaFile, RedisUrl, load
-from rotary_admin.printing import print_object
-from rotary_admin.program import Failure, confirm, json_option, yes_option
+from rotary_admin.output import print_object
+from rotary.runtime.cli import Failure, confirm, json_option, yes_option
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 30

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from rotary.postgres.connection import Connection
-from rotary_admin.database import on_database
-from rotary_admin.existing import require_customer
-from rotary_admin.exporting import read_definitions, to_csv, to_yaml
-from rotary_admin.importing import Edit, import_source
-from rotary_admin.options import ROW_ID
-from rotary_admin.printing import print_object
-from rotary_admin.program import confirm, json_option, yes_option
-from rotary_admin.reading import Source, read_source
+from rotary_admin.context import on_database
+from rotary.management.lookups import require_customer
+from rotary.management.definitions_file.export import read_definitions, to_csv, to_yaml
+from rotary.management.definitions_file.apply import Edit, import_source
+from rotary_admin.params import ROW_ID
+from rotary_admin.output import print_object
+from rotary.runtime.cli import confirm, json_option, yes_option
+from rotary.management.definitions_file.read import Source, read_source
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 _SHOWN = 50

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct, UnsetType
 
-from rotary_admin.document import DisplayName, Name, Number, TrunkName
-from rotary_admin.program import Failure
+from rotary.management.definitions_file.schema import DisplayName, Name, Number, TrunkName
+from rotary.runtime.cli import Failure
 
 _SHOWN = 100
 _CONTROL = "holds a line break or another control character"

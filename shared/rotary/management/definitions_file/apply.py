@@ -14,12 +14,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from rotary.policy import Policy
 from rotary.postgres.connection import Connection
-from rotary_admin.checking import Mistakes
-from rotary_admin.database import statement
-from rotary_admin.document import CallerIdEntry, CustomerEntry, GroupEntry, given, members_of
-from rotary_admin.members import Weights, changes_of
-from rotary_admin.reading import Source
-from rotary_admin.rows import NAMES, Table, Values, insert, insert_many, update, update_many
+from rotary.management.validation import Mistakes
+from rotary_admin.context import statement
+from rotary.management.definitions_file.schema import CallerIdEntry, CustomerEntry, GroupEntry, given, members_of
+from rotary_admin.commands.member import Weights, changes_of
+from rotary.management.definitions_file.read import Source
+from rotary.management.rows import NAMES, Table, Values, insert, insert_many, update, update_many
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from rotary.definitions import Carrier, RotationStrategy, Status
-from rotary_admin.checking import Locate, Mistakes
-from rotary_admin.document import (
+from rotary.management.validation import Locate, Mistakes
+from rotary.management.definitions_file.schema import (
     Count,
     CustomerEntry,
     Definitions,

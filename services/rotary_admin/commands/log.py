@@ -15,11 +15,11 @@ from rotary.rabbitmq.connection import channel, translate_errors
 from rotary.rabbitmq.topology import Log, LogKind
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
-from rotary_admin.cooldowns import rabbitmq_url
-from rotary_admin.database import on_database
-from rotary_admin.printing import print_rows
-from rotary_admin.program import Failure, confirm, json_option, yes_option
-from rotary_admin.rebuilding import read_generation, redis_client
+from rotary_admin.commands.cooldown import rabbitmq_url
+from rotary_admin.context import on_database
+from rotary_admin.output import print_rows
+from rotary.runtime.cli import Failure, confirm, json_option, yes_option
+from rotary_admin.commands.rebuild import read_generation, redis_client
 
 
 class LogRow(Struct, frozen=True):

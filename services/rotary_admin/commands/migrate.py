@@ -6,9 +6,9 @@ import click
 
 from rotary.postgres.connection import answering
 from rotary.postgres.migrate import migrate as apply_migrations
-from rotary_admin.database import connect_within, postgres_url
-from rotary_admin.printing import print_object
-from rotary_admin.program import json_option
+from rotary_admin.context import connect_within, postgres_url
+from rotary_admin.output import print_object
+from rotary.runtime.cli import json_option
 
 
 @click.command()

@@ -11,9 +11,9 @@ import yaml
 
 from rotary.policy import Policy
 from rotary.postgres.connection import Connection
-from rotary_admin.database import statement
-from rotary_admin.document import CallerIdEntry, CustomerEntry, Definitions, GroupEntry, MemberEntry, given, members_of
-from rotary_admin.reading_csv import COLUMNS, formula_free
+from rotary_admin.context import statement
+from rotary.management.definitions_file.schema import CallerIdEntry, CustomerEntry, Definitions, GroupEntry, MemberEntry, given, members_of
+from rotary.management.definitions_file.read_csv import COLUMNS, formula_free
 
 
 async def read_definitions(connection: Connection, customer_id: int | None) -> Definitions:

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from rotary.definitions import Carrier, RotationStrategy, Status
-from rotary_admin.checking import mistakes
-from rotary_admin.document import Name
+from rotary.management.validation import mistakes
+from rotary.management.definitions_file.schema import Name
 
 Decorator: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 

@@ -7,13 +7,13 @@ from msgspec.structs import asdict
 from rotary.definitions import GroupDefinition, GroupSummary, MemberDefinition
 from rotary.postgres.connection import Connection
 from rotary.postgres.store import read_group_summaries, read_groups
-from rotary_admin.database import on_database
-from rotary_admin.document import GroupEntry
-from rotary_admin.existing import require_customer, require_group
-from rotary_admin.options import ROW_ID, STATUSES, STRATEGIES, Decorator, customer_option, options, values_of
-from rotary_admin.printing import print_fields, print_object, print_rows
-from rotary_admin.program import confirm, json_option, yes_option
-from rotary_admin.rows import delete, insert, update
+from rotary_admin.context import on_database
+from rotary.management.definitions_file.schema import GroupEntry
+from rotary.management.lookups import require_customer, require_group
+from rotary_admin.params import ROW_ID, STATUSES, STRATEGIES, Decorator, customer_option, options, values_of
+from rotary_admin.output import print_fields, print_object, print_rows
+from rotary.runtime.cli import confirm, json_option, yes_option
+from rotary.management.rows import delete, insert, update
 
 _OWN_FIELDS = ("id", "name", "description", "rotation_strategy", "sticky_enabled", "status", "created_at", "timezone")
 

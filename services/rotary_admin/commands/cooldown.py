@@ -9,9 +9,9 @@ from msgspec import Struct
 from rotary.postgres.connection import Connection
 from rotary.publisher import Publisher
 from rotary.runtime.settings import CaFile, RabbitUrl, load
-from rotary_admin.database import on_database
-from rotary_admin.existing import require_caller_ids
-from rotary_admin.options import ROW_ID, customer_option
+from rotary_admin.context import on_database
+from rotary.management.lookups import require_caller_ids
+from rotary_admin.params import ROW_ID, customer_option
 
 SOURCE = "/rotary-admin"
 

@@ -5,12 +5,12 @@ import msgspec
 from msgspec import Struct
 
 from rotary.postgres.connection import Connection
-from rotary_admin.database import on_database, statement
-from rotary_admin.document import CustomerEntry
-from rotary_admin.options import ROW_ID, json_of, values_of
-from rotary_admin.printing import print_object, print_rows
-from rotary_admin.program import json_option
-from rotary_admin.rows import insert
+from rotary_admin.context import on_database, statement
+from rotary.management.definitions_file.schema import CustomerEntry
+from rotary_admin.params import ROW_ID, json_of, values_of
+from rotary_admin.output import print_object, print_rows
+from rotary.runtime.cli import json_option
+from rotary.management.rows import insert
 
 
 class CustomerRow(Struct, frozen=True):

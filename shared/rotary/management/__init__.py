@@ -1,0 +1,1 @@
+"""The write model of the definitions."""

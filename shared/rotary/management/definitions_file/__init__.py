@@ -1,0 +1,1 @@
+"""Definitions as files: read, compared with the database, applied, exported."""
