@@ -1,4 +1,4 @@
-"""Standard output: rows for people, JSON for machines."""
+"""Standard output: aligned rows for people, JSON for programs. Refusals as one-line errors."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,16 +8,29 @@ import msgspec
 from msgspec import Struct
 from rich.cells import cell_len
 
+from rotary.errors import RotaryError
+from rotary.management.errors import NotFoundError
+from rotary.runtime.cli import CommandLine, Failure
+
 _encoder = msgspec.json.Encoder(order=None)
 
 
+class AdminCommandLine(CommandLine):
+    """The root command. Its errors about missing rows list the rows that exist."""
+
+    def explain(self, error: RotaryError | OSError) -> Failure:
+        if isinstance(error, NotFoundError) and error.hint:
+            return Failure(f"{error}; {error.hint}")
+        return super().explain(error)
+
+
 def print_object(value: Struct | Mapping[str, object]) -> None:
-    """One JSON object, indented."""
+    """Prints one indented JSON object."""
     click.echo(msgspec.json.format(_encoder.encode(value), indent=2))
 
 
 def print_rows(rows: Sequence[Struct], kind: type[Struct], *, as_json: bool, empty: str) -> None:
-    """Rows of one Struct type: a JSON array, or aligned columns under the field names; `empty` if there are none."""
+    """Prints Structs of one type as a JSON array, or as columns under the field names. `empty` replaces no rows."""
     if as_json:
         click.echo(msgspec.json.format(_encoder.encode(rows), indent=2))
     elif not rows:
@@ -28,7 +41,7 @@ def print_rows(rows: Sequence[Struct], kind: type[Struct], *, as_json: bool, emp
 
 
 def print_fields(value: Struct, names: Sequence[str]) -> None:
-    """These fields of a Struct, one a line."""
+    """Prints these fields of a Struct, one per line."""
     _print_columns([[f"{name}:", cell] for name, cell in zip(names, _cells(value, names), strict=True)])
 
 

@@ -105,7 +105,7 @@ class Projector:
                 finally:
                     connection.terminate()
             except UnavailableError as error:
-                await backoff.wait(f"{error.what} is away, definitions wait")
+                await backoff.wait(f"{error.what}; definitions wait")
 
     async def _lead(self, connection: Connection) -> None:
         while not await store.try_lead(connection):  # noqa: ASYNC110

@@ -1,54 +1,35 @@
-"""`rotary-admin dialer`: a dialer's user on the broker, who can publish one customer's events and nothing else."""
+"""`rotary-admin dialer`: users on the broker that can publish one customer's events and nothing else."""
 
-import asyncio
-import os
 import re
 import secrets
 import string
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Annotated, Any, Concatenate, ParamSpec
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from typing import Any
 
 import click
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from rotary.events import EVENT_TYPES, EXCHANGE
-from rotary.postgres.connection import answering, connect
-from rotary.rabbitmq.management import Management, Permissions, UserLimits, open_management
-from rotary.runtime.settings import CaFile, RabbitUrl, load
-from rotary_admin.context import postgres_url
 from rotary.management.lookups import require_customer
-from rotary_admin.params import customer_option
-from rotary_admin.output import print_object, print_rows
+from rotary.rabbitmq.management import Management, Permissions, UserLimits
 from rotary.runtime.cli import Failure, confirm, json_option, yes_option
-
-P = ParamSpec("P")
+from rotary_admin.context import database, postgres_url, with_management
+from rotary_admin.output import print_object, print_rows
+from rotary_admin.params import customer_option
 
 PREFIX = "dialer-"
-"""Dialers' users have names of their own: no command here can touch the operator's or the consumer's."""
-_LETTERS = string.ascii_letters + string.digits  # nothing that a URL would want quoted
-_LENGTH = 43  # 62^43 > 2^256
+"""Every dialer's user has this prefix, so that no command here can reach the operator's or the consumer's user."""
+_PASSWORD_LETTERS = string.ascii_letters + string.digits  # No URL needs to quote them.
+_PASSWORD_LENGTH = 43  # 62^43 > 2^256
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NOTHING = "^$"
-_WALLS = Permissions(configure=_NOTHING, write=rf"^{re.escape(EXCHANGE)}$", read=_NOTHING)
-_CUSTOMER = re.compile(r"\\\.([1-9][0-9]*)(?:\\z|\$)$")
-
-
-class ManagementSettings(Struct, frozen=True):
-    """What these commands need. The virtual host is the one of the broker's URL."""
-
-    management_url: Annotated[str, Meta(pattern=r"^https?://.+", description="http://user:password@host:15672")]
-    rabbitmq_url: RabbitUrl = "amqp:///"
-    ca_file: CaFile = ""
+_PERMISSIONS = Permissions(configure=_NOTHING, write=rf"^{re.escape(EXCHANGE)}$", read=_NOTHING)
+_CUSTOMER_ID = re.compile(r"\\\.([1-9][0-9]*)(?:\\z|\$)$")
 
 
 class Dialer(Struct, frozen=True):
-    """One dialer as listed: its user on the broker, whose events it may publish, its open connections, its limits.
-
-    A limit that is None is not set.
-    """
+    """One dialer as the broker has it: its user, its customer, its open connections and its limits (None: no limit)."""
 
     name: str
     user: str
@@ -59,7 +40,7 @@ class Dialer(Struct, frozen=True):
 
 
 class Access(Struct, frozen=True):
-    """What a dialer logs in with; the password is shown when it is made and never again."""
+    """A dialer's login. The password is printed when it is set and cannot be read again."""
 
     name: str
     user: str
@@ -72,17 +53,21 @@ class _Name(click.ParamType[str]):
     name = "NAME"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Short enough for a log, plain enough for a URL."""
+        """Checks the name: short enough for logs, and without characters that URLs quote."""
         if not _NAME.fullmatch(str(value)):
-            self.fail(f"{value!r}: up to 63 of a-z 0-9 . _ - beginning with a letter or digit, as in hcm-1", param, ctx)
+            self.fail(
+                f"{value!r} is invalid; expected up to 63 of a-z 0-9 . _ - beginning with a letter or digit",
+                param,
+                ctx,
+            )
         return str(value)
 
 
 def _limit_options(**defaults: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The two limits as options of a command. Any: click's decorators leave the function as it is."""
+    """The two limits as options. Any: click's decorators return the function unchanged."""
     helps = {
-        "max_connections": "Connections the dialer may have open.",
-        "max_channels": "Channels it may have open, on all connections together.",
+        "max_connections": "Maximum number of open connections.",
+        "max_channels": "Maximum number of open channels, over all connections.",
     }
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,34 +85,20 @@ def _limit_options(**defaults: int) -> Callable[[Callable[..., Any]], Callable[.
 _name_argument = click.argument("name", type=_Name())
 
 
-def on_management(command: Callable[Concatenate[Management, P], Awaitable[None]]) -> Callable[P, None]:
-    """Makes a click callback of a coroutine function that takes the management API first."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        settings = load(ManagementSettings, os.environ)
-        vhost = unquote(urlsplit(settings.rabbitmq_url).path.removeprefix("/")) or "/"
-
-        async def connected() -> None:
-            async with open_management(settings.management_url, vhost, settings.ca_file) as management:
-                await command(management, *args, **kwargs)
-
-        asyncio.run(connected())
-
-    return run
-
-
 def writable(customer_id: int) -> str:
-    r"""The routing keys a customer's dialer may publish: these three and no other.
+    r"""The pattern of the routing keys that a customer's dialer may publish.
 
-    `\z`, because `$` would also pass a key with a line feed at its end.
+    It ends with `\z`, because `$` also matches before a line feed at the end.
     """
     return rf"^({'|'.join(EVENT_TYPES)})\.{customer_id}\z"
 
 
 @click.group()
 def dialer() -> None:
-    """Dialers' users on the broker (ROTARY_MANAGEMENT_URL): each can publish one customer's events, nothing else."""
+    """Manage dialers' users on the broker. Each can publish one customer's events and nothing else.
+
+    Needs ROTARY_MANAGEMENT_URL.
+    """
 
 
 @dialer.command()
@@ -135,33 +106,33 @@ def dialer() -> None:
 @customer_option
 @_limit_options(max_connections=20, max_channels=40)
 @json_option
-@on_management
+@with_management
 async def create(
     management: Management, /, *, name: str, customer_id: int, max_connections: int, max_channels: int, as_json: bool
 ) -> None:
-    """Create a dialer's user and print its password, this once. The customer must exist (ROTARY_POSTGRES_URL)."""
+    """Create a dialer's user and print its password once. The customer must exist in ROTARY_POSTGRES_URL."""
     await _check_customer(customer_id)
     user = PREFIX + name
     if await management.has_user(user):
-        raise Failure(f"there is a broker user {user} already: rotary-admin dialer list")
+        raise Failure(f"the broker already has a user {user}: see rotary-admin dialer list")
     password = _new_password()
     try:
         await management.put_user(user, password)
-        # In this order: a user without topic permissions may write every key, one without permissions nothing at all.
+        # The order matters: without topic permissions a user may write every key, without permissions nothing.
         await management.limit(user, UserLimits(max_connections, max_channels))
         await management.permit_topics(user, EXCHANGE, writable(customer_id), _NOTHING)
-        await management.permit(user, _WALLS)
+        await management.permit(user, _PERMISSIONS)
     except BaseException:
         await management.delete_user(user)
         raise
-    _show(Access(name, user, customer_id, management.vhost, password), "created", as_json=as_json)
+    _print(Access(name, user, customer_id, management.vhost, password), "created", as_json=as_json)
 
 
 @dialer.command(name="list")
 @json_option
-@on_management
+@with_management
 async def list_(management: Management, /, *, as_json: bool) -> None:
-    """List the dialers, by what the broker permits them."""
+    """List the dialers and what the broker permits them."""
     limits = await management.limits()
     rows = [
         Dialer(
@@ -173,17 +144,17 @@ async def list_(management: Management, /, *, as_json: bool) -> None:
         )
         for user, customer_id in sorted((await _dialers(management)).items())
     ]
-    print_rows(rows, Dialer, as_json=as_json, empty="no dialers: rotary-admin dialer create")
+    print_rows(rows, Dialer, as_json=as_json, empty="no dialers: create one with rotary-admin dialer create")
 
 
 @dialer.command()
 @_name_argument
 @_limit_options()
-@on_management
+@with_management
 async def limit(management: Management, /, *, name: str, max_connections: int | None, max_channels: int | None) -> None:
-    """Change a dialer's limits. What it has open stays open."""
+    """Change a dialer's limits. Open connections and channels remain."""
     if max_connections is None and max_channels is None:
-        raise click.UsageError("give --max-connections, --max-channels or both")
+        raise click.UsageError("pass --max-connections, --max-channels or both")
     user, customer_id = await _find(management, name)
     await management.limit(user, UserLimits(max_connections, max_channels))
     now = (await management.limits()).get(user, UserLimits())
@@ -197,26 +168,26 @@ async def limit(management: Management, /, *, name: str, max_connections: int | 
 @_name_argument
 @yes_option
 @json_option
-@on_management
+@with_management
 async def rotate(management: Management, /, *, name: str, yes: bool, as_json: bool) -> None:
-    """Give a dialer a new password and close its connections. Print the password, this once."""
+    """Set a new password, print it once, and close the dialer's connections."""
     user, customer_id = await _find(management, name)
-    confirm(f"Give {user} of customer {customer_id} a new password, and close its connections?", yes)
+    confirm(f"Set a new password for {user} of customer {customer_id} and close its connections?", yes)
     password = _new_password()
     await management.put_user(user, password)
     await management.close_connections(user, "the password was changed")
-    _show(Access(name, user, customer_id, management.vhost, password), "changed", as_json=as_json)
+    _print(Access(name, user, customer_id, management.vhost, password), "changed", as_json=as_json)
 
 
 @dialer.command()
 @_name_argument
 @yes_option
-@on_management
+@with_management
 async def revoke(management: Management, /, *, name: str, yes: bool) -> None:
     """Delete a dialer's user and close its connections."""
     user, customer_id = await _find(management, name)
-    confirm(f"Delete {user} of customer {customer_id}, and close its connections?", yes)
-    # Locked out first: once its connections are closed it cannot come back while the user still exists.
+    confirm(f"Delete {user} of customer {customer_id} and close its connections?", yes)
+    # A new password first: otherwise the dialer could reconnect before its user is deleted.
     await management.put_user(user, _new_password())
     await management.close_connections(user, "the user was revoked")
     await management.delete_user(user)
@@ -224,21 +195,17 @@ async def revoke(management: Management, /, *, name: str, yes: bool) -> None:
 
 
 async def _check_customer(customer_id: int) -> None:
-    connection = await connect(postgres_url())
-    try:
-        with answering(connection):
-            await require_customer(connection, customer_id)
-    finally:
-        await connection.close(timeout=5)
+    async with database(postgres_url()) as connection:
+        await require_customer(connection, customer_id)
 
 
 async def _dialers(management: Management) -> dict[str, int]:
-    """Each dialer's user and its customer: what the broker enforces, and no note of ours beside it."""
+    """Each dialer's user and its customer, as the broker enforces it."""
     return {
         granted.user: int(customer[1])
         for granted in await management.topic_permissions()
         if granted.exchange == EXCHANGE and granted.user.startswith(PREFIX)
-        if (customer := _CUSTOMER.search(granted.write))
+        if (customer := _CUSTOMER_ID.search(granted.write))
     }
 
 
@@ -246,18 +213,18 @@ async def _find(management: Management, name: str) -> tuple[str, int]:
     user = PREFIX + name
     customer_id = (await _dialers(management)).get(user)
     if customer_id is None:
-        raise Failure(f"there is no dialer {name}: rotary-admin dialer list")
+        raise Failure(f"dialer {name} does not exist: see rotary-admin dialer list")
     return user, customer_id
 
 
 def _new_password() -> str:
-    return "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+    return "".join(secrets.choice(_PASSWORD_LETTERS) for _ in range(_PASSWORD_LENGTH))
 
 
-def _show(access: Access, done: str, *, as_json: bool) -> None:
+def _print(access: Access, done: str, *, as_json: bool) -> None:
     if as_json:
         print_object(access)
         return
-    whose = f"{access.user} of customer {access.customer_id} on virtual host {access.vhost}"
-    click.echo(f"{done}: {whose}. The password is shown only now:", err=True)
+    user = f"{access.user} of customer {access.customer_id} on virtual host {access.vhost}"
+    click.echo(f"{done}: {user}. The password is shown only now:", err=True)
     click.echo(access.password)

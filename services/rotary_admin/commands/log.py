@@ -1,4 +1,4 @@
-"""`rotary-admin log`: the streams that events are in."""
+"""`rotary-admin log`: the streams that contain the events."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,15 +15,14 @@ from rotary.rabbitmq.connection import channel, translate_errors
 from rotary.rabbitmq.topology import Log, LogKind
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
-from rotary_admin.commands.cooldown import rabbitmq_url
-from rotary_admin.context import on_database
-from rotary_admin.output import print_rows
 from rotary.runtime.cli import Failure, confirm, json_option, yes_option
-from rotary_admin.commands.rebuild import read_generation, redis_client
+from rotary_admin.commands.rebuild import read_generation
+from rotary_admin.context import rabbitmq_url, redis_client, with_database
+from rotary_admin.output import print_rows
 
 
 class LogRow(Struct, frozen=True):
-    """One log as listed. `stream` says whether the broker has it, `gap_until` is set while lost events may matter."""
+    """One log. `stream` says whether the broker has it; `gap_until` is set while events that it lost may matter."""
 
     name: str
     state: str
@@ -34,48 +33,48 @@ class LogRow(Struct, frozen=True):
 
 @click.group()
 def log() -> None:
-    """The logs: streams on the broker that hold every accepted event."""
+    """Manage the logs: the streams on the broker that contain every accepted event."""
 
 
 @log.command(name="list")
 @json_option
-@on_database
-async def list_(connection: Connection, as_json: bool) -> None:  # noqa: FBT001  it is the flag
+@with_database
+async def list_(connection: Connection, as_json: bool) -> None:  # noqa: FBT001  click passes flags by name
     """List the logs."""
     rows = [
         LogRow(one.name, one.state, await _stream(one), one.gap_until, one.retired_at)
         for one in await records.read_logs(connection)
     ]
-    print_rows(rows, LogRow, as_json=as_json, empty="There are no logs yet: a consumer declares them when it starts.")
+    print_rows(rows, LogRow, as_json=as_json, empty="no logs: a consumer declares them when it starts")
 
 
 async def _stream(record: LogRecord) -> str:
     if not record.created:
         return "not declared yet"
     async with channel(rabbitmq_url()) as opened:
-        return "there" if await topology.exists(opened, Log.parse(record.name)) else "missing"
+        return "exists" if await topology.exists(opened, Log.parse(record.name)) else "missing"
 
 
 @log.command()
 @click.argument("kind", type=click.Choice(get_args(LogKind)))
-@on_database
+@with_database
 async def add(connection: Connection, kind: LogKind) -> None:
-    """Add a log of a kind. A consumer declares it, reads it, and only then has events go to it."""
+    """Add a log. A consumer declares its stream and reads it before events are routed to it."""
     known = [Log.parse(one.name) for one in await records.read_logs(connection)]
     if not known:
-        raise Failure("there are no logs yet: a consumer declares the first ones when it starts")
+        raise Failure("there are no logs yet: a consumer declares the first when it starts")
     number = max((one.number for one in known if one.kind == kind), default=-1) + 1
     name = Log(kind, number).name
     await records.add_logs(connection, [name], "new")
-    click.echo(f"added: {name}. Consumers take it up within seconds: rotary-admin log list")
+    click.echo(f"added: {name}. A consumer declares it within seconds: see rotary-admin log list")
 
 
 @log.command()
 @click.argument("name")
 @yes_option
-@on_database
-async def retire(connection: Connection, name: str, yes: bool) -> None:  # noqa: FBT001  it is the flag
-    """Have no more events go to a log. It is read until nothing in it counts any more, then forgotten."""
+@with_database
+async def retire(connection: Connection, name: str, yes: bool) -> None:  # noqa: FBT001  click passes flags by name
+    """Stop routing events to a log. Consumers read it until its last event has expired, then remove it."""
     found = await _find(connection, name)
     others = [Log.parse(one.name) for one in await records.read_logs(connection) if one.state == "active"]
     others = [one for one in others if one.name != name]
@@ -83,8 +82,8 @@ async def retire(connection: Connection, name: str, yes: bool) -> None:  # noqa:
     if not any(other.kind == one.kind for other in others):
         raise Failure(f"{name} is the only active log of its kind: add another first")
     if found.state == "draining":
-        raise Failure(f"{name} is retired already")
-    confirm(f"Have no more events go to {name}?", yes)
+        raise Failure(f"{name} is already retired")
+    confirm(f"Stop routing events to {name}?", yes)
     await records.set_state(connection, name, "draining")
     with translate_errors():
         async with channel(rabbitmq_url()) as opened:
@@ -95,13 +94,16 @@ async def retire(connection: Connection, name: str, yes: bool) -> None:  # noqa:
 @log.command(name="accept-gap")
 @click.argument("name")
 @yes_option
-@on_database
-async def accept_gap(connection: Connection, name: str, yes: bool) -> None:  # noqa: FBT001  it is the flag
-    """Do without what a log lost: declare its stream anew if it is missing, and open the monitors."""
+@with_database
+async def accept_gap(connection: Connection, name: str, yes: bool) -> None:  # noqa: FBT001  click passes flags by name
+    """Accept the loss of events from a log: answer /monitor again without them.
+
+    Declares the log's stream again if it is missing.
+    """
     found = await _find(connection, name)
     if found.gap_until is None:
         raise Failure(f"{name} has no gap")
-    confirm(f"Do without the events that {name} lost? Counts and cooldowns may be too low until they are older.", yes)
+    confirm(f"Accept the loss of events from {name}? Counts and cooldowns may be too low until they expire.", yes)
     active = [Log.parse(one.name) for one in await records.read_logs(connection) if one.state == "active"]
     await _declare_missing(Log.parse(name), active)
     await records.accept_gap(connection, name)
@@ -112,7 +114,7 @@ async def accept_gap(connection: Connection, name: str, yes: bool) -> None:  # n
             await Positions(pipeline, await read_generation(client)).accept_gap(name, until_ms)
         finally:
             await pipeline.close()
-    click.echo(f"accepted: the monitors are open, without what {name} lost")
+    click.echo(f"accepted: /monitor answers without the events that {name} lost")
 
 
 async def _declare_missing(one: Log, active: Sequence[Log]) -> None:
@@ -130,4 +132,5 @@ async def _find(connection: Connection, name: str) -> LogRecord:
     for record in known:
         if record.name == name:
             return record
-    raise Failure(f"there is no log {name!r}; there are {', '.join(one.name for one in known) or 'none'}")
+    names = ", ".join(record.name for record in known)
+    raise Failure(f"log {name!r} does not exist; " + (f"the logs are {names}" if names else "there are no logs yet"))

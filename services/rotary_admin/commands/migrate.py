@@ -4,11 +4,10 @@ import asyncio
 
 import click
 
-from rotary.postgres.connection import answering
 from rotary.postgres.migrate import migrate as apply_migrations
-from rotary_admin.context import connect_within, postgres_url
-from rotary_admin.output import print_object
 from rotary.runtime.cli import json_option
+from rotary_admin.context import database, postgres_url
+from rotary_admin.output import print_object
 
 
 @click.command()
@@ -18,22 +17,18 @@ from rotary.runtime.cli import json_option
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for a server that is not up yet.",
+    help="How long to wait for PostgreSQL to start.",
 )
 @json_option
 def migrate(wait: float, as_json: bool) -> None:  # noqa: FBT001  click passes flags by name
-    """Bring the database's tables up to date. Safe to run again, and by two at once."""
-    applied = asyncio.run(_migrate(postgres_url(), wait))
+    """Create or upgrade the database's tables. Safe to repeat, and to run twice at once."""
+    applied = asyncio.run(_migrate(wait))
     if as_json:
         print_object({"applied": applied})
     else:
         click.echo("\n".join(f"applied {name}" for name in applied) or "up to date")
 
 
-async def _migrate(url: str, wait: float) -> list[str]:
-    connection = await connect_within(url, wait)
-    try:
-        with answering(connection):
-            return await apply_migrations(connection)
-    finally:
-        await connection.close(timeout=5)
+async def _migrate(wait: float) -> list[str]:
+    async with database(postgres_url(), wait) as connection:
+        return await apply_migrations(connection)

@@ -1,5 +1,5 @@
 -- name: advance_ids
--- Automatic ids go on behind the highest that was given by hand.
+-- Automatic ids continue above the highest id that was given.
 SELECT setval(sequence, $2)
 FROM (SELECT pg_get_serial_sequence($1, 'id')::regclass AS sequence) AS identity
 WHERE $2 > coalesce(pg_sequence_last_value(sequence), 0);
@@ -25,7 +25,7 @@ WHERE ($1::bigint IS NULL OR customer_id = $1)
 ORDER BY id;
 
 -- name: named_caller_ids
--- Those that an import names: by number, or by id.
+-- The caller IDs that an import names, by number or by id.
 SELECT id, number, display_name, carrier, status, trunk_name, daily_cap
 FROM caller_ids
 WHERE customer_id = $1 AND (number = ANY ($2::text[]) OR id = ANY ($3::bigint[]));
@@ -42,27 +42,21 @@ FROM caller_id_groups
 WHERE customer_id = $1
 ORDER BY id;
 
--- name: members
-SELECT member.group_id, member.caller_id_id, member.weight, caller.number
-FROM caller_id_group_members AS member
-JOIN caller_ids AS caller ON caller.id = member.caller_id_id
-WHERE member.customer_id = $1 AND ($2::bigint IS NULL OR member.group_id = $2)
-ORDER BY member.group_id, member.caller_id_id;
-
 -- name: known_customers
--- The one asked for if there is one, else the first of those that there are.
+-- The customer asked for comes first, if it exists; then others, for the error message.
 SELECT id, name FROM customers ORDER BY id = $1 DESC, id LIMIT $2;
 
 -- name: known_groups
+-- As known_customers.
 SELECT id, customer_id, name FROM caller_id_groups ORDER BY id = $1 DESC, id LIMIT $2;
 
 -- name: known_caller_ids
--- All that are asked for and are the customer's; after them the first of its others.
+-- Those asked for that are the customer's, then some of its others for the error message.
 (SELECT id, number FROM caller_ids WHERE customer_id = $1 AND id = ANY ($2::bigint[]))
 UNION ALL
 (SELECT id, number FROM caller_ids WHERE customer_id = $1 AND id <> ALL ($2::bigint[]) ORDER BY id LIMIT $3);
 
--- name: members_of
+-- name: memberships
 SELECT member.group_id, member.caller_id_id, member.weight, caller.number
 FROM caller_id_group_members AS member
 JOIN caller_ids AS caller ON caller.id = member.caller_id_id
@@ -80,16 +74,6 @@ DELETE FROM caller_id_group_members AS member
 USING unnest($1::bigint[], $2::bigint[]) AS unwanted (group_id, caller_id_id)
 WHERE member.group_id = unwanted.group_id AND member.caller_id_id = unwanted.caller_id_id;
 
--- name: write_members
--- In one statement, so that the change feed gets one row for the group.
-INSERT INTO caller_id_group_members (group_id, caller_id_id, weight)
-SELECT $1, wanted.caller_id_id, coalesce(wanted.weight, 1)
-FROM unnest($2::bigint[], $3::integer[]) AS wanted (caller_id_id, weight)
-ON CONFLICT (group_id, caller_id_id) DO UPDATE SET weight = excluded.weight;
-
--- name: remove_members
-DELETE FROM caller_id_group_members WHERE group_id = $1 AND caller_id_id = ANY ($2::bigint[]);
-
 -- name: tokens
 SELECT id, customer_id, name, scopes, rate_limit_per_minute, created_at, expires_at, revoked_at
 FROM api_tokens
@@ -103,7 +87,7 @@ UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL;
 SELECT encode(token_sha256, 'hex') FROM api_tokens WHERE id = $1;
 
 -- name: find_customers
--- By id where one is given, else by name.
+-- By id if one is given, else by name.
 SELECT id, name, timezone, policy::text AS policy
 FROM customers
 WHERE CASE WHEN $1::bigint IS NULL THEN name = $2 ELSE id = $1 END

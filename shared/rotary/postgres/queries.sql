@@ -109,3 +109,32 @@ ORDER BY groups.id;
 SELECT encode(token_sha256, 'hex') AS token_sha256, id, customer_id, scopes, rate_limit_per_minute, expires_at
 FROM api_tokens
 WHERE revoked_at IS NULL AND ($1::bytea[] IS NULL OR token_sha256 = ANY ($1));
+
+-- name: read_logs
+SELECT name, state, created_at IS NOT NULL AS created, first_message, gap_until, retired_at, gap_accepted
+FROM event_logs
+ORDER BY name;
+
+-- name: add_logs
+INSERT INTO event_logs (name, state) SELECT unnest($1::text[]), $2::text ON CONFLICT (name) DO NOTHING;
+
+-- name: mark_log_created
+UPDATE event_logs SET created_at = now() WHERE name = $1 AND created_at IS NULL;
+
+-- name: set_log_state
+UPDATE event_logs SET state = $2, retired_at = CASE WHEN $2 = 'draining' THEN now() END WHERE name = $1;
+
+-- name: record_first_message
+UPDATE event_logs SET first_message = $2 WHERE name = $1 AND first_message IS NULL;
+
+-- name: record_gap
+UPDATE event_logs SET gap_until = greatest(gap_until, $2), first_message = $3 WHERE name = $1;
+
+-- name: extend_gap
+UPDATE event_logs SET gap_until = greatest(gap_until, $2) WHERE name = $1;
+
+-- name: accept_gap
+UPDATE event_logs SET gap_accepted = gap_until, gap_until = NULL WHERE name = $1 AND gap_until IS NOT NULL;
+
+-- name: remove_log
+DELETE FROM event_logs WHERE name = $1;

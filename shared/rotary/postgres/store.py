@@ -16,7 +16,7 @@ from msgspec import Struct
 from rotary.definitions import CustomerDefinition, GroupDefinition, GroupSummary, MemberDefinition, TokenDefinition
 from rotary.errors import UnavailableError
 from rotary.policy import DEFAULT_POLICY, Policy
-from rotary.postgres.connection import Connection, answering
+from rotary.postgres.connection import Connection, translate_errors
 from rotary.postgres.statements import statement
 
 CHANNEL = "rotary_definitions"
@@ -53,7 +53,7 @@ class Change(Struct, frozen=True):
 @asynccontextmanager
 async def snapshot(connection: Connection) -> AsyncIterator[None]:
     """A read-only transaction that sees the database as of its first statement."""
-    with answering(connection):
+    with translate_errors(connection):
         transaction = connection.transaction(isolation="repeatable_read", readonly=True)
         await transaction.start()
         # Everything read here is found by index. Before the tables' first ANALYZE the planner would rather read all
@@ -63,13 +63,13 @@ async def snapshot(connection: Connection) -> AsyncIterator[None]:
         yield
     finally:
         if not connection.is_closed():
-            with answering(connection):
+            with translate_errors(connection):
                 await transaction.rollback()
 
 
 async def try_lead(connection: Connection) -> bool:
     """Whether this connection is now the one projector; it stays so until it closes."""
-    with answering(connection):
+    with translate_errors(connection):
         return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _PROJECTOR_LOCK))
 
 
@@ -79,13 +79,13 @@ async def listen(connection: Connection, callback: Callable[[], None]) -> None:
     def heard(*_: object) -> None:
         callback()
 
-    with answering(connection):
+    with translate_errors(connection):
         await connection.add_listener(CHANNEL, heard)
 
 
 async def read_changes(connection: Connection, limit: int = 1000) -> list[Change]:
     """The changes of the oldest `limit` rows of the feed, ascending by row."""
-    with answering(connection):
+    with translate_errors(connection):
         rows = await connection.fetch(statement("read_changes"), limit)
     return [Change(row["id"], row["entity"], row["customer_id"], _key(row)) for row in rows]
 
@@ -97,7 +97,7 @@ def _key(row: asyncpg.Record) -> int | str | tuple[int, ...] | None:
 
 async def record_projected(connection: Connection, versions: Mapping[str, str], ids: Sequence[int] = ()) -> None:
     """Remembers the version each part of Redis now holds and forgets these rows of the feed, in one transaction."""
-    with answering(connection):
+    with translate_errors(connection):
         async with connection.transaction():
             await connection.execute(statement("write_projected"), list(versions), list(versions.values()))
             await connection.execute(statement("delete_changes"), list(ids))
@@ -105,7 +105,7 @@ async def record_projected(connection: Connection, versions: Mapping[str, str], 
 
 async def read_projected(connection: Connection) -> dict[str, str]:
     """The version that each part of Redis was brought to, by the name of the part's key."""
-    with answering(connection):
+    with translate_errors(connection):
         return {row["part"]: row["version"] for row in await connection.fetch(statement("read_projected"))}
 
 
@@ -115,7 +115,7 @@ async def read_version(connection: Connection) -> str:
     Within `async with snapshot(connection)`, all reads have this version. Raises UnavailableError on a standby.
     """
     try:
-        with answering(connection):
+        with translate_errors(connection):
             return str(await connection.fetchval(statement("read_version")))
     except asyncpg.ObjectNotInPrerequisiteStateError as error:
         raise UnavailableError("postgres (this server is a standby)") from error
@@ -123,7 +123,7 @@ async def read_version(connection: Connection) -> str:
 
 async def request_resync(connection: Connection, above_epoch: int = 0) -> int:
     """Has everything written again, as newer than whatever has an epoch up to `above_epoch`; returns the new epoch."""
-    with answering(connection):
+    with translate_errors(connection):
         async with connection.transaction():
             epoch = int(await connection.fetchval(statement("raise_epoch"), above_epoch))
             await connection.execute(statement("request_resync"))
@@ -132,7 +132,7 @@ async def request_resync(connection: Connection, above_epoch: int = 0) -> int:
 
 async def customer_ids(connection: Connection) -> list[int]:
     """Every customer's id, ascending."""
-    with answering(connection):
+    with translate_errors(connection):
         return [row["id"] for row in await connection.fetch(statement("customer_ids"))]
 
 
@@ -141,7 +141,7 @@ async def read_groups(
 ) -> list[GroupDefinition]:
     """The customer's groups with their members, ascending: all of them, or those of `group_ids` that exist."""
     wanted = None if group_ids is None else list(group_ids)
-    with answering(connection):
+    with translate_errors(connection):
         rows = await connection.fetch(statement("read_groups"), customer_id, wanted)
     policy = _read_policy(rows[0]) if rows else DEFAULT_POLICY
     return [_group(row, policy) for row in rows]
@@ -149,7 +149,7 @@ async def read_groups(
 
 async def read_group_summaries(connection: Connection, customer_id: int) -> list[GroupSummary]:
     """The entries of the customer's list of groups, ascending; none for a customer that is not there."""
-    with answering(connection):
+    with translate_errors(connection):
         rows = await connection.fetch(statement("read_group_summaries"), customer_id)
     return [GroupSummary(*row) for row in rows]
 
@@ -157,7 +157,7 @@ async def read_group_summaries(connection: Connection, customer_id: int) -> list
 async def read_tokens(connection: Connection, sha256_hex: Sequence[str] | None = None) -> dict[str, TokenDefinition]:
     """Tokens by the lower-case hex of their SHA-256: all, or those named. Expired ones are there, revoked ones not."""
     wanted = None if sha256_hex is None else [bytes.fromhex(name) for name in sha256_hex]
-    with answering(connection):
+    with translate_errors(connection):
         rows = await connection.fetch(statement("read_tokens"), wanted)
     return {
         row["token_sha256"]: TokenDefinition(
@@ -169,7 +169,7 @@ async def read_tokens(connection: Connection, sha256_hex: Sequence[str] | None =
 
 async def read_policy(connection: Connection, customer_id: int) -> Policy | None:
     """The customer's policy; None for a customer that is not there."""
-    with answering(connection):
+    with translate_errors(connection):
         row = await connection.fetchrow(statement("read_policy"), customer_id)
     return _read_policy(row) if row is not None else None
 
@@ -177,7 +177,7 @@ async def read_policy(connection: Connection, customer_id: int) -> Policy | None
 async def read_caller_ids(connection: Connection, customer_id: int, ids: Sequence[int] | None = None) -> list[int]:
     """The ids of the customer's caller IDs, ascending: all of them, or those of `ids` that are the customer's."""
     wanted = None if ids is None else list(ids)
-    with answering(connection):
+    with translate_errors(connection):
         rows = await connection.fetch(statement("read_caller_ids"), customer_id, wanted)
     return [row["id"] for row in rows]
 
@@ -209,7 +209,7 @@ async def _stream_groups(
     connection: Connection, customers: list[int] | None
 ) -> AsyncGenerator[tuple[int, Policy, list[GroupDefinition]], None]:
     customer, policy, groups = 0, DEFAULT_POLICY, list[GroupDefinition]()
-    with answering(connection):
+    with translate_errors(connection):
         async for row in connection.cursor(statement("stream_groups"), customers, prefetch=_ROWS_AT_ONCE):
             if row["customer_id"] != customer:
                 if customer:
@@ -224,7 +224,7 @@ async def _stream_groups(
 async def _stream_caller_ids(
     connection: Connection, customers: list[int] | None
 ) -> AsyncGenerator[tuple[int, list[int]], None]:
-    with answering(connection):
+    with translate_errors(connection):
         async for row in connection.cursor(statement("stream_caller_ids"), customers, prefetch=_ROWS_AT_ONCE):
             yield row["customer_id"], row["ids"]
 
