@@ -1,10 +1,9 @@
 """`rotary-admin`: the root command, which brings all others together."""
 
-import logging
-
 import click
 
 from rotary import __version__
+from rotary.runtime import logs
 from rotary_admin.commands import (
     caller_id,
     cooldown,
@@ -58,8 +57,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """The console script."""
-    # A lost or refused connection is reported by us, on one line.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    logs.configure("WARNING")
     cli(prog_name="rotary-admin")
 
 

@@ -1,7 +1,7 @@
 """Parameters that several commands share, and the conversion of options to fields."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import click
 import msgspec
@@ -19,10 +19,22 @@ S = TypeVar("S", bound=Struct)
 STRATEGIES = click.Choice(get_args(RotationStrategy))
 STATUSES = click.Choice(get_args(Status))
 CARRIERS = click.Choice(get_args(Carrier))
-ROW_ID = click.IntRange(min=1, max=2**63 - 1)
+_ROW_IDS: click.ParamType[Any] = click.IntRange(min=1, max=2**63 - 1)  # Any: it converts text too.
 
-customer_option = click.option("--customer", "customer_id", type=ROW_ID, required=True, metavar="ID")
-customer_filter = click.option("--customer", "customer_id", type=ROW_ID, metavar="ID", help="Only this customer's.")
+
+class _RowId(click.ParamType[int]):
+    """An id. Unlike IntRange it does not print its bounds in --help."""
+
+    name = "ID"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return int(_ROW_IDS.convert(value, param, ctx))
+
+
+ROW_ID = _RowId()
+
+customer_option = click.option("--customer", "customer_id", type=ROW_ID, required=True, help="The customer's id.")
+customer_filter = click.option("--customer", "customer_id", type=ROW_ID, help="Only this customer's.")
 
 
 def options(*decorators: Decorator) -> Decorator:

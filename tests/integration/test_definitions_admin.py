@@ -91,7 +91,7 @@ async def test_a_revocation_that_redis_did_not_hear_of_says_so_and_can_be_repeat
         result = await admin(url, "token", "revoke", 100, "--yes")
         assert (result.exit_code, result.stdout) == (1, "")
         assert "token 100 is revoked in PostgreSQL, but the API still accepts it: Redis is away" in result.stderr
-        assert "Run this command again" in result.stderr
+        assert "run this command again" in result.stderr
         assert HASH in (await stored(redis)).tokens
         assert await connection.fetchval("SELECT revoked_at IS NOT NULL FROM api_tokens")
         await proxy.mend()

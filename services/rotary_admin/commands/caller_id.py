@@ -22,13 +22,14 @@ from rotary_admin.params import (
 )
 
 
-def _field_options(*, required: bool) -> Decorator:
+def _field_options(*, new: bool) -> Decorator:
+    clearing = "" if new else 'Pass "" to clear.'
     return options(
-        click.option("--number", required=required, help="As displayed: 3 to 20 digits, with or without a leading +."),
-        click.option("--carrier", type=CARRIERS, required=required),
-        click.option("--display-name", help='Pass "" to clear.'),
-        click.option("--trunk", "trunk_name", metavar="NAME", help='Pass "" to clear.'),
-        click.option("--daily-cap", type=int, metavar="N", help="Calls per day.  [default: 200]"),
+        click.option("--number", required=new, help="As displayed: 3 to 20 digits, with or without a leading +."),
+        click.option("--carrier", type=CARRIERS, required=new),
+        click.option("--display-name", help=clearing),
+        click.option("--trunk", "trunk_name", metavar="NAME", help=clearing),
+        click.option("--daily-cap", type=int, metavar="N", help="Calls per day." + "  [default: 200]" * new),
         click.option("--status", type=STATUSES),
     )
 
@@ -43,7 +44,7 @@ def caller_id() -> None:
 
 @caller_id.command("list")
 @customer_filter
-@click.option("--group", "group_id", type=ROW_ID, metavar="ID", help="Only this group's.")
+@click.option("--group", "group_id", type=ROW_ID, help="Only this group's.")
 @json_option
 @with_database
 async def list_caller_ids(
@@ -56,7 +57,7 @@ async def list_caller_ids(
 
 @caller_id.command()
 @customer_option
-@_field_options(required=True)
+@_field_options(new=True)
 @json_option
 @with_database
 async def create(connection: Connection, /, *, customer_id: int, as_json: bool, **fields: object) -> None:
@@ -67,7 +68,7 @@ async def create(connection: Connection, /, *, customer_id: int, as_json: bool, 
 
 @caller_id.command()
 @_id_argument
-@_field_options(required=False)
+@_field_options(new=False)
 @json_option
 @with_database
 async def update(connection: Connection, /, *, caller_id_id: int, as_json: bool, **fields: object) -> None:

@@ -28,7 +28,7 @@ async def list_customers(connection: Connection, /, *, as_json: bool) -> None:
 
 @customer.command()
 @click.option("--name", required=True)
-@click.option("--timezone", help="IANA name; the day of daily caps is its.  [default: Asia/Ho_Chi_Minh]")
+@click.option("--timezone", help="IANA name. Daily counts start at its midnight.  [default: Asia/Ho_Chi_Minh]")
 @click.option("--policy", help='Overrides of the default policy as JSON, such as {"cooldown_blocked_seconds": 7200}.')
 @click.option("--id", type=ROW_ID, help="[default: the next free id]")
 @json_option

@@ -45,11 +45,11 @@ class _Summary(Struct, frozen=True):
     caller_ids_count: int
 
 
-def _field_options(*, required: bool) -> Decorator:
+def _field_options(*, new: bool) -> Decorator:
     return options(
-        click.option("--name", required=required),
-        click.option("--strategy", "rotation_strategy", type=STRATEGIES, required=required),
-        click.option("--description", help='Pass "" to clear.'),
+        click.option("--name", required=new),
+        click.option("--strategy", "rotation_strategy", type=STRATEGIES, required=new),
+        click.option("--description", help="" if new else 'Pass "" to clear.'),
         click.option("--sticky/--not-sticky", "sticky_enabled", default=None),
         click.option("--status", type=STATUSES),
     )
@@ -91,7 +91,7 @@ async def show(connection: Connection, /, *, group_id: int, as_json: bool) -> No
 
 @group.command()
 @customer_option
-@_field_options(required=True)
+@_field_options(new=True)
 @json_option
 @with_database
 async def create(connection: Connection, /, *, customer_id: int, as_json: bool, **fields: object) -> None:
@@ -102,7 +102,7 @@ async def create(connection: Connection, /, *, customer_id: int, as_json: bool, 
 
 @group.command()
 @_id_argument
-@_field_options(required=False)
+@_field_options(new=False)
 @json_option
 @with_database
 async def update(connection: Connection, /, *, group_id: int, as_json: bool, **fields: object) -> None:

@@ -49,5 +49,11 @@ def refusal(error: asyncpg.PostgresError) -> RefusedError:
         return NotFoundError(*_NOT_FOUND[name])
     if name in _CONFLICT:
         return ConflictError(Violation(*_CONFLICT[name]))
-    field, detail = _INVALID.get(name, (error.column_name or "", error.message or str(error)))
+    field, detail = _INVALID.get(name, (_column(error), error.message or str(error)))
     return InvalidError(Violation(field, detail))
+
+
+def _column(error: asyncpg.PostgresError) -> str:
+    """The column that an error is about. PostgreSQL names a column's CHECK `<table>_<column>_check`."""
+    name = (error.constraint_name or "").removeprefix(f"{error.table_name}_")
+    return error.column_name or (name.removesuffix("_check") if name.endswith("_check") else "")

@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 0.2
 
 
 class StillAcceptedError(RotaryError):
-    """A token is revoked in PostgreSQL, but Redis has not been told, so the API still accepts it.
+    """A token is revoked in PostgreSQL, but not in Redis, so the API still accepts it.
 
     `code` is redis_away or redis_newer; `detail` says why and what to do.
     """
@@ -43,12 +43,12 @@ async def revoke_token(connection: Connection, redis_url: str, token_id: int) ->
     try:
         accepted = await _write_revocation(redis_url, version, sha256_hex)
     except UnavailableError as error:
-        detail = f"{error.what}. Run this command again, or start a consumer, once Redis answers."
+        detail = f"{error.what.rstrip('.')}; run this command again, or start a consumer, once Redis answers"
         raise StillAcceptedError("redis_away", token_id, detail) from error
     if accepted is not None:
         detail = (
-            "Redis holds newer definitions. "
-            "If PostgreSQL was restored, run rotary-admin definitions resync with a consumer running."
+            "Redis holds newer definitions; "
+            "if PostgreSQL was restored, run rotary-admin definitions resync with a consumer running"
         )
         raise StillAcceptedError("redis_newer", token_id, detail)
 

@@ -74,6 +74,7 @@ def confirm(question: str, yes: bool) -> None:  # noqa: FBT001  the value of the
     try:
         agreed = click.confirm(question, err=True)
     except click.Abort:
+        click.echo(err=True)  # The prompt is still on the line.
         raise Failure("nothing was changed; pass --yes to skip the prompt") from None
     if not agreed:
         raise Failure("nothing was changed")
