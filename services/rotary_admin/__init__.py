@@ -1,1 +1,1 @@
-"""rotary-admin: the operator's command line. One module a command group, all registered in `__main__`."""
+"""rotary-admin: the operator's command line. `commands` has one module per command or command group."""

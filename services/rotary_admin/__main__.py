@@ -1,51 +1,54 @@
-"""`rotary-admin`: composes the command groups. Each module of this package brings one command or group."""
-
-import logging
+"""`rotary-admin`: the root command, which brings all others together."""
 
 import click
 
 from rotary import __version__
-from rotary_admin import (
-    caller_ids,
-    cooldowns,
-    customers,
-    dialers,
-    groups,
-    logs,
-    members,
-    migrating,
+from rotary.runtime import logs
+from rotary_admin.commands import (
+    caller_id,
+    cooldown,
+    customer,
+    definitions,
+    dialer,
+    group,
+    import_export,
+    log,
+    member,
+    migrate,
     parked,
-    projection,
-    rebuilding,
-    tokens,
-    transfer,
+    rebuild,
+    token,
     upgrade,
 )
-from rotary_admin.program import Program
+from rotary_admin.output import AdminCommandLine
 
 COMMANDS: tuple[click.Command, ...] = (
-    migrating.migrate,
-    transfer.import_file,
-    transfer.export,
-    customers.customer,
-    groups.group,
-    caller_ids.caller_id,
-    members.member,
-    tokens.token,
-    dialers.dialer,
-    cooldowns.cooldown,
+    migrate.migrate,
+    import_export.import_file,
+    import_export.export,
+    customer.customer,
+    group.group,
+    caller_id.caller_id,
+    member.member,
+    token.token,
+    dialer.dialer,
+    cooldown.cooldown,
     parked.parked,
-    logs.log,
-    rebuilding.rebuild,
+    log.log,
+    rebuild.rebuild,
     upgrade.upgrade,
-    projection.definitions,
+    definitions.definitions,
 )
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("rotary-admin", cls=AdminCommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rotary-admin")
 def cli() -> None:
-    """Customers, groups, caller IDs and tokens in Rotary's database (ROTARY_POSTGRES_URL)."""
+    """Manage the definitions, the tokens, the dialers and the logs of a Rotary installation.
+
+    Commands read the servers' addresses from ROTARY_POSTGRES_URL, ROTARY_REDIS_URL, ROTARY_RABBITMQ_URL and
+    ROTARY_MANAGEMENT_URL.
+    """
 
 
 for command in COMMANDS:
@@ -54,8 +57,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """The console script."""
-    # A lost or refused connection is told in our own words, on one line.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    logs.configure("WARNING")
     cli(prog_name="rotary-admin")
 
 

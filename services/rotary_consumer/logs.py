@@ -182,12 +182,12 @@ class Logs:
 
     async def _write_notes(self, connection: Connection) -> None:
         for name, first in list(self._first_messages.items()):
-            await records.learn_first(connection, name, first)
+            await records.record_first_message(connection, name, first)
             # Unless a reader found another meanwhile.
             if self._first_messages.get(name) == first:
                 del self._first_messages[name]
         for name, gap in list(self._gaps.items()):
-            await records.note_gap(connection, name, *gap)
+            await records.record_gap(connection, name, *gap)
             if self._gaps.get(name) == gap:
                 del self._gaps[name]
 
@@ -233,7 +233,7 @@ class Logs:
             _log.warning("gap accepted; monitors answer again", log=record.name)
         is_open = left_ms <= self.redis_now_ms()
         if not is_open:
-            await records.keep_gap(connection, record.name, datetime.fromtimestamp(left_ms / 1000, UTC))
+            await records.extend_gap(connection, record.name, datetime.fromtimestamp(left_ms / 1000, UTC))
         metrics.LOG_GAPS.labels(record.name).set(not is_open)
 
     def _record(self, log: Log) -> LogRecord:

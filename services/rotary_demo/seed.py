@@ -1,16 +1,16 @@
 """Creates the demo's customers in PostgreSQL, with the code of `rotary-admin`."""
 
-from hashlib import sha256
 from importlib.resources import as_file, files
 
 from msgspec import Struct
 
-from rotary.bearer import new_token
+from rotary.management.customers import Customer as StoredCustomer
+from rotary.management.customers import list_customers
+from rotary.management.definitions_file.apply import apply_source
+from rotary.management.definitions_file.read import read_source
+from rotary.management.fields import NewToken
+from rotary.management.tokens import create_token
 from rotary.postgres.connection import Connection, connect
-from rotary_admin.customers import CustomerRow, read_customers
-from rotary_admin.importing import import_source
-from rotary_admin.reading import read_source
-from rotary_admin.rows import insert
 
 
 class Customer(Struct, frozen=True):
@@ -29,22 +29,14 @@ async def create_customers(postgres_url: str) -> list[Customer]:
     try:
         async with connection.transaction():
             with as_file(files(__package__) / "customers.yaml") as path:
-                await import_source(connection, read_source(path))
-            return [await _with_tokens(connection, row) for row in await read_customers(connection)]
+                await apply_source(connection, read_source(path))
+            return [await _with_tokens(connection, row) for row in await list_customers(connection)]
     finally:
         await connection.close(timeout=5)
 
 
-async def _with_tokens(connection: Connection, row: CustomerRow) -> Customer:
-    token = await _create_token(connection, {"customer_id": row.id, "name": "demo"})
+async def _with_tokens(connection: Connection, row: StoredCustomer) -> Customer:
+    _, token = await create_token(connection, row.id, NewToken(name="demo"))
     # Without a rate limit, and separate, so that the demo's own requests do not count against the user's token.
-    dialer_token = await _create_token(
-        connection, {"customer_id": row.id, "name": "dialer", "rate_limit_per_minute": None}
-    )
+    _, dialer_token = await create_token(connection, row.id, NewToken(name="dialer", rate_limit_per_minute=None))
     return Customer(row.id, row.name, row.timezone, token, dialer_token)
-
-
-async def _create_token(connection: Connection, values: dict[str, object]) -> str:
-    bearer = new_token()
-    await insert(connection, "api_tokens", values | {"token_sha256": sha256(bearer.encode()).digest()})
-    return bearer

@@ -14,7 +14,7 @@ from integration.dialer_admin import DialerAdmin, as_user
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.tls import with_ca_file
-from rotary_admin.dialers import Access
+from rotary_admin.commands.dialer import Access
 
 # Tells what it was given, then stays until its standard input ends, as it does with us, however we end.
 _COMMAND = (

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from integration.dialer_admin import CUSTOMER, DialerAdmin, publisher
-from rotary_admin.dialers import Access
+from rotary_admin.commands.dialer import Access
 
 
 async def test_what_a_person_reads(admin_of_walled: DialerAdmin) -> None:
@@ -21,13 +21,13 @@ async def test_what_a_person_reads(admin_of_walled: DialerAdmin) -> None:
     assert table[0] == ["NAME", "USER", "CUSTOMER", "ID", "CONNECTIONS", "MAX", "CONNECTIONS", "MAX", "CHANNELS"]
     assert ["read-1", "dialer-read-1", "9", "0", "20", "40"] in table
     for verb in ("revoke", "rotate"):
-        assert "nothing was changed; give --yes" in await admin_of_walled.refused("dialer", verb, "read-1", code=1)
+        assert "nothing was changed; pass --yes" in await admin_of_walled.refused("dialer", verb, "read-1", code=1)
     await admin_of_walled.done("dialer", "revoke", "read-1", "--yes")
 
 
 async def test_creating_one_that_exists_changes_nothing(admin_of_walled: DialerAdmin, own: str) -> None:
     refused = await admin_of_walled.refused("dialer", "create", "walled", "--customer", 8, code=1)
-    assert "there is a broker user dialer-walled already" in refused
+    assert "the broker already has a user dialer-walled" in refused
     assert (await admin_of_walled.dialers())["walled"].customer_id == CUSTOMER
     async with publisher(own) as dialer:
         await dialer.call_placed(18)
@@ -36,7 +36,7 @@ async def test_creating_one_that_exists_changes_nothing(admin_of_walled: DialerA
 async def test_a_dialer_belongs_to_a_customer_that_there_is(admin_of_walled: DialerAdmin) -> None:
     refused = await admin_of_walled.refused("dialer", "create", "nobodys", "--customer", 999, code=1)
     assert refused == (
-        "rotary-admin: there is no customer 999; the customers are 7 (Saigon Telesales), 8 (Kathmandu Connect), "
+        "rotary-admin: customer 999 does not exist; the customers are 7 (Saigon Telesales), 8 (Kathmandu Connect), "
         "9 (Another), 12 (Another)\n"
     )
     assert "nobodys" not in await admin_of_walled.dialers()
@@ -47,7 +47,7 @@ async def test_a_cooldown_is_cleared_of_the_customers_own_caller_ids_alone(admin
         (("--customer", 7, 18, 31), "customer 7 has no caller ID 31; the caller IDs are 18 (+84901234567), 19 ("),
         (("--customer", 7, 18, 998, 999), "customer 7 has no caller ID 998, 999; "),
         (("--customer", 9, 18), "customer 9 has no caller ID 18; there are no caller IDs yet"),
-        (("--customer", 999, 18), "there is no customer 999; the customers are 7 ("),
+        (("--customer", 999, 18), "customer 999 does not exist; the customers are 7 ("),
     ):
         assert told in await admin_of_walled.refused("cooldown", "clear", *wrong, code=1)
 
@@ -62,7 +62,9 @@ async def test_only_dialers_can_be_reached_by_name(admin_of_walled: DialerAdmin,
 async def test_a_dialer_that_cannot_be_finished_is_not_left_without_walls(
     admin_of_walled: DialerAdmin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_admin.dialers.writable", lambda _: "(")  # no regular expression: the broker refuses it
+    monkeypatch.setattr(
+        "rotary_admin.commands.dialer.writable", lambda _: "("
+    )  # no regular expression: the broker refuses it
     with pytest.raises(AssertionError, match="refuses"):
         await admin_of_walled.create("half")
     monkeypatch.undo()
@@ -73,7 +75,7 @@ async def test_a_dialer_that_cannot_be_finished_is_not_left_without_walls(
 
 async def test_a_management_api_that_is_not_there_is_told_with_what_to_do(admin_of_walled: DialerAdmin) -> None:
     told = await admin_of_walled.refused("dialer", "list", code=1, ROTARY_MANAGEMENT_URL="http://u:hunter2@127.0.0.1:9")
-    assert told.startswith("rotary-admin: not available now: RabbitMQ's management API at 127.0.0.1:9 (")
+    assert told.startswith("rotary-admin: RabbitMQ's management API at 127.0.0.1:9 does not answer (")
     assert "rabbitmq-plugins enable rabbitmq_management" in told
     assert "hunter2" not in told
 
@@ -84,8 +86,8 @@ async def test_limits_are_changed_later_and_only_those_that_are_given(admin_of_w
     assert told == "limited dialer limited-1 of customer 9: 3 connections, 7 channels\n"
     row = (await admin_of_walled.dialers())["limited-1"]
     assert (row.max_connections, row.max_channels) == (3, 7)
-    assert "give --max-connections" in await admin_of_walled.refused("dialer", "limit", "limited-1", code=2)
-    assert "there is no dialer guest" in await admin_of_walled.refused(
+    assert "pass --max-connections" in await admin_of_walled.refused("dialer", "limit", "limited-1", code=2)
+    assert "dialer guest does not exist" in await admin_of_walled.refused(
         "dialer", "limit", "guest", "--max-channels", 7, code=1
     )
     await admin_of_walled.done("dialer", "revoke", "limited-1", "--yes")

@@ -167,15 +167,19 @@ HEAD = "customer,number,carrier,group,weight\n"
         ),
         ("x.yaml", "customers:\n  - {name: [x}", "x.yaml:2: "),
         ("x.yaml", "- x", "x.yaml:1: Expected `object`, got `array`"),
-        ("x.yaml", "customers: [{}]", "give its name"),
-        ("x.yaml", "customers: [{id: 99}]", "there is no customer 99: to create it, give its name"),
-        ("x.yaml", "customers: [{name: x, timezone: Mars/Base}]", '"Mars/Base" is no IANA time zone'),
+        ("x.yaml", "customers: [{}]", "a customer needs an id or a name: to create one, specify its name"),
+        ("x.yaml", "customers: [{id: 99}]", "customer 99 does not exist: to create one, specify its name"),
+        ("x.yaml", "customers: [{name: x, timezone: Mars/Base}]", '"Mars/Base" is not an IANA time zone'),
         (
             "x.yaml",
             "customers: [{name: x, caller_ids: [{number: 0901}]}]",
-            "caller ID 0901: to create it, give its carrier",
+            "caller ID 0901 does not exist: to create it, specify its carrier",
         ),
-        ("x.yaml", "customers: [{name: x, groups: [{name: a}]}]", "group a: to create it, give its rotation_strategy"),
+        (
+            "x.yaml",
+            "customers: [{name: x, groups: [{name: a}]}]",
+            "group a does not exist: to create it, specify its rotation_strategy",
+        ),
         (
             "x.yaml",
             "customers: [{name: x, groups: [{name: a, rotation_strategy: random, members: [0901]}]}]",
@@ -184,12 +188,12 @@ HEAD = "customer,number,carrier,group,weight\n"
         (
             "x.yaml",
             "customers:\n- name: x\n  caller_ids:\n  - {number: 113, carrier: other}\n  - {number: 113}",
-            "x.yaml:5: customers[0].caller_ids[1]: 113 stands in the file twice",
+            "x.yaml:5: customers[0].caller_ids[1]: 113 is in the file twice",
         ),
         (
             "x.yaml",
             "customers: [{id: 7, groups: [{id: 8, name: HCM outbound}]}]",
-            "has the id 3 here, but 8 in the file",
+            "has the id 3 in the database, but 8 in the file",
         ),
         (
             "x.yaml",
@@ -202,13 +206,13 @@ HEAD = "customer,number,carrier,group,weight\n"
             "x.csv:3: carrier: Invalid enum value 'verizon'; expected",
         ),
         ("x.csv", HEAD + "7,111,viettel,a,x\n", "x.csv:2: weight: Expected `int`, got `str`"),
-        ("x.csv", HEAD + "7,111,viettel,,\n7,111,other,,\n", "x.csv:3: carrier: another line says otherwise of 111"),
+        ("x.csv", HEAD + "7,111,viettel,,\n7,111,other,,\n", "x.csv:3: carrier: differs from another line about 111"),
         ("x.csv", HEAD + ",111,viettel,,\n", "x.csv:2: Object missing required field `customer`"),
-        ("x.csv", HEAD + "7,111,viettel,,,,\n", "x.csv:2: more cells than the first line has columns"),
+        ("x.csv", HEAD + "7,111,viettel,,,,\n", "x.csv:2: has more cells than the header"),
         (
             "x.csv",
             "customer,number,nummer\n7,111,1\n",
-            "x.csv:1: there is no column `nummer`; there are",
+            "x.csv:1: unknown column `nummer`; expected one of",
         ),
         ("x.csv", HEAD + '7,"1,viettel\n', "x.csv:"),
     ],
@@ -234,6 +238,6 @@ def test_customers_of_one_name_need_an_id(admin: Admin, tmp_path: Path) -> None:
     admin.done("customer", "create", "--name", "x")
     admin.done("customer", "create", "--name", "x")
     file = written(tmp_path, "customers: [{name: x, timezone: UTC}]")
-    assert "2 customers are called x: give the id" in admin.refused("import", file)
+    assert "2 customers are called x: specify the id" in admin.refused("import", file)
     admin.done("import", written(tmp_path, "customers: [{id: 2, timezone: UTC}]"))
     assert admin.rows("SELECT timezone FROM customers ORDER BY id") == [("Asia/Ho_Chi_Minh",), ("UTC",)]

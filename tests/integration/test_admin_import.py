@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from integration.admin_runner import DEFINITIONS, Admin, dump
 from integration.private_database import EMPTY, execute, private_database
-from rotary_admin.reading_csv import formula_free, plain
+from rotary.management.definitions_file.read_csv import formula_free, plain
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def written(folder: Path, name: str, text: str) -> str:
 CARRIERS = "expected one of viettel, mobifone, vinaphone, vietnamobile, landline, other"
 STRATEGIES = "expected one of round_robin, least_used, cap_based, weighted, sticky_lead, random"
 DECIMAL = (
-    "is a decimal, as a spreadsheet writes a long number, and digits or a leading 0 may be lost: "
+    "is a decimal number, as spreadsheets write long numbers, so digits or a leading 0 may be missing: "
     "format the column as text and enter the number again"
 )
-FIELDS = "there are id, number, display_name, carrier, status, trunk_name, daily_cap"
+FIELDS = "expected one of number, display_name, carrier, status, trunk_name, daily_cap, id"
 
 YAML = """\
 customers:
@@ -103,11 +103,11 @@ customers:
     file = written(tmp_path, "x.yaml", text)
     told = [line.removeprefix(f"{file}:") for line in seeded.refused("import", file).splitlines()[1:]]
     assert told == [
-        "2: customers[0]: there is no customer 99: to create it, give its name",
-        "6: customers[1].caller_ids[0]: there is no caller ID 0901: to create it, give its carrier",
+        "2: customers[0]: customer 99 does not exist: to create one, specify its name",
+        "6: customers[1].caller_ids[0]: caller ID 0901 does not exist: to create it, specify its carrier",
         "7: customers[1].caller_ids[1]: that caller ID id is taken, perhaps by another customer",
-        "8: customers[1].caller_ids[2]: caller ID +84901234567 has the id 18 here, but 44 in the file",
-        "10: customers[1].groups[0]: there is no group A: to create it, give its rotation_strategy",
+        "8: customers[1].caller_ids[2]: caller ID +84901234567 has the id 18 in the database, but 44 in the file",
+        "10: customers[1].groups[0]: group A does not exist: to create it, specify its rotation_strategy",
         "11: customers[1].groups[1].members[0]: group HCM outbound: its customer has no caller ID 0999",
         "11: customers[1].groups[1].members[2]: group HCM outbound: its customer has no caller ID 0998",
     ]
@@ -134,13 +134,13 @@ customer,number,carrier,daily_cap,group,rotation_strategy,weight
         "4: daily_cap: Expected `int`, got `str`",
         f"5: carrier: Invalid enum value 'verizon'; {CARRIERS}",
         "5: weight: Expected `int` >= 1",
-        "8: weight: another line says otherwise of 0903",
+        "8: weight: differs from another line about 0903",
     ]
     file = written(tmp_path, "x.csv", "customer,number,group\n7,0902,\n7,+84901234567,B\n")
     told = [line.removeprefix(f"{file}:") for line in seeded.refused("import", file).splitlines()[1:]]
     assert told == [
-        "2: there is no caller ID 0902: to create it, give its carrier",
-        "3: there is no group B: to create it, give its rotation_strategy",
+        "2: caller ID 0902 does not exist: to create it, specify its carrier",
+        "3: group B does not exist: to create it, specify its rotation_strategy",
     ]
 
 
@@ -155,13 +155,13 @@ def test_mistakes_beyond_a_hundred_are_counted(seeded: Admin, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("customers:\n- name: x\n  name: y", "x.yaml:3: name stands there twice"),
-        ("customers: []\n---\ncustomers: []", "x.yaml:2: there is a second document"),
+        ("customers:\n- name: x\n  name: y", "x.yaml:3: name is given twice"),
+        ("customers: []\n---\ncustomers: []", "x.yaml:2: the file has a second document"),
         ("customers: !!python/object:os.system x", "x.yaml:1: unknown tag"),
         ("customers: *nowhere", "x.yaml:1: unknown alias"),
         ("customers: &a [*a]", "x.yaml:1: unknown alias"),
-        ("customers: " + "[" * 500 + "]" * 500, "x.yaml:1: it is nested too deeply"),
-        ("customers:\n- {<<: 1}", "x.yaml:2: << takes in mappings alone"),
+        ("customers: " + "[" * 500 + "]" * 500, "x.yaml:1: nested too deeply"),
+        ("customers:\n- {<<: 1}", "x.yaml:2: << merges mappings only"),
     ],
 )
 def test_yaml_that_is_not_meant_for_this_is_refused(seeded: Admin, tmp_path: Path, text: str, told: str) -> None:

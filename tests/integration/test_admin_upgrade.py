@@ -121,7 +121,7 @@ async def test_nothing_is_lost_and_nothing_counts_twice(servers: dict[str, str],
     async with channel(servers["rabbitmq_url"], confirms=True) as broker:
         events = await old_broker(broker)
     wanted = expected(fold({}, events), CALLERS, DAYS)
-    with pytest.raises(AssertionError, match=r"run {2}rotary-admin upgrade {2}first"):
+    with pytest.raises(AssertionError, match="run rotary-admin upgrade first"):
         admin(servers, "upgrade", "--delete-old", "--yes")
     assert "parked: 1" in admin(servers, "upgrade", "--yes")
     assert "published again" in admin(servers, "upgrade", "--yes"), "again is harmless"

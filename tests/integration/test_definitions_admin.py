@@ -12,11 +12,12 @@ from integration.definitions import incomplete, projecting, stored, until_equal
 from integration.private_database import EMPTY, HASH, SEED, opened, private_database
 from integration.private_redis import own, private_redis
 from integration.tcp_proxy import TcpProxy
+from rotary.management import revocation
 from rotary.postgres import store
 from rotary.postgres.connection import Connection
 from rotary.redis import keys
 from rotary.redis.definition_writer import DefinitionWriter, epoch_of
-from rotary_admin import projection
+from rotary_admin.commands import token
 
 
 @pytest.fixture(scope="module")
@@ -83,19 +84,19 @@ async def test_a_revocation_that_redis_did_not_hear_of_says_so_and_can_be_repeat
     redis: Redis, connection: Connection, url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await projected(redis, connection, url)
-    monkeypatch.setattr(projection, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(revocation, "RETRY_SECONDS", 0.2)
     async with TcpProxy(own(redis_url)) as proxy:
         await proxy.cut()
         monkeypatch.setenv("ROTARY_REDIS_URL", proxy.url)
         result = await admin(url, "token", "revoke", 100, "--yes")
         assert (result.exit_code, result.stdout) == (1, "")
         assert "token 100 is revoked in PostgreSQL, but the API still accepts it: Redis is away" in result.stderr
-        assert "Run this command again" in result.stderr
+        assert "run this command again" in result.stderr
         assert HASH in (await stored(redis)).tokens
         assert await connection.fetchval("SELECT revoked_at IS NOT NULL FROM api_tokens")
         await proxy.mend()
         result = await admin(url, "token", "revoke", 100)
-    assert (result.exit_code, result.stdout) == (0, "token 100 is revoked already\n")
+    assert (result.exit_code, result.stdout) == (0, "token 100 is already revoked\n")
     assert (await stored(redis)).tokens == {}
 
 
@@ -129,14 +130,14 @@ async def test_a_new_token_works_soon_only_if_a_consumer_runs(
         assert result.exit_code == 0
         return result.stderr
 
-    assert "No consumer is projecting definitions: it works once one runs" in await told()
+    assert "No consumer is projecting definitions: the API accepts it once one runs" in await told()
     async with projecting(url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
-        assert "It works within a second" in await told()
-    monkeypatch.setattr(projection, "SILENT_MS", -1)
+        assert "The API accepts it within a second" in await told()
+    monkeypatch.setattr(token, "SILENT_MS", -1)
     assert "No consumer is projecting definitions" in await told()
     monkeypatch.delenv("ROTARY_REDIS_URL")
-    assert "It works once a consumer has projected it" in await told()
+    assert "The API accepts it once a consumer has projected it" in await told()
 
 
 async def test_after_a_restore_a_resync_replaces_what_redis_has(redis: Redis, connection: Connection, url: str) -> None:

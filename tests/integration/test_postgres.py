@@ -13,7 +13,7 @@ from integration.private_database import EMPTY, HASH, SEED, opened, private_data
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.policy import Policy
 from rotary.postgres import store
-from rotary.postgres.connection import Connection, answering, connect
+from rotary.postgres.connection import Connection, connect, translate_errors
 from rotary.postgres.migrate import Migration, MigrationRefusedError, migrate, migrations
 
 
@@ -272,7 +272,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_no_lock(bare_
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(UnavailableError, match="postgres"):
+    with pytest.raises(UnavailableError, match=r"PostgreSQL is away: ."):
         await connect(f"postgresql://rotary@127.0.0.1:{port}/rotary")
 
 
@@ -299,7 +299,7 @@ async def test_a_connection_that_is_cut_is_unavailable(url: str, connection: Con
     async with opened(url) as victim:
         await connection.execute("SELECT pg_terminate_backend($1)", victim.get_server_pid())
         for _ in range(2):
-            with pytest.raises(UnavailableError, match="postgres"):
+            with pytest.raises(UnavailableError, match=r"PostgreSQL is away: ."):
                 await store.read_changes(victim)
 
 
@@ -312,10 +312,10 @@ async def test_a_snapshot_on_a_connection_that_is_cut_is_unavailable(url: str, c
     async with opened(url) as victim:
         victim_pid = victim.get_server_pid()
         for _ in range(2):
-            with pytest.raises(UnavailableError, match="postgres"):
+            with pytest.raises(UnavailableError, match=r"PostgreSQL is away: ."):
                 await read_in_snapshot()
 
 
 async def test_a_defect_of_ours_is_not_taken_for_a_server_that_is_away(connection: Connection) -> None:
-    with pytest.raises(asyncpg.UndefinedColumnError), answering(connection):
+    with pytest.raises(asyncpg.UndefinedColumnError), translate_errors(connection):
         await connection.execute("SELECT nonsense")

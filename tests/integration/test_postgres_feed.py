@@ -1,13 +1,13 @@
 """The change feed and the reads of the projector, on a real server."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from integration.private_database import EMPTY, HASH, OTHER_HASH, SEED, in_transaction, opened, private_database
 from rotary.definitions import CustomerDefinition, GroupDefinition, MemberDefinition, TokenDefinition, summary
@@ -304,13 +304,11 @@ async def test_a_resync_reads_by_index_also_before_the_tables_first_analyze(conn
     assert not [step for step in plan if "Seq Scan on caller_ids" in step], plan
 
 
-async def test_a_policy_that_cannot_be_read_is_the_default_and_is_told(
-    connection: Connection, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_policy_that_cannot_be_read_is_the_default_and_is_logged(connection: Connection) -> None:
     async with in_transaction(connection):
         await connection.execute("ALTER TABLE customers DROP CONSTRAINT customers_policy_check")
         await connection.execute("""UPDATE customers SET policy = '{"volume_calls": "many"}' WHERE id = 8""")
-        with caplog.at_level(logging.WARNING):
+        with capture_logs() as logged:
             groups = await store.read_groups(connection, 8)
         await connection.execute("UPDATE customers SET policy = NULL")
         await connection.execute(
@@ -318,7 +316,7 @@ async def test_a_policy_that_cannot_be_read_is_the_default_and_is_told(
             " CHECK (policy IS NULL OR rotary_policy_is_valid(policy))"
         )
     assert [group.policy for group in groups] == [DEFAULT_POLICY]
-    assert [record.getMessage() for record in caplog.records if "customer 8" in record.getMessage()] != []
+    assert [(entry["log_level"], entry["customer_id"]) for entry in logged] == [("warning", 8)]
 
 
 async def test_one_connection_leads_until_it_closes(url: str, second: Connection) -> None:

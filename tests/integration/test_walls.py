@@ -23,7 +23,7 @@ from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.messages import open_message
 from rotary.rabbitmq.stream import open_log
-from rotary_admin.dialers import Access, Dialer
+from rotary_admin.commands.dialer import Access, Dialer
 
 INBOX = "rotary.inbox"
 LOG = "rotary.log.calls.0"
@@ -283,8 +283,12 @@ async def test_a_revoked_dialer_is_gone_with_its_connections(admin_of_walled: Di
         async with publisher(url, customer_id=12):
             pytest.fail("it must not be entered")
     assert "revoked" not in await admin_of_walled.dialers()
-    assert "there is no dialer revoked" in await admin_of_walled.refused("dialer", "revoke", "revoked", "--yes", code=1)
-    assert "there is no dialer revoked" in await admin_of_walled.refused("dialer", "rotate", "revoked", "--yes", code=1)
+    assert "dialer revoked does not exist" in await admin_of_walled.refused(
+        "dialer", "revoke", "revoked", "--yes", code=1
+    )
+    assert "dialer revoked does not exist" in await admin_of_walled.refused(
+        "dialer", "rotate", "revoked", "--yes", code=1
+    )
 
 
 async def _closed(connection: aiormq.abc.AbstractConnection, reason: str) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import fields
 
 from rotary.runtime.settings import variable
 from rotary_admin.__main__ import cli
-from rotary_admin.dialers import ManagementSettings
+from rotary_admin.context import ManagementSettings
 from rotary_consumer.settings import Settings
 from rotary_query.settings import QuerySettings
 

@@ -1,1 +1,1 @@
-"""PostgreSQL: the definitions' migrations, the change feed, and the reads of whoever projects them."""
+"""PostgreSQL: connections, migrations, the change feed, the record of the event logs, and reads for the projector."""

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and what their failures mean."""
+"""Connections to PostgreSQL, and the translation of their failures into Rotary's errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +26,10 @@ _AWAY = (
 
 
 async def connect(url: str) -> Connection:
-    """Opens one connection, UTC, whose statements end after 30 seconds.
+    """Opens one connection in UTC with a statement timeout of 30 seconds.
 
-    Raises UnavailableError("postgres") when the server does not answer within 5 seconds or is not ready, and
-    ConfigurationError when it answers that the user, the password or the database is wrong.
+    Raises UnavailableError if the server does not answer within 5 seconds or is not ready, and ConfigurationError if
+    it rejects the user, the password or the database.
     """
     try:
         return await asyncpg.connect(
@@ -41,32 +41,37 @@ async def connect(url: str) -> Connection:
     except _REFUSED as error:
         raise ConfigurationError(f"ROTARY_POSTGRES_URL does not open a database: {error}") from error
     except (ValueError, OverflowError):
-        # Not told further: what was taken for a port may be the end of a password with an @ in it.
+        # The cause is not shown: a password with an unescaped @ may have been parsed as the port.
         raise ConfigurationError(
-            "ROTARY_POSTGRES_URL cannot be read: give postgresql://user:password@host:port/database, "
-            "with %XX for what is special in a password"
+            "ROTARY_POSTGRES_URL is invalid: expected postgresql://user:password@host:port/database, "
+            "with special characters in the password as %XX"
         ) from None
     except (*_AWAY, asyncpg.InterfaceError) as error:
-        raise UnavailableError("postgres") from error
+        raise _unavailable(error) from error
 
 
 @contextmanager
-def answering(connection: Connection) -> Iterator[None]:
-    """Turns the failures of statements inside into UnavailableError: the server went, or its tables are not there yet.
+def translate_errors(connection: Connection) -> Iterator[None]:
+    """Raises UnavailableError for statements that fail because the server is away or its tables are missing.
 
-    A statement that is wrong in itself raises what asyncpg raises.
+    Any other error is a defect in the statement and passes unchanged.
     """
     try:
         yield
     except _AWAY as error:
-        raise UnavailableError("postgres") from error
+        raise _unavailable(error) from error
     except asyncpg.UndefinedTableError as error:
-        raise UnavailableError("the tables in postgres (run rotary-admin migrate)") from error
+        raise UnavailableError("PostgreSQL has no Rotary tables: run rotary-admin migrate") from error
     except asyncpg.InternalClientError as error:
-        # What asyncpg raises when the server's farewell and our statement cross; the connection is of no more use.
+        # asyncpg raises this when the server closes the connection while a statement is being sent. The connection is
+        # unusable afterwards.
         connection.terminate()
-        raise UnavailableError("postgres") from error
+        raise _unavailable(error) from error
     except asyncpg.InterfaceError as error:
         if not connection.is_closed():
             raise
-        raise UnavailableError("postgres") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> UnavailableError:
+    return UnavailableError(f"PostgreSQL is away: {str(error) or type(error).__name__}")

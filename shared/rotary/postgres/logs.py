@@ -1,4 +1,4 @@
-"""The record of the event logs: which there are, and by what each is known to be the one it was."""
+"""The record of the event logs: which logs exist, and what identifies the stream of each."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,17 +6,21 @@ from typing import Literal
 
 from msgspec import Struct
 
-from rotary.postgres.connection import Connection, answering
+from rotary.postgres.connection import Connection, translate_errors
+from rotary.postgres.statements import statement
 
 LogState = Literal["new", "active", "draining"]
 
 
 class LogRecord(Struct, frozen=True):
-    """One log, by its name, as in calls.0.
+    """One log.
 
-    `created`: its stream was declared, and must be there. `first_message` is the hash of what is at its offset 0, once
-    known. `gap_until` (UTC) is set when it lost events that may matter until then, `gap_accepted`
-    (UTC) is the last one that an operator accepted, `retired_at` (UTC) is set when nothing more is written to it.
+    name            such as calls.0
+    created         its stream was declared and must exist
+    first_message   hash of the message at offset 0; None until it is known
+    gap_until       UTC; set if the log lost events that may matter until then
+    retired_at      UTC; set once nothing more is written to it
+    gap_accepted    UTC; the last `gap_until` that an operator accepted
     """
 
     name: str
@@ -29,81 +33,52 @@ class LogRecord(Struct, frozen=True):
 
 
 async def read_logs(connection: Connection) -> list[LogRecord]:
-    """Every log, ascending by name. Raises UnavailableError."""
-    with answering(connection):
-        rows = await connection.fetch(
-            "SELECT name, state, created_at IS NOT NULL AS created, first_message, gap_until, retired_at, "
-            "gap_accepted FROM event_logs ORDER BY name"
-        )
+    """Every log, ascending by name. Raises UnavailableError, as do all functions here."""
+    with translate_errors(connection):
+        rows = await connection.fetch(statement("read_logs"))
     return [LogRecord(*row) for row in rows]
 
 
 async def add_logs(connection: Connection, names: Sequence[str], state: LogState) -> None:
-    """Registers logs; those that are there stay as they are."""
-    with answering(connection):
-        await connection.executemany(
-            "INSERT INTO event_logs (name, state) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
-            [(name, state) for name in names],
-        )
+    """Registers logs. Existing ones stay unchanged."""
+    await _execute(connection, "add_logs", list(names), state)
 
 
 async def mark_created(connection: Connection, name: str) -> None:
-    """The log's stream was declared."""
-    with answering(connection):
-        await connection.execute(
-            "UPDATE event_logs SET created_at = now() WHERE name = $1 AND created_at IS NULL", name
-        )
+    """Records that the log's stream was declared."""
+    await _execute(connection, "mark_log_created", name)
 
 
 async def set_state(connection: Connection, name: str, state: LogState) -> None:
-    """Moves a log on: new, active, draining, which retires it."""
-    with answering(connection):
-        await connection.execute(
-            "UPDATE event_logs SET state = $2, retired_at = CASE WHEN $2 = 'draining' THEN now() END WHERE name = $1",
-            name,
-            state,
-        )
+    """Sets a log's state. `draining` also sets `retired_at`; any other state clears it."""
+    await _execute(connection, "set_log_state", name, state)
 
 
-async def learn_first(connection: Connection, name: str, first_message: bytes) -> None:
-    """What is at the log's offset 0, unless that is known already."""
-    with answering(connection):
-        await connection.execute(
-            "UPDATE event_logs SET first_message = $2 WHERE name = $1 AND first_message IS NULL", name, first_message
-        )
+async def record_first_message(connection: Connection, name: str, first_message: bytes) -> None:
+    """Records the hash of the message at the log's offset 0, unless one is recorded."""
+    await _execute(connection, "record_first_message", name, first_message)
 
 
-async def note_gap(connection: Connection, name: str, until: datetime, first_message: bytes | None) -> None:
-    """The log lost events that may matter until then; `first_message` is what it begins with now, if known."""
-    with answering(connection):
-        await connection.execute(
-            "UPDATE event_logs SET gap_until = greatest(gap_until, $2), first_message = $3 WHERE name = $1",
-            name,
-            until,
-            first_message,
-        )
+async def record_gap(connection: Connection, name: str, until: datetime, first_message: bytes | None) -> None:
+    """Records lost events that may matter until then. `first_message` replaces the recorded hash; None clears it."""
+    await _execute(connection, "record_gap", name, until, first_message)
 
 
-async def keep_gap(connection: Connection, name: str, until: datetime) -> None:
-    """A gap that was found and could not be written down by whoever found it."""
-    with answering(connection):
-        await connection.execute(
-            "UPDATE event_logs SET gap_until = greatest(gap_until, $2) WHERE name = $1", name, until
-        )
+async def extend_gap(connection: Connection, name: str, until: datetime) -> None:
+    """Moves the end of the log's gap to `until` if that is later."""
+    await _execute(connection, "extend_gap", name, until)
 
 
 async def accept_gap(connection: Connection, name: str) -> bool:
-    """The operator's word that what the log lost is to be done without; whether there was a gap."""
-    with answering(connection):
-        status: str = await connection.execute(
-            "UPDATE event_logs SET gap_accepted = gap_until, gap_until = NULL "
-            "WHERE name = $1 AND gap_until IS NOT NULL",
-            name,
-        )
-    return status.endswith(" 1")
+    """Closes the log's gap on behalf of an operator. Returns whether it had one."""
+    return await _execute(connection, "accept_gap", name) == "UPDATE 1"
 
 
 async def remove_log(connection: Connection, name: str) -> None:
-    """Forgets a log that holds nothing that counts any more."""
-    with answering(connection):
-        await connection.execute("DELETE FROM event_logs WHERE name = $1", name)
+    """Removes the record of a log."""
+    await _execute(connection, "remove_log", name)
+
+
+async def _execute(connection: Connection, name: str, *arguments: object) -> str:
+    with translate_errors(connection):
+        return await connection.execute(statement(name), *arguments)

@@ -1,4 +1,4 @@
-"""Migrations: numbered SQL files, each applied once, in order, in a transaction of its own."""
+"""Migrations: numbered SQL files. Each is applied once, in order, in its own transaction."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,11 +15,11 @@ _WAIT_SECONDS = 600
 
 
 class MigrationRefusedError(RotaryError):
-    """The database and these migrations do not belong together: it is newer, or an applied file was changed."""
+    """The migrations do not fit the database: the database is newer, or an applied file was changed."""
 
 
 class Migration(Struct, frozen=True):
-    """One file, `0001_definitions.sql`: its number, its name and its text."""
+    """One file, such as `0001_definitions.sql`."""
 
     number: int
     name: str
@@ -27,22 +27,22 @@ class Migration(Struct, frozen=True):
 
     @property
     def checksum(self) -> bytes:
-        """SHA-256 of the text: an applied migration never changes, a new one is added instead."""
+        """SHA-256 of the text. An applied migration never changes; add a new one instead."""
         return sha256(self.sql.encode()).digest()
 
 
 def migrations() -> list[Migration]:
-    """The migrations this version of Rotary brings, ascending."""
+    """This version's migrations, ascending."""
     files = resources.files("rotary.postgres").joinpath("migrations").iterdir()
     named = sorted((file.name, file.read_text("utf-8")) for file in files if file.name.endswith(".sql"))
     return [Migration(int(name[:4]), name, sql) for name, sql in named]
 
 
 async def migrate(connection: Connection, wanted: Sequence[Migration] | None = None) -> list[str]:
-    """Brings the database's `public` schema up to date; returns the names of the files applied now, often none.
+    """Applies the missing migrations to the `public` schema and returns their file names.
 
-    Two at once take turns. Raises MigrationRefusedError, having changed nothing, when the database is newer than
-    `wanted` (by default this version's own) or an applied file differs from it.
+    Concurrent calls take turns. Raises MigrationRefusedError, without changes, if the database is newer than `wanted`
+    (default: this version's migrations) or an applied file has changed.
     """
     known = migrations() if wanted is None else list(wanted)
     async with _alone(connection):
@@ -65,7 +65,7 @@ async def _alone(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _applied(connection: Connection) -> dict[int, tuple[str, bytes]]:
-    # Asked for first: IF NOT EXISTS alone would tell the user "already exists, skipping" on every run.
+    # CREATE TABLE IF NOT EXISTS would send a notice on every run.
     if await connection.fetchval("SELECT to_regclass('public.rotary_migrations')") is None:
         await connection.execute(
             "CREATE TABLE public.rotary_migrations (number integer PRIMARY KEY, name text NOT NULL,"
@@ -85,7 +85,7 @@ def _verify(applied: dict[int, tuple[str, bytes]], known: Sequence[Migration]) -
         if by_number[number].checksum != checksum:
             raise MigrationRefusedError(
                 f"{by_number[number].name} is not the file that was applied to this database. "
-                "Put it back as it was and make the change in a new migration."
+                "Restore it and make the change in a new migration."
             )
 
 

@@ -1,6 +1,6 @@
 -- name: read_version
--- Versions compare as texts in the order of the snapshots: a promoted standby begins a new timeline; within one, xmax
--- never falls, and while it stands the set of transactions below it that are still running only shrinks.
+-- Versions compare as texts in the order of the snapshots. A promoted standby begins a new timeline. Within a timeline
+-- xmax never falls, and while xmax is constant the set of running transactions below it only shrinks.
 SELECT
   lpad(to_hex(epoch), 8, '0')
   || lower(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))
@@ -23,7 +23,7 @@ SELECT * FROM unnest($1::text[], $2::text[])
 ON CONFLICT (part) DO UPDATE SET version = excluded.version;
 
 -- name: read_changes
--- A caller ID's change stands for every group that holds it now.
+-- A change of a caller ID becomes a change of every group that contains it now.
 SELECT
   changed.id,
   CASE WHEN changed.entity <> 'caller_id' THEN changed.entity
@@ -62,7 +62,7 @@ WHERE customers.id = $1 AND ($2::bigint[] IS NULL OR groups.id = ANY ($2))
 ORDER BY groups.id;
 
 -- name: stream_groups
--- As read_groups, for all customers; one without groups comes as one row without a group.
+-- As read_groups, for all customers. A customer without groups has one row without a group.
 SELECT
   customers.id AS customer_id, customers.timezone, customers.policy::text AS policy,
   groups.id, groups.name, groups.description, groups.rotation_strategy, groups.sticky_enabled, groups.status,
@@ -88,7 +88,7 @@ GROUP BY customer_id
 ORDER BY customer_id;
 
 -- name: read_caller_ids
--- All of a customer's, or those of the list that are its own.
+-- All of a customer's caller IDs, or those in the list that are the customer's.
 SELECT id FROM caller_ids WHERE customer_id = $1 AND ($2::bigint[] IS NULL OR id = ANY ($2)) ORDER BY id;
 
 -- name: read_policy
@@ -109,3 +109,32 @@ ORDER BY groups.id;
 SELECT encode(token_sha256, 'hex') AS token_sha256, id, customer_id, scopes, rate_limit_per_minute, expires_at
 FROM api_tokens
 WHERE revoked_at IS NULL AND ($1::bytea[] IS NULL OR token_sha256 = ANY ($1));
+
+-- name: read_logs
+SELECT name, state, created_at IS NOT NULL AS created, first_message, gap_until, retired_at, gap_accepted
+FROM event_logs
+ORDER BY name;
+
+-- name: add_logs
+INSERT INTO event_logs (name, state) SELECT unnest($1::text[]), $2::text ON CONFLICT (name) DO NOTHING;
+
+-- name: mark_log_created
+UPDATE event_logs SET created_at = now() WHERE name = $1 AND created_at IS NULL;
+
+-- name: set_log_state
+UPDATE event_logs SET state = $2, retired_at = CASE WHEN $2 = 'draining' THEN now() END WHERE name = $1;
+
+-- name: record_first_message
+UPDATE event_logs SET first_message = $2 WHERE name = $1 AND first_message IS NULL;
+
+-- name: record_gap
+UPDATE event_logs SET gap_until = greatest(gap_until, $2), first_message = $3 WHERE name = $1;
+
+-- name: extend_gap
+UPDATE event_logs SET gap_until = greatest(gap_until, $2) WHERE name = $1;
+
+-- name: accept_gap
+UPDATE event_logs SET gap_accepted = gap_until, gap_until = NULL WHERE name = $1 AND gap_until IS NOT NULL;
+
+-- name: remove_log
+DELETE FROM event_logs WHERE name = $1;

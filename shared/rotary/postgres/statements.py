@@ -1,4 +1,4 @@
-"""Named SQL: a package keeps its statements in `queries.sql`, in blocks each headed `-- name: <name>`."""
+"""Named SQL: a package keeps its statements in `queries.sql`, in blocks that begin with `-- name: <name>`."""
 
 from functools import cache
 from importlib import resources
@@ -7,7 +7,7 @@ _HEAD = "-- name: "
 
 
 def parse(text: str) -> dict[str, str]:
-    """Splits a file of named blocks; what stands before the first name is a comment on the file."""
+    """Splits a file of named blocks. Text before the first name is ignored."""
     blocks = text.split(_HEAD)[1:]
     return {name.strip(): sql.strip() for name, sql in (block.split("\n", 1) for block in blocks)}
 

@@ -180,7 +180,7 @@ class Management:
 
     def _away(self, why: str) -> UnavailableError:
         return UnavailableError(
-            f"RabbitMQ's management API at {self._address} ({why}); "
+            f"RabbitMQ's management API at {self._address} does not answer ({why}); "
             "if the broker runs, enable it there: rabbitmq-plugins enable rabbitmq_management"
         )
 

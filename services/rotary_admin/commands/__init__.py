@@ -1,0 +1,1 @@
+"""The commands of `rotary-admin`: one module per command or command group."""

@@ -1,0 +1,60 @@
+"""Customers."""
+
+import msgspec
+from msgspec import Struct
+
+from rotary.management.fields import CustomerFields, NewCustomer, check_timezone, given
+from rotary.management.rows import insert, missing, update
+from rotary.management.statements import statement
+from rotary.postgres.connection import Connection
+
+
+class Customer(Struct, frozen=True):
+    """A stored customer. `policy` holds its overrides of the default policy; `groups` and `caller_ids` are counts."""
+
+    id: int
+    name: str
+    timezone: str
+    policy: dict[str, int | float] | None
+    groups: int
+    caller_ids: int
+
+
+async def list_customers(connection: Connection) -> list[Customer]:
+    """All customers, ascending by id."""
+    return await _read(connection, None)
+
+
+async def read_customer(connection: Connection, customer_id: int) -> Customer:
+    """One customer. Raises NotFoundError."""
+    if customers := await _read(connection, customer_id):
+        return customers[0]
+    raise missing("customers", customer_id)
+
+
+async def create_customer(connection: Connection, customer: NewCustomer) -> Customer:
+    """Creates a customer."""
+    check_timezone(customer.timezone)
+    return await read_customer(connection, await insert(connection, "customers", given(customer)))
+
+
+async def update_customer(connection: Connection, customer_id: int, fields: CustomerFields) -> Customer:
+    """Changes the fields that are given. Raises NotFoundError."""
+    check_timezone(fields.timezone)
+    await update(connection, "customers", customer_id, given(fields))
+    return await read_customer(connection, customer_id)
+
+
+async def _read(connection: Connection, customer_id: int | None) -> list[Customer]:
+    rows = await connection.fetch(statement("customers"), customer_id)
+    return [
+        Customer(
+            row["id"],
+            row["name"],
+            row["timezone"],
+            msgspec.json.decode(row["policy"] or "null", type=dict[str, int | float] | None),
+            row["groups"],
+            row["caller_ids"],
+        )
+        for row in rows
+    ]

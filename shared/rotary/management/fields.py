@@ -1,0 +1,107 @@
+"""The fields of a definition: types, lengths and patterns. The tables' constraints state the same rules in SQL."""
+
+from typing import Annotated, TypeVar
+from zoneinfo import available_timezones
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from rotary.definitions import Carrier, RotationStrategy, Status
+from rotary.events import Id, Timestamp
+from rotary.management.errors import InvalidError, Violation
+from rotary.policy import Policy
+
+_PLAIN = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+Name = Annotated[str, Meta(min_length=1, max_length=150, pattern=_PLAIN)]
+Number = Annotated[str, Meta(pattern=r"\A[+]?[0-9]{3,20}\Z")]
+Description = Annotated[str, Meta(max_length=500)]
+DisplayName = Annotated[str, Meta(max_length=100, pattern=_PLAIN)]
+TrunkName = Annotated[str, Meta(max_length=255, pattern=_PLAIN)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+NOT_A_NUMBER = "is not a phone number: expected 3 to 20 digits, with or without a leading +"
+NOT_PLAIN = "contains a line break or another control character"
+
+
+class CustomerFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A customer's own fields. UNSET keeps the stored value, or takes the table's default in a new row."""
+
+    name: Name | UnsetType = UNSET
+    timezone: str | UnsetType = UNSET
+    policy: Policy | UnsetType | None = UNSET
+
+
+class NewCustomer(CustomerFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A customer to create. `id` may be given."""
+
+    id: Id | UnsetType = UNSET
+    name: Name
+
+
+class CallerIdFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A caller ID's own fields. UNSET keeps the stored value, or takes the table's default in a new row."""
+
+    number: Number | UnsetType = UNSET
+    display_name: DisplayName | UnsetType | None = UNSET
+    carrier: Carrier | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    trunk_name: TrunkName | UnsetType | None = UNSET
+    daily_cap: Count | UnsetType = UNSET
+
+
+class NewCallerId(CallerIdFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A caller ID to create."""
+
+    number: Number
+    carrier: Carrier
+
+
+class GroupFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group's own fields. UNSET keeps the stored value, or takes the table's default in a new row."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    rotation_strategy: RotationStrategy | UnsetType = UNSET
+    sticky_enabled: bool | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+
+
+class NewGroup(GroupFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group to create."""
+
+    name: Name
+    rotation_strategy: RotationStrategy
+
+
+class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token to create. `rate_limit_per_minute` is None for unlimited, `expires_at` None for never."""
+
+    name: Name
+    scopes: list[str] | UnsetType = UNSET
+    rate_limit_per_minute: Count | UnsetType | None = UNSET
+    expires_at: Timestamp | None = None
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def given(fields: Struct, *excluded: str) -> dict[str, object]:
+    """The fields that are not UNSET, by name, without the excluded ones."""
+    values = {name: getattr(fields, name) for name in fields.__struct_fields__ if name not in excluded}
+    return {name: value for name, value in values.items() if value is not UNSET}
+
+
+def timezone_problem(timezone: str | UnsetType) -> str | None:
+    """Why this is not a time zone of ours; None if it is.
+
+    On a machine without a time zone database only PostgreSQL checks the name.
+    """
+    known = available_timezones()
+    if timezone is UNSET or not known or timezone in known:
+        return None
+    return f'"{timezone}" is not an IANA time zone: expected a name such as Asia/Ho_Chi_Minh or UTC'
+
+
+def check_timezone(timezone: str | UnsetType) -> None:
+    """Raises InvalidError unless it is a time zone or UNSET."""
+    if problem := timezone_problem(timezone):
+        raise InvalidError(Violation("timezone", problem))

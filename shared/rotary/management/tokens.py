@@ -1,0 +1,68 @@
+"""Bearer tokens. Only the SHA-256 of a token is stored; `revocation` revokes one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+
+from msgspec import UNSET, Struct
+
+from rotary.bearer import new_token
+from rotary.definitions import SCOPES
+from rotary.management.errors import InvalidError, Violation
+from rotary.management.fields import NewToken, given
+from rotary.management.lookups import require_customer
+from rotary.management.rows import insert, missing
+from rotary.management.statements import statement
+from rotary.postgres.connection import Connection, translate_errors
+
+
+class Token(Struct, frozen=True):
+    """A stored token. A rate limit of None is unlimited; `expires_at` None is never."""
+
+    id: int
+    customer_id: int
+    name: str
+    scopes: list[str]
+    rate_limit_per_minute: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+async def list_tokens(connection: Connection, customer_id: int | None = None) -> list[Token]:
+    """All tokens or a customer's, ascending by id, with the revoked and expired ones. Raises NotFoundError."""
+    if customer_id is not None:
+        await require_customer(connection, customer_id)
+    return await _read(connection, customer_id, None)
+
+
+async def read_token(connection: Connection, token_id: int) -> Token:
+    """One token. Raises NotFoundError."""
+    if tokens := await _read(connection, None, token_id):
+        return tokens[0]
+    raise missing("api_tokens", token_id)
+
+
+async def create_token(connection: Connection, customer_id: int, token: NewToken) -> tuple[Token, str]:
+    """Creates a token; returns it and the bearer string, which cannot be read again.
+
+    Raises NotFoundError for the customer and InvalidError for an unknown scope.
+    """
+    await require_customer(connection, customer_id)
+    _check_scopes([] if token.scopes is UNSET else token.scopes)
+    bearer = new_token()
+    values = {"customer_id": customer_id, "token_sha256": sha256(bearer.encode()).digest()} | given(token)
+    return await read_token(connection, await insert(connection, "api_tokens", values)), bearer
+
+
+def _check_scopes(scopes: Sequence[str]) -> None:
+    for index, scope in enumerate(scopes):
+        if scope not in SCOPES:
+            detail = f"unknown scope {scope}; expected one of {', '.join(SCOPES)}"
+            raise InvalidError(Violation(f"scopes[{index}]", detail))
+
+
+async def _read(connection: Connection, customer_id: int | None, token_id: int | None) -> list[Token]:
+    with translate_errors(connection):
+        rows = await connection.fetch(statement("tokens"), customer_id, token_id)
+    return [Token(*row) for row in rows]
