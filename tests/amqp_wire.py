@@ -10,6 +10,7 @@ CONTENT_TYPE, ENCODING, HEADERS, DELIVERY_MODE, PRIORITY, CORRELATION_ID = 15, 1
 REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP, TYPE, USER_ID, APP_ID, CLUSTER_ID = 9, 8, 7, 6, 5, 4, 3, 2
 """The bits of the properties."""
 MAX_FRAME = 131_072
+ANSWER_SECONDS = 10
 _METHOD, _HEADER, _BODY = 1, 2, 3
 
 
@@ -26,6 +27,14 @@ def long(raw: bytes) -> bytes:
 def table(*fields: tuple[bytes, bytes]) -> bytes:
     """A field table of (name, type and value)."""
     return long(b"".join(short(name) + value for name, value in fields))
+
+
+def nested(depth: int, kind: bytes) -> bytes:
+    """A value in so many tables or arrays."""
+    value = b"t\x01"
+    for _ in range(depth):
+        value = b"F" + table((b"a", value)) if kind == b"F" else b"A" + long(value)
+    return value
 
 
 def properties(values: Mapping[int, bytes]) -> bytes:
@@ -65,15 +74,16 @@ class RawPublisher:
                 raise RefusedByBrokerError(repr(answer[4:80]))
 
     async def method(self) -> bytes:
-        """The payload of the next frame that is a method."""
-        while True:
-            try:
-                kind, _, length = unpack(">BHI", await self._reader.readexactly(7))
-                payload = await self._reader.readexactly(length + 1)
-            except (asyncio.IncompleteReadError, OSError) as error:
-                raise RefusedByBrokerError("it closed the connection") from error
-            if kind == _METHOD:
-                return payload[:-1]
+        """The payload of the next frame that is a method. Raises TimeoutError when none comes."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while True:
+                try:
+                    kind, _, length = unpack(">BHI", await self._reader.readexactly(7))
+                    payload = await self._reader.readexactly(length + 1)
+                except (EOFError, ConnectionError) as error:
+                    raise RefusedByBrokerError("it closed the connection") from error
+                if kind == _METHOD:
+                    return payload[:-1]
 
     async def call(self, payload: bytes, channel: int = 0) -> bytes:
         """Sends a method and returns the next one that arrives."""

@@ -1,13 +1,9 @@
 """Fixtures for every test that touches a server. The servers are real: `make test` starts them with rotary-stack."""
 
 import os
-from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
-from redis.asyncio import Redis
-
-from rotary.redis.connection import connect
 
 _customers = count(1_000_000 + os.getpid() % 1000 * 1_000_000)
 
@@ -34,14 +30,6 @@ def redis_url() -> str:
 def rabbitmq_url() -> str:
     """A broker that all tests share."""
     return _server("ROTARY_RABBITMQ_URL")
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """A client of the shared server."""
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

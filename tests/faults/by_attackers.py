@@ -1,12 +1,14 @@
 """Messages that might stop folding for everybody: another customer's calls go on showing."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from struct import pack
 
+import amqp_wire as wire
 from faults.by_dialers import parked_reasons, publish
 from faults.bystander import bystander_unharmed
 from faults.load import SOURCE, Shipment
 from faults.trial import Fault, Strike
-from faults.wire import nested, properties, short, table, wired
 from faults.world import until
 from histories import DAY, placed
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, Event, encode_batch, encode_event
@@ -33,12 +35,12 @@ async def deeply_nested(strike: Strike) -> None:
     await _read_anew(strike)
 
 
-ODD_PROPERTIES = (
-    properties(EVENT_CONTENT_TYPE, timestamp=1_780_000_000_000_000),
-    properties(EVENT_CONTENT_TYPE, correlation_id=b"\xff\xfe\xc3"),
-    properties(EVENT_CONTENT_TYPE, headers=table(short(b"h") + b"Z" + b"\0\0\0\0")),
-    properties(EVENT_CONTENT_TYPE, headers=table(short(b"\xff\xff") + b"S" + b"\0\0\0\1\xff")),
-    properties(EVENT_CONTENT_TYPE, headers=nested(DEPTH)),
+ODD_PROPERTIES: tuple[dict[int, bytes], ...] = (
+    {wire.TIMESTAMP: pack(">Q", 1_780_000_000_000_000)},
+    {wire.CORRELATION_ID: wire.short(b"\xff\xfe\xc3")},
+    {wire.HEADERS: wire.table((b"h", b"Z\0\0\0\0"))},
+    {wire.HEADERS: wire.table((b"\xff\xff", b"S" + wire.long(b"\xff")))},
+    {wire.HEADERS: wire.table((b"t", wire.nested(DEPTH, b"F")))},
 )
 
 
@@ -50,9 +52,11 @@ async def odd_properties(strike: Strike) -> None:
             one = strike.world.dialing[number % len(strike.world.dialing)]
             shipment = Shipment(one.id, (placed(f"odd-{number}", strike.world.clock(), one.callers[2], SOURCE),))
             strike.world.ledger.sending(shipment.sent())
-            async with wired(strike.world.rabbitmq_url) as wire:
-                body = encode_event(shipment.events[0])
-                if await wire.publish(EXCHANGE, f"call-placed.{one.id}", odd, body):
+            header = wire.properties({wire.CONTENT_TYPE: wire.short(EVENT_CONTENT_TYPE.encode())} | odd)
+            async with wire.raw_publisher(strike.world.rabbitmq_url) as publisher:
+                with suppress(wire.RefusedByBrokerError, TimeoutError):
+                    key = f"call-placed.{one.id}".encode()
+                    await publisher.publish(EXCHANGE, key, header, encode_event(shipment.events[0]))
                     strike.world.ledger.confirm(shipment.sent())
                     taken += 1
         await strike.load.more(200)

@@ -1,40 +1,171 @@
-"""A stack with walls, for the tests of what a dialer cannot do and of TLS: started when the first of them asks."""
+"""What the modules here are set up with: a part of each server of their own, and a stack with walls."""
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import pytest
+from redis.asyncio import Redis
 
-from integration.admin_runner import DEFINITIONS
+from integration.admin_runner import DEFINITIONS, Admin
+from integration.consuming import Installation, Servers, installation, private_servers
 from integration.dialer_admin import DialerAdmin, as_user
+from integration.folding import Folds
+from integration.inbox import Inbox, open_inbox
+from integration.private_database import EMPTY, SEED, execute, opened, private_database
+from integration.private_redis import private_redis
+from integration.private_stack import private_stack
+from integration.private_vhost import lasting_vhost
+from integration.query_world import Site, World, group, member, site, world
+from integration.tcp_proxy import TcpProxy
+from rotary.definitions import GroupDefinition
+from rotary.postgres import logs as records
+from rotary.postgres.connection import Connection
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
+from rotary.redis.connection import connect
+from rotary.redis.pipeline import Pipeline
 from rotary.tls import with_ca_file
 from rotary_admin.commands.dialer import Access
 
-# Tells what it was given, then stays until its standard input ends, as it does with us, however we end.
-_COMMAND = (
-    sys.executable,
-    "-c",
-    "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()",
-)
+# A broker's virtual host
+
+
+@pytest.fixture(scope="module")
+def broker_url(rabbitmq_url: str) -> str:
+    """A virtual host of the module's own, empty at first."""
+    return lasting_vhost(rabbitmq_url)
+
+
+@pytest.fixture
+async def inbox(broker_url: str) -> AsyncIterator[Inbox]:
+    """Everything that is published there."""
+    async with open_inbox(broker_url) as box:
+        yield box
+
+
+@pytest.fixture
+async def proxy(broker_url: str) -> AsyncIterator[TcpProxy]:
+    """A way there that can be cut."""
+    async with TcpProxy(broker_url) as through:
+        yield through
+
+
+# A database
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A migrated database of the module's own."""
+    with private_database(postgres_url) as own:
+        yield own
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    """Two customers as in SEED, of which nothing is projected yet."""
+    async with opened(database_url) as own:
+        await own.execute(EMPTY)
+        await own.execute("TRUNCATE projected_definitions")
+        await own.execute(SEED)
+        yield own
+
+
+@pytest.fixture
+async def second(database_url: str) -> AsyncIterator[Connection]:
+    """Another connection to it."""
+    async with opened(database_url) as own:
+        yield own
+
+
+@pytest.fixture
+def admin(database_url: str) -> Admin:
+    """rotary-admin on the database, with nothing in it."""
+    execute(database_url, EMPTY)
+    return Admin(database_url)
+
+
+@pytest.fixture
+def seeded(admin: Admin) -> Admin:
+    """The same with the example's customers, groups and caller IDs."""
+    admin.done("import", DEFINITIONS)
+    return admin
+
+
+# Redis
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """An empty database with our functions."""
+    async with private_redis(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def shared_redis(redis_url: str) -> AsyncIterator[Redis]:
+    """The database that programs use which a test runs with the stack's settings: use a customer of your own."""
+    async with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def folds(redis: Redis) -> AsyncIterator[Folds]:
+    """Folds into the empty database."""
+    pipeline = Pipeline(redis)
+    yield Folds(pipeline)
+    await pipeline.close()
+
+
+# Consumers
+
+
+@pytest.fixture(scope="module")
+def servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[Servers]:
+    """A database, a virtual host and a Redis database for the module's consumers."""
+    with private_servers(postgres_url, rabbitmq_url, redis_url) as own:
+        yield own
+
+
+@pytest.fixture
+async def installed(servers: Servers) -> AsyncIterator[Installation]:
+    """No consumer has run yet. There is one log of each kind, so that every customer's calls are in calls.0."""
+    async with installation(servers) as made:
+        await records.add_logs(made.postgres, ["calls.0", "flags.0"], "active")
+        yield made
+
+
+# The query service
+
+
+@pytest.fixture
+def groups() -> Sequence[GroupDefinition]:
+    """The groups of the customer. A module that wants others says so in a fixture of this name."""
+    return [group(3, member(18))]
+
+
+@pytest.fixture
+async def filled(redis_url: str, customer: int, groups: Sequence[GroupDefinition]) -> AsyncIterator[World]:
+    """A complete Redis in which the customer has these groups."""
+    async with world(redis_url, customer) as made:
+        await made.put(*groups)
+        yield made
+
+
+@pytest.fixture
+async def served(filled: World) -> AsyncIterator[Site]:
+    """A query service that reads it."""
+    async with site(filled.url) as running:
+        yield running
+
+
+# A stack with walls: for what a dialer cannot do, and for TLS. Started when the first test asks.
 
 
 @pytest.fixture(scope="session")
 def walled() -> Iterator[Mapping[str, str]]:
     """The variables of a stack of its own, whose RabbitMQ speaks TLS alone and answers its management API."""
-    stack = (sys.executable, "-P", "-m", "rotary_stack", "exec", "--quiet", "--tls", "--management", "--", *_COMMAND)
-    with subprocess.Popen(stack, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        assert told, "the stack did not start"
-        yield {name: value for name, value in json.loads(told).items() if name.startswith("ROTARY_")}
-        process.communicate(timeout=60)
-    assert process.returncode == os.EX_OK
+    with private_stack("--tls", "--management") as variables:
+        yield {name: value for name, value in variables.items() if name.startswith("ROTARY_")}
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from histories import DAY
 from integration.private_database import opened, private_database
 from integration.private_redis import comparable, private_redis, stored_facts
 from integration.private_redis import own as own_redis
-from integration.private_vhost import private_vhost
+from integration.private_vhost import lasting_vhost
 from rotary.clock import system_clock
 from rotary.domain.facts import CallerFacts
 from rotary.events import (
@@ -56,9 +56,9 @@ class Servers:
 
 @contextmanager
 def private_servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[Servers]:
-    """A migrated database and a virtual host, removed at the end."""
-    with private_database(postgres_url) as postgres, private_vhost(rabbitmq_url) as rabbitmq:
-        yield Servers(postgres, rabbitmq, redis_url)
+    """A migrated database, removed at the end, and a virtual host."""
+    with private_database(postgres_url) as postgres:
+        yield Servers(postgres, lasting_vhost(rabbitmq_url), redis_url)
 
 
 class Installation:

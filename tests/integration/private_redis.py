@@ -33,12 +33,6 @@ async def private_redis(url: str) -> AsyncIterator[Redis]:
         await client.flushdb()
 
 
-async def complete_definitions(client: Redis) -> None:
-    """Says that the definitions are complete, as the projector does."""
-    for bucket in range(keys.BUCKETS):
-        await client.hset(keys.definitions(bucket), mapping={"complete": "1", "version": "00000001"})
-
-
 def own(url: str) -> str:
     """The URL of our database on the server of `url`."""
     return urlsplit(url)._replace(path=f"/{OWN_DATABASE}").geturl()

@@ -20,13 +20,32 @@ def rabbitmqctl(*arguments: str) -> str:
 def private_vhost(url: str) -> Iterator[str]:
     """Creates a virtual host on the broker of `url`, yields its URL for the same user, and removes it."""
     name = f"rotary_test_{uuid4().hex}"
-    _evaluate(f"""
-        rabbit_vhost:add(<<"{name}">>, <<"test">>),
-        {_permissions(name, urlsplit(url).username or "guest", ".*", ".*")}""")
+    _evaluate(_adding(name, url))
     try:
         yield urlsplit(url)._replace(path=f"/{name}").geturl()
     finally:
         rabbitmqctl("delete_vhost", name)
+
+
+_MADE_AT_ONCE = 8
+_unused: dict[str, list[str]] = {}
+
+
+def lasting_vhost(url: str) -> str:
+    """The URL of a virtual host that nobody had before, and that ends with the broker.
+
+    They are made by several, and not removed: a run of rabbitmqctl takes longer than most tests.
+    """
+    names = _unused.setdefault(url, [])
+    if not names:
+        names += [f"rotary_test_{uuid4().hex}" for _ in range(_MADE_AT_ONCE)]
+        _evaluate(",".join(_adding(name, url) for name in names))
+    return urlsplit(url)._replace(path=f"/{names.pop()}").geturl()
+
+
+def _adding(name: str, url: str) -> str:
+    return f"""rabbit_vhost:add(<<"{name}">>, <<"test">>),
+        {_permissions(name, urlsplit(url).username or "guest", ".*", ".*")}"""
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from rotary.runtime.program import cancel_and_wait
 from rotary_query.service import Service, serving
 from rotary_query.settings import QuerySettings
 from running import until
-from written import VERSION, Documents
+from written import Documents
 
 OWN_DATABASE = 8
 CREATED = datetime(2026, 5, 20, 3, 0, 0, 123456, tzinfo=UTC)
@@ -49,11 +49,6 @@ CALLS, FLAGS = "calls.0", "flags.0"
 LOGS = (CALLS, FLAGS)
 MARKER_SECONDS = 0.2
 _numbers = count(1)
-
-
-async def complete_definitions(client: Redis, version: str = VERSION) -> None:
-    """Says that the definitions of every bucket, and the tokens, are complete, as the projector does."""
-    await Documents(client).complete(version)
 
 
 class Log:

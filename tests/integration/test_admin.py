@@ -16,34 +16,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from integration.admin_runner import DEFINITIONS, Admin, dump
-from integration.private_database import EMPTY, execute, private_database
+from integration.admin_runner import Admin, dump
+from integration.private_database import execute, private_database
 from rotary_admin.__main__ import cli
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
-@pytest.fixture
-def admin(url: str) -> Admin:
-    execute(url, EMPTY)
-    return Admin(url)
-
-
-@pytest.fixture
-def seeded(admin: Admin) -> Admin:
-    """The example's customers, groups and caller IDs."""
-    admin.done("import", DEFINITIONS)
-    return admin
-
 
 # Customers, groups, caller IDs, members.
 
 
-def test_customers(admin: Admin) -> None:
+def test_a_customer_is_created_and_listed(admin: Admin) -> None:
     assert admin.done("customer", "create", "--name", "Sài Gòn", "--id", 7) == "created customer 7: Sài Gòn\n"
     admin.done("customer", "create", "--name", "K", "--timezone", "Asia/Kathmandu", "--policy", '{"volume_calls": 5}')
     assert admin.json("customer", "list") == [
@@ -293,10 +273,10 @@ def test_migrate_refuses_a_newer_database(postgres_url: str) -> None:
         assert "newer than this version of Rotary: it has 9999_later.sql" in Admin(own).refused("migrate")
 
 
-def process(url: str, *arguments: str) -> subprocess.Popen[str]:
+def process(database_url: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "rotary_admin", *arguments],
-        env=os.environ | {"ROTARY_POSTGRES_URL": url},
+        env=os.environ | {"ROTARY_POSTGRES_URL": database_url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -313,21 +293,21 @@ def test_migrate_gives_up_after_the_time_it_was_told(free_url: str) -> None:
     assert "Connect call failed" in last
 
 
-def test_migrate_waits_for_a_server_that_comes_up_late(url: str, free_url: str) -> None:
+def test_migrate_waits_for_a_server_that_comes_up_late(database_url: str, free_url: str) -> None:
     with process(free_url, "migrate", "--wait", "30") as running:
         assert running.stderr is not None
         assert "PostgreSQL is away: " in running.stderr.readline()
-        with forwarded(free_url, url):
+        with forwarded(free_url, database_url):
             output, _ = running.communicate(timeout=40)
     assert (running.returncode, output) == (0, "up to date\n")
 
 
 @pytest.fixture
-def free_url(url: str) -> str:
+def free_url(database_url: str) -> str:
     """The database's URL, with a port at which nothing listens yet."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    parts = urlsplit(url)
+    parts = urlsplit(database_url)
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     return parts._replace(netloc=f"{login}127.0.0.1:{port}").geturl()
 

@@ -12,7 +12,7 @@ from integration.dialer_admin import CUSTOMER, DialerAdmin, publisher
 from rotary_admin.commands.dialer import Access
 
 
-async def test_what_a_person_reads(admin_of_walled: DialerAdmin) -> None:
+async def test_a_person_reads_a_password_once_and_a_table(admin_of_walled: DialerAdmin) -> None:
     result = await admin_of_walled("dialer", "create", "read-1", "--customer", 9)
     assert "created: dialer-read-1 of customer 9 on virtual host /. The password is shown only now" in result.stderr
     assert len(result.stdout.strip()) == 43

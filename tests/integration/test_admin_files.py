@@ -1,32 +1,11 @@
 """`rotary-admin import` and `export`, on a real database."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from integration.admin_runner import DEFINITIONS, EXAMPLE, Admin, dump
-from integration.private_database import EMPTY, execute, private_database
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
-@pytest.fixture
-def admin(url: str) -> Admin:
-    execute(url, EMPTY)
-    return Admin(url)
-
-
-@pytest.fixture
-def seeded(admin: Admin) -> Admin:
-    """The example's customers, groups and caller IDs."""
-    admin.done("import", DEFINITIONS)
-    return admin
-
+from integration.private_database import EMPTY, execute
 
 # Import and export.
 

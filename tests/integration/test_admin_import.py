@@ -6,7 +6,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,24 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from integration.admin_runner import DEFINITIONS, Admin, dump
-from integration.private_database import EMPTY, execute, private_database
+from integration.admin_runner import Admin, dump
 from rotary.management.definitions_file.read_csv import formula_free, plain
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
-@pytest.fixture
-def seeded(url: str) -> Admin:
-    """The example's customers, groups and caller IDs."""
-    execute(url, EMPTY)
-    admin = Admin(url)
-    admin.done("import", DEFINITIONS)
-    return admin
 
 
 def written(folder: Path, name: str, text: str) -> str:
@@ -239,9 +222,9 @@ def test_many_rows_are_summed_up_and_written_by_the_thousand(seeded: Admin, tmp_
     assert seeded.done("import", large(tmp_path, name, 12_000)) == "nothing to change\n"
 
 
-def process(url: str, *arguments: str, stderr: int) -> subprocess.Popen[bytes]:
+def process(database_url: str, *arguments: str, stderr: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "rotary_admin", *arguments]
-    environ = os.environ | {"ROTARY_POSTGRES_URL": url, "TERM": "xterm"}
+    environ = os.environ | {"ROTARY_POSTGRES_URL": database_url, "TERM": "xterm"}
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=stderr)
 
 

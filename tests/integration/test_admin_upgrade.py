@@ -3,12 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import aio_pika
 import pytest
-import pytest_asyncio
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
 from pamqp.common import FieldTable
@@ -16,8 +15,8 @@ from redis.asyncio import Redis
 
 from histories import DAY, flagged, placed
 from integration.private_database import private_database
-from integration.private_redis import comparable, expected, own, private_redis, stored_facts
-from integration.private_vhost import private_vhost
+from integration.private_redis import comparable, expected, own, stored_facts
+from integration.private_vhost import lasting_vhost
 from rotary.clock import system_clock
 from rotary.domain.facts import DAY_MS, fold
 from rotary.errors import UnavailableError
@@ -49,15 +48,9 @@ def servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[di
     with ExitStack() as stack:
         yield {
             "postgres_url": stack.enter_context(private_database(postgres_url)),
-            "rabbitmq_url": stack.enter_context(private_vhost(rabbitmq_url)),
+            "rabbitmq_url": lasting_vhost(rabbitmq_url),
             "redis_url": own(redis_url),
         }
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
 
 
 def admin(servers: Mapping[str, str], *arguments: str) -> str:

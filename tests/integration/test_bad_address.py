@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from integration.bad_listener import ANSWERING, STALLING, BadListener, Misbehaviour, closes, listening, never_answers
-from integration.inbox import Inbox, open_inbox
-from integration.private_vhost import private_vhost
+from integration.inbox import Inbox
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.publisher import BlockingPublisher, DeadlineError, Limits, Publisher
@@ -24,25 +23,13 @@ ALL = [*ANSWERING, *STALLING]
 DIALER = """
 import sys, threading
 from rotary.publisher import BlockingPublisher, Limits
-with BlockingPublisher(sys.argv[1], customer_id=7, source="/dialers/hcm-1", limits=Limits(deadline_seconds=4)):
+with BlockingPublisher(sys.argv[1], customer_id=7, source="/dialers/hcm-1", limits=Limits(deadline_seconds=2)):
     pass
 """
 
 
 def named(misbehave: Misbehaviour) -> str:
     return getattr(misbehave, "__name__", "")
-
-
-@pytest.fixture(scope="module")
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def inbox(url: str) -> AsyncIterator[Inbox]:
-    async with open_inbox(url) as box:
-        yield box
 
 
 @pytest.mark.parametrize("misbehave", ALL, ids=named)
@@ -55,8 +42,8 @@ async def test_entering_a_publisher_ends_by_its_deadline(misbehave: Misbehaviour
 
 @pytest.mark.parametrize("misbehave", ALL, ids=named)
 async def test_entering_a_blocking_publisher_ends_by_its_deadline(misbehave: Misbehaviour) -> None:
-    def enter(url: str) -> None:
-        with BlockingPublisher(url, customer_id=7, source=SOURCE, limits=SHORT):
+    def enter(broker_url: str) -> None:
+        with BlockingPublisher(broker_url, customer_id=7, source=SOURCE, limits=SHORT):
             pytest.fail("it must not be entered")
 
     async with listening(misbehave) as listener:
@@ -66,9 +53,12 @@ async def test_entering_a_blocking_publisher_ends_by_its_deadline(misbehave: Mis
 
 @pytest.mark.parametrize("misbehave", ALL, ids=named)
 async def test_a_publish_ends_by_its_deadline_and_the_publisher_recovers(
-    misbehave: Misbehaviour, url: str, inbox: Inbox
+    misbehave: Misbehaviour, broker_url: str, inbox: Inbox
 ) -> None:
-    async with TcpProxy(url) as proxy, Publisher(proxy.url, customer_id=7, source=SOURCE, limits=SHORT) as dialer:
+    async with (
+        TcpProxy(broker_url) as proxy,
+        Publisher(proxy.url, customer_id=7, source=SOURCE, limits=SHORT) as dialer,
+    ):
         await proxy.cut()
         async with listening(misbehave, port=proxy.port) as listener:
             event = dialer.events.call_placed(18)

@@ -37,14 +37,14 @@ async def publish(broker: AbstractChannel, key: str, body: bytes, content_type: 
     await exchange.publish(aio_pika.Message(body, content_type=content_type, delivery_mode=2), key, mandatory=True)
 
 
-async def current(redis: Redis) -> int:
+async def current(shared_redis: Redis) -> int:
     """The generation that readers read."""
-    return int(await redis.hget(keys.REBUILD, "current") or 0)
+    return int(await shared_redis.hget(keys.REBUILD, "current") or 0)
 
 
-async def calls(redis: Redis, customer: int, caller: int) -> int:
+async def calls(shared_redis: Redis, customer: int, caller: int) -> int:
     days = days_read(now_ms())
-    values = await redis.mget(fact_keys(customer, [caller], days, await current(redis)))
+    values = await shared_redis.mget(fact_keys(customer, [caller], days, await current(shared_redis)))
     caller_facts = decode_facts([caller], days, cast("list[bytes | None]", values))[caller]
     return sum(sum(quarters) for quarters in caller_facts.calls.values())
 
@@ -72,7 +72,7 @@ async def parked(url: str, key: str) -> int:
 
 
 async def test_a_poisoned_batch_is_parked_once_and_an_operator_can_deal_with_it(
-    customer: int, rabbitmq_url: str, redis: Redis
+    customer: int, rabbitmq_url: str, shared_redis: Redis
 ) -> None:
     key = f"call-placed.{customer}"
     good, late = placed(f"{uuid4()}", now_ms()), placed(f"{uuid4()}", now_ms() - 49 * 3_600_000)
@@ -82,7 +82,7 @@ async def test_a_poisoned_batch_is_parked_once_and_an_operator_can_deal_with_it(
         await publish(broker, key, body, BATCH_CONTENT_TYPE)
 
         async def folded() -> bool:
-            return await calls(redis, customer, 18) == 1 and await parked(rabbitmq_url, key) == 1
+            return await calls(shared_redis, customer, 18) == 1 and await parked(rabbitmq_url, key) == 1
 
         await until(folded, 20, "one call is folded, the batch is parked")
         [row] = await listed(key)
@@ -98,7 +98,7 @@ async def test_a_poisoned_batch_is_parked_once_and_an_operator_can_deal_with_it(
             return await parked(rabbitmq_url, key) == 1
 
         await until(back, 20, "what still can't be folded is parked again")
-        assert await calls(redis, customer, 18) == 1
+        assert await calls(shared_redis, customer, 18) == 1
         code, _, err = await admin("parked", "drop", "--all")
         assert (code, "nothing was changed; give --yes" in err) == (1, True)
         code, out, _ = await admin("parked", "drop", row["id"])
@@ -107,7 +107,7 @@ async def test_a_poisoned_batch_is_parked_once_and_an_operator_can_deal_with_it(
 
 
 async def test_sigterm_ends_at_once_and_the_next_consumer_reads_on(
-    customer: int, rabbitmq_url: str, redis: Redis
+    customer: int, rabbitmq_url: str, shared_redis: Redis
 ) -> None:
     events = [placed(f"{uuid4()}", now_ms()) for _ in range(5_000)]
     async with channel(rabbitmq_url, confirms=True) as broker:
@@ -120,12 +120,12 @@ async def test_sigterm_ends_at_once_and_the_next_consumer_reads_on(
         async with program("rotary_consumer"):
 
             async def all_folded() -> bool:
-                return await calls(redis, customer, 18) == len(events)
+                return await calls(shared_redis, customer, 18) == len(events)
 
             await until(all_folded, 20, "every call is folded exactly once")
 
 
-async def test_rebuild_counts_anew_from_the_logs(customer: int, rabbitmq_url: str, redis: Redis) -> None:
+async def test_rebuild_counts_anew_from_the_logs(customer: int, rabbitmq_url: str, shared_redis: Redis) -> None:
     async with channel(rabbitmq_url, confirms=True) as broker, program("rotary_consumer"):
         for _ in range(3):
             await publish(
@@ -133,13 +133,13 @@ async def test_rebuild_counts_anew_from_the_logs(customer: int, rabbitmq_url: st
             )
 
         async def folded() -> bool:
-            return await calls(redis, customer, 18) == 3
+            return await calls(shared_redis, customer, 18) == 3
 
         await until(folded, 20, "three calls are folded")
         # A count that somebody broke by hand is what a rebuild is for.
-        generation = await current(redis)
+        generation = await current(shared_redis)
         day = now_ms() // DAY_MS
-        await redis.delete(*(keys.calls(customer, 18, at, generation) for at in (day - 1, day)))
+        await shared_redis.delete(*(keys.calls(customer, 18, at, generation) for at in (day - 1, day)))
         code, out, err = await admin("rebuild", "--yes", "--json")
         assert code == 0, err
         assert json.loads(out)["generation"] == generation + 1

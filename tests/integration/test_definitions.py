@@ -1,20 +1,13 @@
 """Definitions in Redis: never older than what was there, and complete or said not to be, on real servers."""
 
-from collections.abc import AsyncIterator
-
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from histories import group
-from integration.definitions import (
-    RedisSnapshot,
-    incomplete,
-    stored,
-    version,
-)
+from integration.definitions import RedisSnapshot, incomplete, stored, version
 from integration.private_database import HASH, OTHER_HASH
-from integration.private_redis import heard, names, private_redis
+from integration.private_redis import heard, names
 from integration.tcp_proxy import TcpProxy
 from rotary.definitions import CustomerDefinition, TokenDefinition, summary
 from rotary.errors import UnavailableError
@@ -29,12 +22,6 @@ TOKEN = TokenDefinition(100, 7, ("telesales_api_access",), 600, None)
 PART = part_of(7)
 ONE = {PART: 1, keys.TOKEN_DEFINITIONS: 1}
 """How much is in each part after `write`."""
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
 
 
 def customer(number: int, *groups: int, name: str = "n", callers: tuple[int, ...] = (18, 19)) -> CustomerDefinition:

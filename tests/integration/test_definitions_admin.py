@@ -1,7 +1,6 @@
 """`rotary-admin token` and `definitions` with Redis there and away, a consumer running and not, on real servers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from click.testing import Result
@@ -9,8 +8,8 @@ from redis.asyncio import Redis
 
 from integration.admin_runner import Admin
 from integration.definitions import incomplete, projecting, stored, until_equal
-from integration.private_database import EMPTY, HASH, SEED, opened, private_database
-from integration.private_redis import own, private_redis
+from integration.private_database import HASH
+from integration.private_redis import own
 from integration.tcp_proxy import TcpProxy
 from rotary.management import revocation
 from rotary.postgres import store
@@ -20,49 +19,27 @@ from rotary.redis.definition_writer import DefinitionWriter, epoch_of
 from rotary_admin.commands import token
 
 
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as database:
-        yield database
-
-
-@pytest.fixture
-async def connection(url: str) -> AsyncIterator[Connection]:
-    """Two customers as in SEED; token 100 is the customer 7's."""
-    async with opened(url) as connected:
-        await connected.execute(EMPTY)
-        await connected.execute("TRUNCATE projected_definitions")
-        await connected.execute(SEED)
-        yield connected
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     monkeypatch.setenv("ROTARY_REDIS_URL", own(redis_url))
 
 
-async def admin(url: str, *arguments: object) -> Result:
-    return await asyncio.to_thread(Admin(url), *arguments)
+async def admin(database_url: str, *arguments: object) -> Result:
+    return await asyncio.to_thread(Admin(database_url), *arguments)
 
 
-async def projected(redis: Redis, connection: Connection, url: str) -> None:
+async def projected(redis: Redis, connection: Connection, database_url: str) -> None:
     """A consumer has run, and has ended."""
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
 
 
 async def test_a_token_is_refused_when_the_command_returns_though_no_consumer_runs(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    await projected(redis, connection, url)
+    await projected(redis, connection, database_url)
     assert HASH in (await stored(redis)).tokens
-    result = await admin(url, "token", "revoke", 100, "--yes")
+    result = await admin(database_url, "token", "revoke", 100, "--yes")
     assert (result.exit_code, result.stdout) == (0, "revoked token 100: a\n")
     assert HASH not in (await stored(redis)).tokens
     assert await incomplete(redis) == set()
@@ -70,68 +47,68 @@ async def test_a_token_is_refused_when_the_command_returns_though_no_consumer_ru
 
 
 async def test_a_token_is_refused_at_once_and_for_good_while_a_consumer_runs(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
-        result = await admin(url, "token", "revoke", 100, "--yes")
+        result = await admin(database_url, "token", "revoke", 100, "--yes")
         assert (result.exit_code, (await stored(redis)).tokens) == (0, {})
         await until_equal(redis, connection)
         assert (await stored(redis)).tokens == {}
 
 
 async def test_a_revocation_that_redis_did_not_hear_of_says_so_and_can_be_repeated(
-    redis: Redis, connection: Connection, url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, connection: Connection, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await projected(redis, connection, url)
+    await projected(redis, connection, database_url)
     monkeypatch.setattr(revocation, "RETRY_SECONDS", 0.2)
     async with TcpProxy(own(redis_url)) as proxy:
         await proxy.cut()
         monkeypatch.setenv("ROTARY_REDIS_URL", proxy.url)
-        result = await admin(url, "token", "revoke", 100, "--yes")
+        result = await admin(database_url, "token", "revoke", 100, "--yes")
         assert (result.exit_code, result.stdout) == (1, "")
         assert "token 100 is revoked in PostgreSQL, but the API still accepts it: Redis is away" in result.stderr
         assert "run this command again" in result.stderr
         assert HASH in (await stored(redis)).tokens
         assert await connection.fetchval("SELECT revoked_at IS NOT NULL FROM api_tokens")
         await proxy.mend()
-        result = await admin(url, "token", "revoke", 100)
+        result = await admin(database_url, "token", "revoke", 100)
     assert (result.exit_code, result.stdout) == (0, "token 100 is already revoked\n")
     assert (await stored(redis)).tokens == {}
 
 
 async def test_a_revocation_that_redis_takes_for_old_is_not_said_to_be_done(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    await projected(redis, connection, url)
+    await projected(redis, connection, database_url)
     writer = DefinitionWriter(redis)
     token = (await stored(redis)).tokens[HASH]
     await writer.put_token("f" * 40, HASH, token)
-    result = await admin(url, "token", "revoke", 100, "--yes")
+    result = await admin(database_url, "token", "revoke", 100, "--yes")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "the API still accepts it: Redis holds newer definitions" in result.stderr
 
 
 async def test_a_token_revoked_without_a_redis_to_tell_is_not_touched(
-    connection: Connection, url: str, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ROTARY_REDIS_URL")
-    result = await admin(url, "token", "revoke", 100, "--yes")
+    result = await admin(database_url, "token", "revoke", 100, "--yes")
     assert result.exit_code == 2
     assert "ROTARY_REDIS_URL is not set" in result.stderr
     assert await connection.fetchval("SELECT revoked_at IS NULL FROM api_tokens")
 
 
 async def test_a_new_token_works_soon_only_if_a_consumer_runs(
-    redis: Redis, connection: Connection, url: str, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def told() -> str:
-        result = await admin(url, "token", "create", "--customer", 7, "--name", "t")
+        result = await admin(database_url, "token", "create", "--customer", 7, "--name", "t")
         assert result.exit_code == 0
         return result.stderr
 
     assert "No consumer is projecting definitions: the API accepts it once one runs" in await told()
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
         assert "The API accepts it within a second" in await told()
     monkeypatch.setattr(token, "SILENT_MS", -1)
@@ -140,14 +117,16 @@ async def test_a_new_token_works_soon_only_if_a_consumer_runs(
     assert "The API accepts it once a consumer has projected it" in await told()
 
 
-async def test_after_a_restore_a_resync_replaces_what_redis_has(redis: Redis, connection: Connection, url: str) -> None:
-    await projected(redis, connection, url)
+async def test_after_a_restore_a_resync_replaces_what_redis_has(
+    redis: Redis, connection: Connection, database_url: str
+) -> None:
+    await projected(redis, connection, database_url)
     writing = DefinitionWriter(redis).round(f"{77:08x}" + "0" * 32)
     await writing.begin([keys.TOKEN_DEFINITIONS])
     await writing.put_tokens({}, [HASH])
     assert await writing.finish_resync({})
-    async with projecting(url, DefinitionWriter(redis)):
-        result = await admin(url, "definitions", "resync", "--yes")
+    async with projecting(database_url, DefinitionWriter(redis)):
+        result = await admin(database_url, "definitions", "resync", "--yes")
         assert (result.exit_code, result.stdout) == (0, "requested; definitions now have epoch 78\n")
         await until_equal(redis, connection)
         assert HASH in (await stored(redis)).tokens

@@ -5,15 +5,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from integration.dialer_runner import SOURCE, Done, dialer, environ, run, start
-from integration.inbox import Inbox, open_inbox
-from integration.private_vhost import private_user, private_vhost
+from integration.inbox import Inbox
+from integration.private_vhost import private_user
 from integration.tcp_proxy import TcpProxy
 from running import until
 
@@ -21,19 +20,7 @@ ROOT = Path(__file__).parents[2]
 DIALERS = ROOT / "infra" / "dialers"
 
 
-@pytest.fixture(scope="module")
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def inbox(url: str) -> AsyncIterator[Inbox]:
-    async with open_inbox(url) as box:
-        yield box
-
-
-async def test_publish_reads_json_lines(url: str, inbox: Inbox) -> None:
+async def test_publish_reads_json_lines(broker_url: str, inbox: Inbox) -> None:
     lines = [
         {"type": "call-placed", "caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "id": "a"},
         {"type": "carrier-flag", "caller_id_id": 18, "kind": "blocked", "code": 608, "id": "b", "source": "/feed"},
@@ -41,7 +28,7 @@ async def test_publish_reads_json_lines(url: str, inbox: Inbox) -> None:
         {"specversion": "1.0", "id": "d", "source": "/x", "type": "call-placed", "time": "2026-06-06T11:59:00Z"}
         | {"data": {"caller_id_id": 19}},
     ]
-    done = await dialer(url, "publish", stdin="\n".join(map(json.dumps, lines)) + "\n\n")
+    done = await dialer(broker_url, "publish", stdin="\n".join(map(json.dumps, lines)) + "\n\n")
     assert done == Done(0, "confirmed 4, refused 0\n", "")
     arrived = {str(event["id"]): event for event in await inbox.events(4)}
     assert [arrived[name]["source"] for name in "abcd"] == [SOURCE, "/feed", SOURCE, "/x"]
@@ -50,20 +37,22 @@ async def test_publish_reads_json_lines(url: str, inbox: Inbox) -> None:
     assert arrived["c"]["time"] == "2026-06-06T11:59:00+07:00"
 
 
-async def test_publish_reads_csv_with_a_header(url: str, inbox: Inbox) -> None:
+async def test_publish_reads_csv_with_a_header(broker_url: str, inbox: Inbox) -> None:
     table = (
         "type,caller_id_id,group_id,lead_id,kind,time,id\n"
         'call-placed,18,3,"Nguyễn, An",,2026-06-06T11:59:00Z,1780747140.17\n'
         "carrier-flag,18,,,spam_label,2026-06-06T12:04:31Z,ticket-4711\n"
     )
-    done = await dialer(url, "publish", stdin=table)
+    done = await dialer(broker_url, "publish", stdin=table)
     assert done == Done(0, "confirmed 2, refused 0\n", "")
     arrived = {str(event["id"]): event for event in await inbox.events(2)}
     assert arrived["1780747140.17"]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "Nguyễn, An"}
     assert arrived["ticket-4711"]["data"] == {"caller_id_id": 18, "kind": "spam_label"}
 
 
-async def test_publish_rejects_invalid_lines_with_a_reason_and_publishes_the_rest(url: str, inbox: Inbox) -> None:
+async def test_publish_rejects_invalid_lines_with_a_reason_and_publishes_the_rest(
+    broker_url: str, inbox: Inbox
+) -> None:
     lines = [
         '{"type": "call-placed", "caller_id_id": 18, "id": "good"}',
         '{"type": "call-placed", "caller_id_id": 0}',
@@ -74,7 +63,7 @@ async def test_publish_rejects_invalid_lines_with_a_reason_and_publishes_the_res
         "not json",
         '{"type": "call-placed", "caller_id_id": 18, "lead_id": "' + "x" * 201 + '"}',
     ]
-    done = await dialer(url, "publish", stdin="\n".join(lines))
+    done = await dialer(broker_url, "publish", stdin="\n".join(lines))
     assert (done.status, done.out) == (1, "confirmed 1, refused 7\n")
     told = done.err.splitlines()
     assert [line.split(":")[0] for line in told if line.startswith("line ")] == [f"line {n}" for n in range(2, 9)]
@@ -85,9 +74,11 @@ async def test_publish_rejects_invalid_lines_with_a_reason_and_publishes_the_res
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
 
-async def test_publish_prints_the_first_rejected_lines_and_stores_all(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_publish_prints_the_first_rejected_lines_and_stores_all(
+    broker_url: str, inbox: Inbox, tmp_path: Path
+) -> None:
     good = '{"type": "call-placed", "caller_id_id": 18}\n' * 5_000
-    done = await dialer(url, "publish", "--rejected", tmp_path / "kept", stdin=good + "{}\n" * 50)
+    done = await dialer(broker_url, "publish", "--rejected", tmp_path / "kept", stdin=good + "{}\n" * 50)
     assert (done.status, done.out) == (1, "confirmed 5,000, refused 50\n")
     assert len([line for line in done.err.splitlines() if line.startswith("line ")]) == 20
     assert "… and 30 more" in done.err
@@ -96,23 +87,25 @@ async def test_publish_prints_the_first_rejected_lines_and_stores_all(url: str, 
     assert len(await inbox.events(5_000)) == 5_000
 
 
-async def test_the_file_of_undelivered_events_can_be_published_again(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_the_file_of_undelivered_events_can_be_published_again(
+    broker_url: str, inbox: Inbox, tmp_path: Path
+) -> None:
     kept = tmp_path / "undelivered.jsonl"
     call = '{"type": "call-placed", "caller_id_id": 18}\n'
     flag = '{"type": "carrier-flag", "caller_id_id": 18, "kind": "blocked"}\n'
-    with private_user(url, r"^call-placed[.]7$") as narrow:
+    with private_user(broker_url, r"^call-placed[.]7$") as narrow:
         done = await dialer(narrow, "publish", "--undelivered", kept, stdin=call + flag)
     assert (done.status, done.out) == (1, "confirmed 1, refused 1\n")
     assert "line 2: ACCESS_REFUSED" in done.err
     (event,) = map(json.loads, kept.read_text().splitlines())
-    done = await dialer(url, "publish", stdin=kept.read_text())
+    done = await dialer(broker_url, "publish", stdin=kept.read_text())
     assert done.status == 0
     # The channel that the refusal closed had the call in flight as well, so that one may have come twice.
     assert event["id"] in await inbox.until({event["id"]})
 
 
-async def test_publish_follows_a_pipe_and_delivers_before_ctrl_c_ends_it(url: str, inbox: Inbox) -> None:
-    process = await start(sys.executable, "-m", "rotary_dialer", "publish", env=environ(url))
+async def test_publish_follows_a_pipe_and_delivers_before_ctrl_c_ends_it(broker_url: str, inbox: Inbox) -> None:
+    process = await start(sys.executable, "-m", "rotary_dialer", "publish", env=environ(broker_url))
     assert process.stdin is not None
     process.stdin.write(b'{"type": "call-placed", "caller_id_id": 18, "id": "live"}\n')
     await process.stdin.drain()
@@ -135,25 +128,25 @@ async def test_publish_follows_a_pipe_and_delivers_before_ctrl_c_ends_it(url: st
     ],
 )
 async def test_wrong_usage_is_reported_without_a_traceback(
-    url: str, arguments: list[str], status: int, told: str
+    broker_url: str, arguments: list[str], status: int, told: str
 ) -> None:
-    done = await dialer(url, *arguments)
+    done = await dialer(broker_url, *arguments)
     assert done.status == status
     assert told in done.err
     assert "Traceback" not in done.err
 
 
-async def test_a_refused_login_is_reported_in_one_line(url: str) -> None:
-    with private_user(url, "^$") as gone:
+async def test_a_refused_login_is_reported_in_one_line(broker_url: str) -> None:
+    with private_user(broker_url, "^$") as gone:
         pass
     done = await dialer(gone, "publish", stdin="")
     assert (done.status, done.err.count("\n")) == (1, 1)
     assert done.err.startswith("rotary-dialer: ACCESS_REFUSED")
 
 
-async def test_simulate_holds_its_rate_and_prints_it(url: str, inbox: Inbox) -> None:
+async def test_simulate_holds_its_rate_and_prints_it(broker_url: str, inbox: Inbox) -> None:
     done = await dialer(
-        url, "simulate", "--rate", "400", "--seconds", "1.5", "--caller-ids", "1-3,9",
+        broker_url, "simulate", "--rate", "400", "--seconds", "1.5", "--caller-ids", "1-3,9",
         "--groups", "5", "--flag-every", "100", "--json",
     )  # fmt: skip
     assert done.status == 0, done.err
@@ -167,21 +160,23 @@ async def test_simulate_holds_its_rate_and_prints_it(url: str, inbox: Inbox) -> 
     assert len(events) - len(callers) == 5
 
 
-async def test_simulate_prints_text_by_default(url: str, inbox: Inbox) -> None:
-    done = await dialer(url, "simulate", "--rate", "50", "--seconds", "0.2", "--caller-ids", "1")
+async def test_simulate_prints_text_by_default(broker_url: str, inbox: Inbox) -> None:
+    done = await dialer(broker_url, "simulate", "--rate", "50", "--seconds", "0.2", "--caller-ids", "1")
     assert done.status == 0
     assert "asked        50 events/s" in done.out
     assert "10 in all" in done.out
     assert len(await inbox.events(10)) == 10
 
 
-async def test_spool_publishes_files_and_removes_them_once_confirmed(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_spool_publishes_files_and_removes_them_once_confirmed(
+    broker_url: str, inbox: Inbox, tmp_path: Path
+) -> None:
     placed = tmp_path / "call-1"
     placed.write_text('{"type": "call-placed", "caller_id_id": 18}\n')
     os.utime(placed, (1_780_747_140.123, 1_780_747_140.123))
     (tmp_path / ".unfinished").write_text('{"type": "call-pl')
     (tmp_path / "bad").write_text('{"type": "call-placed", "caller_id_id": "x"}\n')
-    done = await dialer(url, "spool", "--once", tmp_path)
+    done = await dialer(broker_url, "spool", "--once", tmp_path)
     assert done.status == 1
     assert "bad refused: line 1: Expected `int`" in done.err
     (event,) = await inbox.events(1)
@@ -190,8 +185,8 @@ async def test_spool_publishes_files_and_removes_them_once_confirmed(url: str, i
     assert _names(tmp_path / ".refused") == ["bad", "bad.reason"]
 
 
-async def test_spool_keeps_files_while_the_broker_is_down(url: str, inbox: Inbox, tmp_path: Path) -> None:
-    async with TcpProxy(url) as proxy:
+async def test_spool_keeps_files_while_the_broker_is_down(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
+    async with TcpProxy(broker_url) as proxy:
         command = (sys.executable, "-m", "rotary_dialer", "spool", "--deadline", "0.5", "--poll", "0.05", str(tmp_path))
         process = await start(*command, env=environ(proxy.url))
         _drop(tmp_path, "first")
@@ -237,7 +232,7 @@ async def agi(spool: Path, unique: str, *arguments: str) -> str:
     return done.out
 
 
-async def test_events_of_the_agi_script_are_published(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_events_of_the_agi_script_are_published(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     await agi(tmp_path, "hcm-1780747140.17", "call-placed", "18", "3", 'L-991"; $(reboot)')
     await agi(tmp_path, "hcm-1780747140.17", "sip-result", "18", "SIP 608 Rejected")
     await agi(tmp_path, "hcm-1780747140.18", "sip-result", "18", "SIP 200 OK")
@@ -245,7 +240,7 @@ async def test_events_of_the_agi_script_are_published(url: str, inbox: Inbox, tm
     await agi(tmp_path, "../../etc/x", "call-placed", "20", "", "")
     assert "the caller ID is not a number" in await agi(tmp_path, "1.1", "call-placed", "18; reboot")
     assert "unknown event" in await agi(tmp_path, "1.1", "call-lost", "18")
-    done = await dialer(url, "spool", "--once", tmp_path)
+    done = await dialer(broker_url, "spool", "--once", tmp_path)
     assert (done.status, done.err) == (0, "")
     arrived = {str(event["id"]): event["data"] for event in await inbox.events(4)}
     assert arrived == {
@@ -257,8 +252,8 @@ async def test_events_of_the_agi_script_are_published(url: str, inbox: Inbox, tm
     assert _names(tmp_path) == []
 
 
-async def test_the_committed_contract_is_generated_from_the_types(url: str) -> None:
-    done = await dialer(url, "asyncapi")
+async def test_the_committed_contract_is_generated_from_the_types(broker_url: str) -> None:
+    done = await dialer(broker_url, "asyncapi")
     committed = (DIALERS / "asyncapi.json").read_text()
     assert done.out == committed, "run: rotary-dialer asyncapi > infra/dialers/asyncapi.json"
 

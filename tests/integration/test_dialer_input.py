@@ -3,7 +3,7 @@
 import asyncio
 import codecs
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from integration.dialer_runner import dialer
-from integration.inbox import Inbox, open_inbox
-from integration.private_vhost import private_user, private_vhost
+from integration.inbox import Inbox
+from integration.private_vhost import private_user
 from rotary.events import EXCHANGE
 from rotary.publisher import BlockingPublisher
 from rotary_dialer.__main__ import cli
@@ -24,18 +24,6 @@ from rotary_dialer.spooler import Spooler
 
 CALL = b'{"type": "call-placed", "caller_id_id": 18, "id": "good"}\n'
 HEADER = b"type,caller_id_id,id\n"
-
-
-@pytest.fixture(scope="module")
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def inbox(url: str) -> AsyncIterator[Inbox]:
-    async with open_inbox(url) as box:
-        yield box
 
 
 def names(folder: Path) -> list[str]:
@@ -68,10 +56,10 @@ cases = pytest.mark.parametrize(("content", "told"), INVALID_FILES.values(), ids
 
 @cases
 async def test_spool_keeps_a_file_in_an_unknown_format_with_the_reason(
-    url: str, tmp_path: Path, content: bytes, told: str
+    broker_url: str, tmp_path: Path, content: bytes, told: str
 ) -> None:
     (tmp_path / "invalid").write_bytes(content)
-    done = await dialer(url, "spool", "--once", tmp_path)
+    done = await dialer(broker_url, "spool", "--once", tmp_path)
     assert done.status == 1
     assert "invalid refused: " in done.err
     assert told in done.err
@@ -82,11 +70,11 @@ async def test_spool_keeps_a_file_in_an_unknown_format_with_the_reason(
 
 @cases
 async def test_publish_rejects_a_file_in_an_unknown_format_and_leaves_it(
-    url: str, tmp_path: Path, content: bytes, told: str
+    broker_url: str, tmp_path: Path, content: bytes, told: str
 ) -> None:
     file = tmp_path / "invalid"
     file.write_bytes(content)
-    done = await dialer(url, "publish", file)
+    done = await dialer(broker_url, "publish", file)
     assert (done.status, done.out) == (1, "confirmed 0, refused 0\n")
     assert f"rotary-dialer: {file}: " in done.err
     assert told in done.err
@@ -95,26 +83,26 @@ async def test_publish_rejects_a_file_in_an_unknown_format_and_leaves_it(
     assert file.read_bytes() == content
 
 
-async def test_a_pipe_in_an_unknown_format_is_an_error_and_can_be_kept(url: str, tmp_path: Path) -> None:
-    told = await dialer(url, "publish", stdin=b"date,number\n2026-06-06,0901\n")
+async def test_a_pipe_in_an_unknown_format_is_an_error_and_can_be_kept(broker_url: str, tmp_path: Path) -> None:
+    told = await dialer(broker_url, "publish", stdin=b"date,number\n2026-06-06,0901\n")
     assert (told.status, told.out) == (1, "confirmed 0, refused 0\n")
     assert "standard input: line 1: not a JSON object, and 'date' is not a column; expected a JSON object" in told.err
-    kept = await dialer(url, "publish", "--rejected", tmp_path / "kept", stdin=b"date,number\n2026-06-06,0901\n")
+    kept = await dialer(broker_url, "publish", "--rejected", tmp_path / "kept", stdin=b"date,number\n2026-06-06,0901\n")
     assert kept.status == 1
     assert (tmp_path / "kept").read_bytes() == b"date,number\n2026-06-06,0901\n"
 
 
-async def test_an_empty_pipe_is_not_an_error(url: str) -> None:
-    done = await dialer(url, "publish", stdin=b"")
+async def test_an_empty_pipe_is_not_an_error(broker_url: str) -> None:
+    done = await dialer(broker_url, "publish", stdin=b"")
     assert (done.status, done.out, done.err) == (0, "confirmed 0, refused 0\n", "")
-    blank = await dialer(url, "publish", stdin=b"\n")
+    blank = await dialer(broker_url, "publish", stdin=b"\n")
     assert (blank.status, blank.out) == (1, "confirmed 0, refused 0\n")
 
 
-async def test_a_byte_order_mark_is_not_part_of_the_first_line(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_byte_order_mark_is_not_part_of_the_first_line(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     for name, content in (("json", CALL), ("csv", HEADER + b"call-placed,18,good\n")):
         (tmp_path / name).write_bytes(codecs.BOM_UTF8 + content)
-        done = await dialer(url, "publish", tmp_path / name)
+        done = await dialer(broker_url, "publish", tmp_path / name)
         assert (done.status, done.out, done.err) == (0, "confirmed 1, refused 0\n", "")
         assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
@@ -138,7 +126,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize(("good", "bad", "told"), BAD_LINES.values(), ids=BAD_LINES.keys())
 async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
-    url: str, inbox: Inbox, tmp_path: Path, good: bytes, bad: bytes, told: str
+    broker_url: str, inbox: Inbox, tmp_path: Path, good: bytes, bad: bytes, told: str
 ) -> None:
     file, spool = tmp_path / "calls", tmp_path / "spool"
     spool.mkdir()
@@ -147,7 +135,7 @@ async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
     kept = (HEADER if good.startswith(HEADER) else b"") + bad
     line = len((good + bad).splitlines())
 
-    done = await dialer(url, "publish", file)
+    done = await dialer(broker_url, "publish", file)
     assert (done.status, done.out) == (1, "confirmed 1, refused 1\n")
     assert f"line {line}: {told}" in done.err
     assert file.read_bytes() == good + bad
@@ -155,7 +143,7 @@ async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
     assert (tmp_path / "calls.rejected.reason").read_text().startswith(f"line {line}: {told}")
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
-    done = await dialer(url, "spool", "--once", spool)
+    done = await dialer(broker_url, "spool", "--once", spool)
     assert done.status == 1
     assert f"line {line}: {told}" in done.err
     assert (spool / ".refused" / "calls.rejected").read_bytes() == kept
@@ -163,53 +151,57 @@ async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
 
-async def test_a_stored_line_is_rejected_again_until_it_is_corrected(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_stored_line_is_rejected_again_until_it_is_corrected(
+    broker_url: str, inbox: Inbox, tmp_path: Path
+) -> None:
     (tmp_path / "calls").write_bytes(HEADER + b"call-placed,18,good\ncall-placed,18,17807")
-    await dialer(url, "publish", tmp_path / "calls")
+    await dialer(broker_url, "publish", tmp_path / "calls")
     kept = tmp_path / "calls.rejected"
-    assert (await dialer(url, "publish", kept)).out == "confirmed 0, refused 1\n"
+    assert (await dialer(broker_url, "publish", kept)).out == "confirmed 0, refused 1\n"
     kept.write_bytes(kept.read_bytes() + b"47140.17\n")
-    assert (await dialer(url, "publish", kept)).out == "confirmed 1, refused 0\n"
+    assert (await dialer(broker_url, "publish", kept)).out == "confirmed 1, refused 0\n"
     assert [event["id"] for event in await inbox.events(2)] == ["good", "1780747140.17"]
 
 
-async def test_stored_lines_replace_no_file(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_stored_lines_replace_no_file(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     file = tmp_path / "calls"
     for content in (b"one", b"two"):
         file.write_bytes(content)
-        assert (await dialer(url, "spool", "--once", tmp_path)).status == 1
+        assert (await dialer(broker_url, "spool", "--once", tmp_path)).status == 1
     kept = tmp_path / ".refused"
     assert [(kept / name).read_bytes() for name in ("calls", "calls.2")] == [b"one", b"two"]
     for bad in (b"one\n", b"two\n"):
         file.write_bytes(CALL + bad)
-        assert (await dialer(url, "publish", file)).status == 1
+        assert (await dialer(broker_url, "publish", file)).status == 1
     assert [(tmp_path / name).read_bytes() for name in ("calls.rejected", "calls.rejected.2")] == [b"one\n", b"two\n"]
 
 
-async def test_a_file_stays_until_its_valid_lines_are_confirmed(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_a_file_stays_until_its_valid_lines_are_confirmed(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b"oops\n")
-    with private_user(url, "^$") as nobody:
+    with private_user(broker_url, "^$") as nobody:
         done = await dialer(nobody, "spool", "--once", tmp_path)
     assert (done.status, names(tmp_path)) == (1, ["calls"])
     assert (tmp_path / "calls").read_bytes() == CALL + b"oops\n"
 
 
-async def test_ids_default_to_the_file_name_and_the_place(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_ids_default_to_the_file_name_and_the_place(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(b'{"type": "call-placed", "caller_id_id": 18}\n' * 3)
-    assert (await dialer(url, "spool", "--once", tmp_path)).status == 0
+    assert (await dialer(broker_url, "spool", "--once", tmp_path)).status == 0
     assert {event["id"] for event in await inbox.events(3)} == {"calls", "calls/2", "calls/3"}
 
 
-async def test_two_different_events_with_one_identity_are_an_error(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_two_different_events_with_one_identity_are_an_error(
+    broker_url: str, inbox: Inbox, tmp_path: Path
+) -> None:
     (tmp_path / "calls").write_bytes(CALL + CALL.replace(b"18", b"19"))
-    done = await dialer(url, "spool", "--once", tmp_path)
+    done = await dialer(broker_url, "spool", "--once", tmp_path)
     assert done.status == 1
     assert "line 2: line 1 is a different event with the same source and id" in done.err
     assert [event["data"] for event in await inbox.events(1)] == [{"caller_id_id": 18}]
 
 
-def test_a_file_that_grew_while_it_was_published_is_read_again(url: str, inbox: Inbox, tmp_path: Path) -> None:
-    with BlockingPublisher(url, customer_id=7, source="/x") as publisher:
+def test_a_file_that_grew_while_it_was_published_is_read_again(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
+    with BlockingPublisher(broker_url, customer_id=7, source="/x") as publisher:
         spooler = Spooler(tmp_path, publisher)
         (tmp_path / "calls").write_bytes(CALL)
         spooler.scan()
@@ -223,10 +215,10 @@ def test_a_file_that_grew_while_it_was_published_is_read_again(url: str, inbox: 
     assert names(tmp_path) == []
 
 
-async def test_text_of_a_file_cannot_control_the_terminal(url: str, inbox: Inbox, tmp_path: Path) -> None:
+async def test_text_of_a_file_cannot_control_the_terminal(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b'{"type": "call-placed", "caller_id_id": 18, "\\u001b[2J": 1}\n')
     for command in (("publish", tmp_path / "calls"), ("spool", "--once", tmp_path)):
-        done = await dialer(url, *command)
+        done = await dialer(broker_url, *command)
         assert (done.status, "\x1b" in done.err) == (1, False)
 
 
@@ -276,12 +268,12 @@ def test_every_line_is_confirmed_or_kept(module_publisher: BlockingPublisher, co
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=files)
 def test_the_exit_status_is_0_only_when_every_line_was_confirmed(
-    module_publisher: BlockingPublisher, url: str, content: bytes
+    module_publisher: BlockingPublisher, broker_url: str, content: bytes
 ) -> None:
     with TemporaryDirectory() as name:
         file = Path(name) / "file"
         file.write_bytes(content)
-        command = ["publish", "--url", url, "--customer", "7", str(file)]
+        command = ["publish", "--url", broker_url, "--customer", "7", str(file)]
         result = CliRunner().invoke(cli, command)
         assert file.read_bytes() == content
         kept = Path(f"{file}.rejected").read_bytes() if Path(f"{file}.rejected").exists() else b""
@@ -305,14 +297,14 @@ def _meaning(content: bytes) -> tuple[bytes | None, list[bytes]]:
 
 
 @pytest.fixture(scope="module")
-def module_publisher(url: str) -> Iterator[BlockingPublisher]:
-    asyncio.run(_declare(url))
-    with BlockingPublisher(url, customer_id=7, source="/dialers/hcm-1") as publisher:
+def module_publisher(broker_url: str) -> Iterator[BlockingPublisher]:
+    asyncio.run(_declare(broker_url))
+    with BlockingPublisher(broker_url, customer_id=7, source="/dialers/hcm-1") as publisher:
         yield publisher
 
 
-async def _declare(url: str) -> None:
-    async with await aio_pika.connect(url) as connection:
+async def _declare(broker_url: str) -> None:
+    async with await aio_pika.connect(broker_url) as connection:
         channel = await connection.channel()
         exchange = await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
         queue = await channel.declare_queue("all")

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
@@ -17,6 +16,8 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractExchange
 
+from histories import DAY, HOUR, cleared, flagged, placed
+from rotary.clock import system_clock
 from rotary.domain import facts
 from rotary.domain.monitor import monitor
 from rotary.events import (
@@ -24,12 +25,6 @@ from rotary.events import (
     EVENT_CONTENT_TYPE,
     EXCHANGE,
     FLAG_KINDS,
-    CallPlaced,
-    CallPlacedData,
-    CarrierFlag,
-    CarrierFlagData,
-    CooldownCleared,
-    CooldownClearedData,
     Event,
     encode_batch,
     encode_event,
@@ -85,31 +80,18 @@ async def customer(postgres_url: str) -> AsyncIterator[Customer]:
 
 def random_events(callers: Sequence[int], count: int, rng: random.Random) -> list[Event]:
     """Calls of the last two days, and a few flags and clears of the last two weeks."""
-    now = datetime.now(UTC)
+    now = system_clock()()
     events: list[Event] = []
     for number in range(count):
         name, source = f"event-{number}", f"/dialers/{number % 3}"
         caller = rng.choice(callers)
         kind = rng.random()
         if kind < 0.97:
-            time = now - timedelta(seconds=rng.uniform(0, 47 * 3600))
-            events.append(CallPlaced(specversion="1.0", id=name, source=source, time=time, data=CallPlacedData(caller)))
+            events.append(placed(name, now - rng.randrange(47 * HOUR), caller, source))
         elif kind < 0.995:
-            time = now - timedelta(seconds=rng.uniform(0, 14 * 86400))
-            events.append(
-                CarrierFlag(
-                    specversion="1.0",
-                    id=name,
-                    source=source,
-                    time=time,
-                    data=CarrierFlagData(caller, rng.choice(FLAG_KINDS)),
-                )
-            )
+            events.append(flagged(name, rng.choice(FLAG_KINDS), now - rng.randrange(14 * DAY), caller, source))
         else:
-            time = now - timedelta(seconds=rng.uniform(0, 86400))
-            events.append(
-                CooldownCleared(specversion="1.0", id=name, source=source, time=time, data=CooldownClearedData(caller))
-            )
+            events.append(cleared(name, now - rng.randrange(DAY), caller, source))
     return events
 
 

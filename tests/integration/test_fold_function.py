@@ -1,96 +1,35 @@
-"""The fold function on a real server: it stores exactly what the pure merge gives, in calls of bounded work."""
+"""The fold function on a real server: it stores exactly what the pure merge gives."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from histories import DAY, HOUR, MINUTE, cleared, deliveries, flagged, histories, placed
+from integration.folding import NOW, TODAY, Folds, counters
 from integration.private_redis import (
     comparable,
-    complete_definitions,
     customers,
     expected,
     heard,
     names,
-    private_redis,
     stored_facts,
 )
-from rotary.clock import system_clock
 from rotary.domain.facts import DAY_MS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, Facts, fold
 from rotary.errors import UnavailableError
-from rotary.events import FLAG_KINDS, MAX_BATCH_EVENTS, MAX_ID, Event, identity
+from rotary.events import FLAG_KINDS, MAX_ID, Event, identity
 from rotary.redis import keys
 from rotary.redis.connection import FunctionsMissingError, load_functions
-from rotary.redis.facts import decode_counters, decode_flags
-from rotary.redis.fold import Folded, Span, batches_of, flag_identity
-from rotary.redis.fold import fold as fold_into
-from rotary.redis.pipeline import Pipeline
+from rotary.redis.facts import decode_flags
+from rotary.redis.fold import flag_identity
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
-NOW = system_clock()()  # the server expires by its own clock, so these events are of today
-TODAY = NOW // DAY_MS
 DAYS = range(TODAY - 3, TODAY + 2)
 CALLERS = (1, 18, MAX_ID)
-LOG = "calls.0"
-MINIMUM_CALLS = 3
-"""For a thousand caller IDs, each with as much stored as is kept."""
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def folds(redis: Redis) -> AsyncIterator["Folds"]:
-    pipeline = Pipeline(redis)
-    yield Folds(pipeline)
-    await pipeline.close()
-
-
-@pytest.fixture
-def customer() -> int:
-    return next(customers)
-
-
-class Folds:
-    """A reader of a log in which every batch is one offset further."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline = pipeline
-        self.ends: dict[int, int | None] = {}
-
-    async def __call__(self, customer: int, *events: Event, marker_ms: int = NOW) -> Folded:
-        return (await self.all([(customer, event) for event in events] or [], marker_ms))[keys.bucket_of(customer)]
-
-    async def all(self, events: Iterable[tuple[int, Event]], marker_ms: int = NOW) -> dict[int, Folded]:
-        buckets: dict[int, list[tuple[int, Event]]] = {}
-        for customer, event in events:
-            buckets.setdefault(keys.bucket_of(customer), []).append((customer, event))
-        spans = {}
-        for bucket in buckets:
-            begin = self.ends.get(bucket)
-            self.ends[bucket] = (begin or 0) + 1
-            spans[bucket] = Span(LOG, begin, (begin or 0) + 1, marker_ms)
-        batches = {bucket: batches_of(some) for bucket, some in buckets.items()}
-        folded = await fold_into(self.pipeline, batches, spans, LOG)
-        return {bucket: folded.get(bucket, Folded()) for bucket in buckets}
-
-
-async def counters(redis: Redis, key: str) -> list[int]:
-    value = await redis.get(key)
-    if value is None:
-        return [0] * QUARTERS_A_DAY
-    assert isinstance(value, bytes)
-    counts = decode_counters(value)
-    return [*counts, *[0] * (QUARTERS_A_DAY - len(counts))]
 
 
 async def agree(redis: Redis, customer: int, facts: dict[int, Facts], days: Sequence[int] = DAYS) -> None:
@@ -269,148 +208,6 @@ async def test_nothing_is_told_where_nothing_changed(folds: Folds, redis: Redis,
         await folds(customer, *events, *events)
         await folds(customer, cleared("4", NOW - HOUR))
         assert await changes.facts() == []
-
-
-# Unknown caller IDs
-
-
-async def define(redis: Redis, customer: int, allowance: int | None, *callers: int) -> None:
-    """The definitions are complete, and this customer has these caller IDs and this allowance."""
-    await complete_definitions(redis)
-    if allowance is not None:
-        await redis.hset(keys.customer(customer), "allowance", str(allowance))
-    if callers:
-        await redis.sadd(keys.callers(customer), *callers)
-
-
-async def with_facts(redis: Redis, customer: int) -> set[int]:
-    """The caller IDs that have facts."""
-    own = [name.removeprefix(keys.facts_prefix(customer)) for name in await names(redis)]
-    found = [name.split(":") for name in own]
-    return {int(parts[1]) for parts in found if parts[0] in ("calls", "seen", "flags")}
-
-
-async def test_exactly_the_allowance_of_unknown_caller_ids_gets_facts_in_a_day(
-    folds: Folds, redis: Redis, customer: int
-) -> None:
-    await define(redis, customer, 5, 1, 2)
-    first = await folds(customer, *[placed(f"{caller}", NOW, caller) for caller in range(1, 7)])
-    assert (first.admitted, first.refused) == (4, ())
-    second = await folds(
-        customer,
-        placed("a", NOW, 1),
-        flagged("b", "blocked", NOW, 7),
-        flagged("c", "blocked", NOW, 8),
-        placed("d", NOW, 9),
-        placed("e", NOW, 3),
-        cleared("f", NOW, 10),
-    )
-    assert second.admitted == 1
-    admitted = await with_facts(redis, customer)
-    assert len(admitted - {1, 2}) == 5
-    assert {caller for _, caller in second.refused} == {7, 8, 9, 10} - admitted
-    assert {of for of, _ in second.refused} == {customer}
-
-
-async def test_an_unknown_caller_id_that_was_admitted_goes_on_all_day(
-    folds: Folds, redis: Redis, customer: int
-) -> None:  # fmt: skip
-    await define(redis, customer, 1)
-    await folds(customer, placed("1", NOW, 99))
-    again = await folds(customer, placed("2", NOW, 99), placed("3", NOW - DAY, 99), flagged("4", "blocked", NOW, 99))
-    assert again == Folded()
-
-
-async def test_the_allowance_is_a_days_by_the_logs_markers(folds: Folds, redis: Redis, customer: int) -> None:
-    await define(redis, customer, 1)
-    for day in range(3):
-        folded = await folds(
-            customer, *[placed(f"{day}-{n}", NOW, 10 * day + n) for n in (1, 2)], marker_ms=NOW + day * DAY
-        )
-        assert (folded.admitted, len(folded.refused)) == (1, 1)
-
-
-async def test_the_default_allowance_is_a_thousand(folds: Folds, redis: Redis, customer: int) -> None:
-    await define(redis, customer, None)
-    folded = await folds(customer, *[placed(f"{caller}", NOW, caller) for caller in range(1, 1011)])
-    assert (folded.admitted, len(folded.refused)) == (1000, 10)
-    assert len(await with_facts(redis, customer)) == 1000
-
-
-async def test_nobody_is_unknown_while_the_definitions_are_not_complete(
-    folds: Folds, redis: Redis, customer: int
-) -> None:
-    await redis.hset(keys.customer(customer), "allowance", "0")
-    assert await folds(customer, placed("1", NOW, 99), flagged("2", "blocked", NOW, 98)) == Folded()
-    await complete_definitions(redis)
-    assert (await folds(customer, placed("3", NOW, 97))).refused == ((customer, 97),)
-
-
-async def test_what_was_refused_leaves_nothing_behind_and_is_folded_once_its_caller_id_is_known(
-    folds: Folds, redis: Redis, customer: int
-) -> None:
-    await define(redis, customer, 0)
-    events: list[Event] = [placed("1", NOW, 99), placed("2", NOW, 99), flagged("3", "blocked", NOW, 99)]
-    async with heard(redis) as changes:
-        refused = await folds(customer, *events)
-        assert await changes.facts() == []
-    assert set(refused.refused) == {(customer, 99)}
-    assert await with_facts(redis, customer) == set()
-    await define(redis, customer, 0, 99)
-    assert await folds(customer, *events) == Folded()
-    assert sum(await counters(redis, keys.calls(customer, 99, TODAY))) == 2
-
-
-async def test_one_customers_unknown_caller_ids_are_nobody_elses(folds: Folds, redis: Redis) -> None:
-    one = next(customers)
-    other = next(n for n in range(10_000_000, 10_001_000) if keys.bucket_of(n) == keys.bucket_of(one))
-    await define(redis, one, 0)
-    folded = await folds.all([(one, placed("1", NOW, 99)), (other, placed("1", NOW, 99))])
-    assert folded[keys.bucket_of(one)] == Folded(((one, 99),), 1)
-
-
-# Bounded work
-
-
-def worst(customer: int) -> dict[str, list[tuple[int, Event]]]:
-    """The legal messages that ask most of a call."""
-    many = range(MAX_BATCH_EVENTS)
-    kinds = [FLAG_KINDS[n % 4] for n in many]
-    return {
-        "calls of one caller ID": [(customer, placed(f"{n}", NOW)) for n in many],
-        "calls of as many caller IDs": [(customer, placed(f"{n}", NOW, n + 1)) for n in many],
-        "calls in every quarter hour": [(customer, placed(f"{n}", NOW - n % 190 * 15 * MINUTE)) for n in many],
-        "flags of one caller ID": [(customer, flagged(f"{n}", kinds[n], NOW - n)) for n in many],
-        "flags of as many caller IDs": [(customer, flagged(f"{n}", kinds[n], NOW - n, n + 1)) for n in many],
-        "clears of as many caller IDs": [(customer, cleared(f"{n}", NOW - n, n + 1)) for n in many],
-    }
-
-
-@pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
-@pytest.mark.parametrize("shape", worst(1))
-async def test_what_a_batch_asks_is_cut_into_calls_of_bounded_work(
-    folds: Folds, redis: Redis, customer: int, shape: str, full: bool
-) -> None:
-    """Also where every caller ID has all the flags that are kept, and when all are unknown."""
-    events = worst(customer)[shape]
-    if full:
-        callers = {event.data.caller_id_id for _, event in events}
-        crowd = [flagged(f"{n}", FLAG_KINDS[n % 4], NOW - DAY - n, caller) for caller in callers for n in range(256)]
-        for at in range(0, len(crowd), 20_000):
-            await folds(customer, *crowd[at : at + 20_000])
-        await define(redis, customer, 1000)
-    await redis.config_set("slowlog-max-len", 100_000)  # what a function calls is logged too
-    await redis.slowlog_reset()
-    await redis.config_set("slowlog-log-slower-than", 0)
-    try:
-        await folds.all(events)
-        calls = [one for one in await redis.slowlog_get(100_000) if one["command"].startswith(b"FCALL fold_1")]
-    finally:
-        await redis.config_set("slowlog-log-slower-than", 10_000)
-        await redis.config_set("slowlog-max-len", 128)
-    slowest = max(entry["duration"] for entry in calls)
-    print(f"{shape}, {'full' if full else 'empty'}: {len(calls)} calls, the slowest {slowest} µs")
-    assert len(calls) >= (MINIMUM_CALLS if full and "as many" in shape else 1)
 
 
 # A server that is not as it should be

@@ -16,93 +16,29 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from msgspec import Struct
 
 from histories import DAY, MINUTE, cleared, facts_about, flagged, placed
+from integration.fold_model import BEHIND, REPLACED, Model, Reader, Unreliable, between
 from integration.private_redis import names, own
 from rotary.clock import system_clock
-from rotary.domain.facts import Facts, Flag, merge
+from rotary.domain.facts import Facts, merge
 from rotary.errors import UnavailableError
 from rotary.events import FLAG_KINDS, Event
 from rotary.redis import keys
 from rotary.redis.connection import connect, load_functions
 from rotary.redis.facts import decode_counters, decode_flags
 from rotary.redis.fold import GenerationReplacedError, PositionLostError, Span, batches_of, fold
-from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions, decode_bucket_status, decode_position, switch
 
 T = TypeVar("T")
 Log = list[tuple[int, list[Event]]]
 """Messages: a customer's events each; the offset is the index."""
-BEHIND, REPLACED = "BEHIND", "REPLACED"
 LOGS = ("calls.0", "flags.0")
 CUSTOMERS = (7, 8, 9)
 BUCKETS = sorted({keys.bucket_of(customer) for customer in CUSTOMERS})
 NOW = system_clock()()
 WIDE = 25
 """Caller IDs that are flagged in one message: more than one call of the function takes."""
-
-
-class Model(Struct):
-    """One bucket in one generation. `extra` are messages of which some pieces were folded and the last was not."""
-
-    positions: dict[str, int] = {}
-    at: dict[str, int] = {}
-    back: set[str] = set()
-    named: set[str] = set()
-    extra: dict[str, set[int]] = {}
-
-    def fold(self, log: str, begin: int | None, end: int, logs: Sequence[str]) -> str | None:
-        if begin is not None and self.positions.get(log, -1) < begin:
-            return self._went_back(log, logs)
-        if self.positions.get(log, -1) < end:
-            self.positions[log] = end
-            self.named |= set(logs)
-        return None
-
-    def advance(self, log: str, begin: int | None, end: int, marker_ms: int, logs: Sequence[str]) -> str | None:
-        if begin is not None and self.positions.get(log, -1) < begin:
-            return self._went_back(log, logs)
-        if self.positions.get(log, -1) <= end:
-            self.positions[log], self.at[log] = end, marker_ms
-            self.named |= set(logs)
-            self.back.discard(log)
-        return None
-
-    def _went_back(self, log: str, logs: Sequence[str]) -> str:
-        self.back.add(log)
-        self.named |= set(logs)
-        return BEHIND
-
-    def complete_ms(self) -> int:
-        ats = [self.at.get(log, 0) if log in self.positions else 0 for log in self.named]
-        return min(ats, default=0)
-
-
-class Reader:
-    """One reader of one log into one generation. `reached` is what it knows of each bucket, `next` where it goes on."""
-
-    def __init__(self, log: str, generation: int) -> None:
-        self.log, self.generation = log, generation
-        self.reached: dict[int, int | None] = {}
-        self.next = 0
-
-
-class Unreliable(Pipeline):
-    """A connection on which some commands of a call get through, as `passes` says, and their answers may not.
-
-    A server out of memory for a moment refuses one of them; a process that dies has sent some; a reply may be lost.
-    """
-
-    passes: Callable[[int, int], bool] | None = None
-    is_deaf = False
-
-    async def call(self, commands: Sequence[bytes]) -> list[object]:
-        passes = self.passes or (lambda _at, _of: True)
-        replies = await super().call([one for at, one in enumerate(commands) if passes(at, len(commands))])
-        if self.is_deaf or len(replies) < len(commands):
-            raise UnavailableError("Redis is away: the answer was lost")
-        return replies
 
 
 class FoldMachine(RuleBasedStateMachine):
@@ -245,7 +181,7 @@ class FoldMachine(RuleBasedStateMachine):
                 )
                 found = stored.get((generation, customer), {})
                 for caller in {*least, *most, *found}:
-                    _between(least.get(caller, Facts()), found.get(caller, Facts()), most.get(caller, Facts()))
+                    between(least.get(caller, Facts()), found.get(caller, Facts()), most.get(caller, Facts()))
 
     @invariant()
     def positions_are_the_models(self) -> None:
@@ -364,8 +300,8 @@ class FoldMachine(RuleBasedStateMachine):
         return self.model(reader.generation, bucket).fold(reader.log, span.begin, span.end, logs)
 
     def advance(self, reader: Reader, marker_ms: int | None = None) -> None:
-        """The reader comes to a marker just where it is."""
-        self.marker_ms = marker_ms or self.marker_ms + 1
+        """The reader comes to a marker just where it is, and that was published just now."""
+        self.marker_ms = max(self.marker_ms + 1, marker_ms or self.run(Positions(self.pipeline).now_ms()))
         end, continued = reader.next, [reader.reached.get(bucket) for bucket in range(keys.BUCKETS)]
         answers = {
             bucket: REPLACED
@@ -444,13 +380,6 @@ class FoldMachine(RuleBasedStateMachine):
 def _prefix_of(name: str) -> str:
     """{b17}2/7:seen:18:20000 → {b17}2/7:"""
     return name[: name.index(":") + 1]
-
-
-def _between(least: Facts, found: Facts, most: Facts) -> None:
-    """What is stored is at least this and at most that; no caller ID here has more flags than are kept."""
-    assert set(least.calls) <= set(found.calls) <= set(most.calls)
-    assert set(least.flags) <= set[Flag](found.flags) <= set(most.flags)
-    assert (least.cleared_at_ms or 0) <= (found.cleared_at_ms or 0) <= (most.cleared_at_ms or 0)
 
 
 async def _as_coroutine(work: Awaitable[T]) -> T:

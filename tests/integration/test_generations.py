@@ -1,34 +1,18 @@
 """A rebuild on demand: the next generation beside the one that is read, switched to when it holds as much."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import pytest_asyncio
 
 from histories import flagged, placed
-from integration.consuming import Installation, Servers, installation, meanwhile, now_ms, private_servers
+from integration.consuming import Installation, meanwhile, now_ms
 from integration.private_redis import names
-from rotary.postgres import logs as records
 from rotary.redis import keys
 from running import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 CUSTOMERS = range(1, 30)
-
-
-@pytest.fixture(scope="module")
-def servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[Servers]:
-    with private_servers(postgres_url, rabbitmq_url, redis_url) as own:
-        yield own
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def installed(servers: Servers) -> AsyncIterator[Installation]:
-    async with installation(servers) as made:
-        await records.add_logs(made.postgres, ["calls.0", "flags.0"], "active")
-        yield made
 
 
 async def fill(made: Installation) -> None:

@@ -1,15 +1,12 @@
 """The reader of a log in a consumer: whatever ends, another goes on, and after any outage all is folded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import pytest_asyncio
 
 from histories import HOUR, MINUTE, placed
-from integration.consuming import Installation, Servers, installation, meanwhile, metric, now_ms, private_servers
+from integration.consuming import Installation, meanwhile, metric, now_ms
 from integration.tcp_proxy import TcpProxy
-from rotary.postgres import logs as records
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.markers import publish_marker, user_of
 from rotary.rabbitmq.topology import Log
@@ -21,19 +18,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 CALLS = Log("calls", 0)
 CUSTOMER = 7
-
-
-@pytest.fixture(scope="module")
-def servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[Servers]:
-    with private_servers(postgres_url, rabbitmq_url, redis_url) as own:
-        yield own
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def installed(servers: Servers) -> AsyncIterator[Installation]:
-    async with installation(servers) as made:
-        await records.add_logs(made.postgres, ["calls.0", "flags.0"], "active")
-        yield made
 
 
 async def call(made: Installation, *numbers: int) -> None:

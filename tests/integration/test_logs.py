@@ -1,15 +1,14 @@
 """A log that lost something is never believed in silence; logs come and go while events flow."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import pytest_asyncio
 from pamqp.common import FieldTable
 
 from histories import placed
-from integration.consuming import Installation, Servers, installation, meanwhile, metric, now_ms, private_servers
+from integration.consuming import Installation, Servers, installation, meanwhile, metric, now_ms
 from integration.tcp_proxy import TcpProxy
 from rotary.domain.facts import Facts, fold
 from rotary.events import EVENT_CONTENT_TYPE
@@ -28,14 +27,9 @@ CALLS = Log("calls", 0)
 CUSTOMER = 7
 
 
-@pytest.fixture(scope="module")
-def servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[Servers]:
-    with private_servers(postgres_url, rabbitmq_url, redis_url) as own:
-        yield own
-
-
-@pytest_asyncio.fixture(loop_scope="function")
+@pytest.fixture
 async def installed(servers: Servers) -> AsyncIterator[Installation]:
+    """No log is registered yet."""
     async with installation(servers) as made:
         yield made
 

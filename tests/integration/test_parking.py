@@ -1,7 +1,7 @@
 """Parking: what can't be folded is kept with the reason, delays nobody, and is kept again rather than lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -13,11 +13,10 @@ from aio_pika.abc import AbstractChannel, AbstractMessage
 
 from amqp_wire import CONTENT_TYPE, DELIVERY_MODE, properties, raw_publisher, short
 from histories import DAY, flagged, placed
-from integration.consuming import Installation, Servers, installation, now_ms, private_servers
+from integration.consuming import Installation, now_ms
 from integration.test_stream import ODD
 from rotary.errors import UnavailableError
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_event
-from rotary.postgres import logs as records
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.messages import Refused
 from rotary.rabbitmq.topology import PARKED
@@ -182,19 +181,6 @@ async def test_closing_gives_up_what_is_unconfirmed_and_the_mark_stays_before_it
 
 
 # On real servers
-
-
-@pytest.fixture(scope="module")
-def servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[Servers]:
-    with private_servers(postgres_url, rabbitmq_url, redis_url) as own:
-        yield own
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def installed(servers: Servers) -> AsyncIterator[Installation]:
-    async with installation(servers) as made:
-        await records.add_logs(made.postgres, ["calls.0", "flags.0"], "active")
-        yield made
 
 
 async def define(made: Installation, *callers: int) -> None:

@@ -9,7 +9,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from integration.private_redis import own, private_redis
+from integration.private_redis import own
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.redis.connection import connect
@@ -17,12 +17,6 @@ from rotary.redis.pipeline import Pipeline, pack
 from running import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
 
 
 @pytest_asyncio.fixture(loop_scope="function")

@@ -9,7 +9,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from histories import NOW, placed
-from integration.private_redis import heard, is_of, names, private_redis
+from integration.private_redis import heard, is_of, names
 from rotary.errors import ConfigurationError
 from rotary.redis import keys
 from rotary.redis.connection import check_server
@@ -37,12 +37,6 @@ CUSTOMER = 7
 BUCKET = keys.bucket_of(CUSTOMER)
 OTHER = (BUCKET + 1) % keys.BUCKETS
 HOUR = 3_600_000
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
 
 
 @pytest_asyncio.fixture(loop_scope="function")

@@ -3,13 +3,13 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import asyncpg
 import msgspec
 import pytest
 
-from integration.private_database import EMPTY, HASH, SEED, opened, private_database
+from integration.private_database import HASH, opened, private_database
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.policy import Policy
 from rotary.postgres import store
@@ -17,26 +17,11 @@ from rotary.postgres.connection import Connection, connect, translate_errors
 from rotary.postgres.migrate import Migration, MigrationRefusedError, migrate, migrations
 
 
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
 @pytest.fixture
-async def connection(url: str) -> AsyncIterator[Connection]:
-    """Two customers as in SEED, and a feed that has been read to its end."""
-    async with opened(url) as own:
-        await own.execute(EMPTY)
-        await own.execute(SEED)
-        await own.execute("DELETE FROM definition_changes")
-        yield own
-
-
-@pytest.fixture
-async def second(url: str) -> AsyncIterator[Connection]:
-    async with opened(url) as own:
-        yield own
+async def connection(connection: Connection) -> Connection:
+    """Of which the feed has been read to its end."""
+    await connection.execute("DELETE FROM definition_changes")
+    return connection
 
 
 # Rows: what the database takes, and what it refuses.
@@ -121,18 +106,20 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("statement", TAKEN)
-async def test_the_database_takes(connection: Connection, statement: str) -> None:
+async def test_a_row_that_means_something_is_taken(connection: Connection, statement: str) -> None:
     await connection.execute(statement)
 
 
 @pytest.mark.parametrize(("statement", "constraint"), REFUSED)
-async def test_the_database_refuses(connection: Connection, statement: str, constraint: str) -> None:
+async def test_a_row_without_meaning_is_refused_by_name(
+    connection: Connection, statement: str, constraint: str
+) -> None:
     with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
         await connection.execute(statement)
     assert refused.value.constraint_name == constraint
 
 
-async def test_defaults(connection: Connection) -> None:
+async def test_what_a_row_leaves_out_has_its_default(connection: Connection) -> None:
     await connection.execute("INSERT INTO customers (name) VALUES ('x')")
     row = await connection.fetchrow("""
         SELECT customer.timezone, customer.policy, caller.status, caller.daily_cap, caller.display_name,
@@ -295,21 +282,21 @@ async def test_a_database_without_tables_is_waited_for(bare_url: str) -> None:
             await store.read_changes(connection)
 
 
-async def test_a_connection_that_is_cut_is_unavailable(url: str, connection: Connection) -> None:
-    async with opened(url) as victim:
+async def test_a_connection_that_is_cut_is_unavailable(database_url: str, connection: Connection) -> None:
+    async with opened(database_url) as victim:
         await connection.execute("SELECT pg_terminate_backend($1)", victim.get_server_pid())
         for _ in range(2):
             with pytest.raises(UnavailableError, match=r"PostgreSQL is away: ."):
                 await store.read_changes(victim)
 
 
-async def test_a_snapshot_on_a_connection_that_is_cut_is_unavailable(url: str, connection: Connection) -> None:
+async def test_a_snapshot_on_a_connection_that_is_cut_is_unavailable(database_url: str, connection: Connection) -> None:
     async def read_in_snapshot() -> None:
         async with store.snapshot(victim):
             await connection.execute("SELECT pg_terminate_backend($1)", victim_pid)
             await store.read_groups(victim, 7)
 
-    async with opened(url) as victim:
+    async with opened(database_url) as victim:
         victim_pid = victim.get_server_pid()
         for _ in range(2):
             with pytest.raises(UnavailableError, match=r"PostgreSQL is away: ."):

@@ -1,7 +1,6 @@
 """The change feed and the reads of the projector, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -9,7 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from integration.private_database import EMPTY, HASH, OTHER_HASH, SEED, in_transaction, opened, private_database
+from integration.private_database import HASH, OTHER_HASH, in_transaction, opened
 from rotary.definitions import CustomerDefinition, GroupDefinition, MemberDefinition, TokenDefinition, summary
 from rotary.policy import DEFAULT_POLICY, Policy
 from rotary.postgres import store
@@ -18,26 +17,11 @@ from rotary.postgres.statements import statement as named
 from rotary.postgres.store import Change
 
 
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
 @pytest.fixture
-async def connection(url: str) -> AsyncIterator[Connection]:
-    """Two customers as in SEED, and a feed that has been read to its end."""
-    async with opened(url) as own:
-        await own.execute(EMPTY)
-        await own.execute(SEED)
-        await own.execute("DELETE FROM definition_changes")
-        yield own
-
-
-@pytest.fixture
-async def second(url: str) -> AsyncIterator[Connection]:
-    async with opened(url) as own:
-        yield own
+async def connection(connection: Connection) -> Connection:
+    """Of which the feed has been read to its end."""
+    await connection.execute("DELETE FROM definition_changes")
+    return connection
 
 
 # The change feed.
@@ -319,8 +303,8 @@ async def test_a_policy_that_cannot_be_read_is_the_default_and_is_logged(connect
     assert [(entry["log_level"], entry["customer_id"]) for entry in logged] == [("warning", 8)]
 
 
-async def test_one_connection_leads_until_it_closes(url: str, second: Connection) -> None:
-    async with opened(url) as first:
+async def test_one_connection_leads_until_it_closes(database_url: str, second: Connection) -> None:
+    async with opened(database_url) as first:
         assert await store.try_lead(first)
         assert not await store.try_lead(second)
     async with asyncio.timeout(5):

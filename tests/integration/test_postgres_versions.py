@@ -2,28 +2,22 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 
 import pytest
 
-from integration.private_database import in_transaction, opened, private_database
+from integration.private_database import in_transaction, opened
 from rotary.postgres import store
 from rotary.postgres.connection import Connection
 
 WRITERS, READERS, SNAPSHOTS = 6, 3, 300
 
 
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
 @pytest.fixture
-async def connection(url: str) -> AsyncIterator[Connection]:
-    async with opened(url) as own:
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    async with opened(database_url) as own:
         await own.execute("DROP TABLE IF EXISTS counters")
         await own.execute("CREATE TABLE counters AS SELECT id, 0 AS n FROM generate_series(1, 6) AS id")
         yield own
@@ -45,9 +39,9 @@ async def rolled_back(connection: Connection) -> AsyncIterator[None]:
     await nested.rollback()
 
 
-async def write(url: str, row: int, chance: random.Random, done: asyncio.Event) -> None:
+async def write(database_url: str, row: int, chance: random.Random, done: asyncio.Event) -> None:
     """Commits and rolls back, with savepoints and without, and keeps some transactions open over others' commits."""
-    async with opened(url) as connection:
+    async with opened(database_url) as connection:
         while not done.is_set():
             transaction = connection.transaction()
             await transaction.start()
@@ -60,16 +54,16 @@ async def write(url: str, row: int, chance: random.Random, done: asyncio.Event) 
             await (transaction.rollback() if chance.random() < 0.1 else transaction.commit())
 
 
-async def read(url: str) -> list[tuple[str, tuple[int, ...]]]:
-    async with opened(url) as connection:
+async def read(database_url: str) -> list[tuple[str, tuple[int, ...]]]:
+    async with opened(database_url) as connection:
         return [await seen(connection) for _ in range(SNAPSHOTS)]
 
 
-async def test_the_order_of_versions_is_the_order_of_the_data(connection: Connection, url: str) -> None:
+async def test_the_order_of_versions_is_the_order_of_the_data(connection: Connection, database_url: str) -> None:
     done = asyncio.Event()
-    writers = [asyncio.create_task(write(url, row, random.Random(row), done)) for row in range(1, WRITERS + 1)]
+    writers = [asyncio.create_task(write(database_url, row, random.Random(row), done)) for row in range(1, WRITERS + 1)]
     try:
-        read_by_all = await asyncio.gather(*(read(url) for _ in range(READERS)))
+        read_by_all = await asyncio.gather(*(read(database_url) for _ in range(READERS)))
     finally:
         done.set()
         await asyncio.gather(*writers)
@@ -81,9 +75,11 @@ async def test_the_order_of_versions_is_the_order_of_the_data(connection: Connec
     assert len({version for own in read_by_all for version, _ in own}) > SNAPSHOTS / 2
 
 
-async def test_a_commit_of_an_older_transaction_makes_a_later_version(connection: Connection, url: str) -> None:
+async def test_a_commit_of_an_older_transaction_makes_a_later_version(
+    connection: Connection, database_url: str
+) -> None:
     # Then xmax stays as it was: that fewer transactions are running is all that tells the snapshots apart.
-    async with opened(url) as older, opened(url) as newer:
+    async with opened(database_url) as older, opened(database_url) as newer:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(in_transaction(older))
             await older.execute("UPDATE counters SET n = 1 WHERE id = 1")

@@ -1,7 +1,5 @@
 """The projector, with Redis emptied or put back and Postgres away at any moment, on real servers."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
@@ -16,8 +14,8 @@ from integration.definitions import (
     until_equal,
     version,
 )
-from integration.private_database import EMPTY, HASH, OTHER_HASH, SEED, opened, private_database
-from integration.private_redis import names, private_redis
+from integration.private_database import HASH, OTHER_HASH
+from integration.private_redis import names
 from integration.tcp_proxy import TcpProxy
 from rotary.definitions import TokenDefinition
 from rotary.postgres import store
@@ -29,28 +27,6 @@ from running import until
 
 TOKEN = TokenDefinition(100, 7, ("telesales_api_access",), 600, None)
 PART = part_of(7)
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def connection(url: str) -> AsyncIterator[Connection]:
-    """Two customers as in SEED, of which Redis has nothing yet."""
-    async with opened(url) as own:
-        await own.execute(EMPTY)
-        await own.execute("TRUNCATE projected_definitions")
-        await own.execute(SEED)
-        yield own
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
 
 
 async def many(connection: Connection) -> None:
@@ -65,8 +41,10 @@ async def many(connection: Connection) -> None:
         SELECT 100000 + i, 100000 + i FROM generate_series(1, 2000) AS i;""")
 
 
-async def test_everything_is_projected_and_then_what_changes(redis: Redis, connection: Connection, url: str) -> None:
-    async with projecting(url, DefinitionWriter(redis)):
+async def test_everything_is_projected_and_then_what_changes(
+    redis: Redis, connection: Connection, database_url: str
+) -> None:
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
         for statement in CHANGES:
             await connection.execute(statement)
@@ -92,7 +70,7 @@ CHANGES = [
 
 
 async def test_emptying_redis_amid_a_resync_leaves_no_group_missing(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
     async def empty(sending: int) -> None:
         if sending == 3:
@@ -101,7 +79,7 @@ async def test_emptying_redis_amid_a_resync_leaves_no_group_missing(
 
     await many(connection)
     writer = HookedWriter(redis, empty)
-    async with projecting(url, writer):
+    async with projecting(database_url, writer):
         await until_complete(redis)
         assert sum(map(len, (await stored(redis)).groups.values())) == 2006
         await until_equal(redis, connection)
@@ -109,7 +87,7 @@ async def test_emptying_redis_amid_a_resync_leaves_no_group_missing(
 
 @pytest.mark.parametrize("back_at", [4, 5, 6])
 async def test_a_redis_that_goes_back_amid_a_resync_is_not_complete_until_it_is(
-    redis: Redis, connection: Connection, url: str, back_at: int
+    redis: Redis, connection: Connection, database_url: str, back_at: int
 ) -> None:
     snapshots: list[RedisSnapshot] = []
 
@@ -120,23 +98,25 @@ async def test_a_redis_that_goes_back_amid_a_resync_is_not_complete_until_it_is(
             await snapshots[0].restore(redis)
 
     await many(connection)
-    async with projecting(url, HookedWriter(redis, go_back)):
+    async with projecting(database_url, HookedWriter(redis, go_back)):
         await until_complete(redis)
         assert snapshots
         await until_equal(redis, connection)
 
 
-async def test_readers_go_on_reading_during_an_ordinary_resync(redis: Redis, connection: Connection, url: str) -> None:
+async def test_readers_go_on_reading_during_an_ordinary_resync(
+    redis: Redis, connection: Connection, database_url: str
+) -> None:
     closed: set[str] = set()
 
     async def look(_: int) -> None:
         closed.update(await incomplete(redis))
 
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
     await connection.execute("TRUNCATE projected_definitions")
     writer = HookedWriter(redis, look)
-    async with projecting(url, writer):
+    async with projecting(database_url, writer):
         await until(lambda: _recorded(connection), 30, "it is projected again")
     assert writer.sendings > 0
     assert not closed
@@ -147,16 +127,25 @@ async def _recorded(connection: Connection) -> bool:
 
 
 async def test_a_consumer_that_starts_writes_what_changed_and_no_more(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
         await until(lambda: _is_read(connection), 30, "the feed is empty")
     await connection.execute("DELETE FROM caller_id_groups WHERE id = 5")
     writer = HookedWriter(redis)
-    async with projecting(url, writer):
+    async with projecting(database_url, writer):
         await until_equal(redis, connection)
     assert writer.sendings == 1
+
+
+async def snapshot_before_a_change(redis: Redis, connection: Connection) -> RedisSnapshot:
+    """What Redis held before a token was revoked and a group deleted, which it has heard of since."""
+    await until_equal(redis, connection)
+    before = await RedisSnapshot.take(redis)
+    await connection.execute("UPDATE api_tokens SET revoked_at = now(); DELETE FROM caller_id_groups WHERE id = 3")
+    await until_equal(redis, connection)
+    return before
 
 
 async def _is_read(connection: Connection) -> bool:
@@ -164,27 +153,21 @@ async def _is_read(connection: Connection) -> bool:
 
 
 async def test_a_redis_that_went_back_while_nobody_looked_is_found_by_what_postgres_remembers(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    async with projecting(url, DefinitionWriter(redis)):
-        await until_equal(redis, connection)
-        before = await RedisSnapshot.take(redis)
-        await connection.execute("UPDATE api_tokens SET revoked_at = now(); DELETE FROM caller_id_groups WHERE id = 3")
-        await until_equal(redis, connection)
+    async with projecting(database_url, DefinitionWriter(redis)):
+        before = await snapshot_before_a_change(redis, connection)
         await until(lambda: _is_read(connection), 30, "the feed is empty")
     await before.restore(redis)
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
 
 
 async def test_an_older_snapshot_is_closed_while_postgres_is_away_and_whole_when_it_is_back(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    async with TcpProxy(url) as proxy, projecting(proxy.url, DefinitionWriter(redis)):
-        await until_equal(redis, connection)
-        before = await RedisSnapshot.take(redis)
-        await connection.execute("UPDATE api_tokens SET revoked_at = now(); DELETE FROM caller_id_groups WHERE id = 3")
-        await until_equal(redis, connection)
+    async with TcpProxy(database_url) as proxy, projecting(proxy.url, DefinitionWriter(redis)):
+        before = await snapshot_before_a_change(redis, connection)
         await proxy.cut()
         await before.restore(redis)
 
@@ -197,14 +180,14 @@ async def test_an_older_snapshot_is_closed_while_postgres_is_away_and_whole_when
 
 
 async def test_a_consumer_that_does_not_project_closes_an_older_snapshot_too(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
     before = await RedisSnapshot.take(redis)
     await DefinitionWriter(redis).put_token(version(2**40), HASH, None)
     watching = HookedWriter(redis)
-    async with TcpProxy(url) as proxy:
+    async with TcpProxy(database_url) as proxy:
         await proxy.cut()  # its Postgres was never there
         async with projecting(proxy.url, watching):
 
@@ -221,26 +204,28 @@ async def test_a_consumer_that_does_not_project_closes_an_older_snapshot_too(
 
 
 async def test_one_that_projects_after_another_goes_on_where_that_stopped(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
     second = HookedWriter(redis)
-    async with projecting(url, second):  # it may be the first, too
-        async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, second):  # it may be the first, too
+        async with projecting(database_url, DefinitionWriter(redis)):
             await until_equal(redis, connection)
         await connection.execute("DELETE FROM caller_id_groups WHERE id = 3")
         await until_equal(redis, connection)
 
 
-async def test_a_server_without_our_functions_gets_them(redis: Redis, connection: Connection, url: str) -> None:
+async def test_a_server_without_our_functions_gets_them(
+    redis: Redis, connection: Connection, database_url: str
+) -> None:
     await redis.function_flush("SYNC")
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
 
 
 async def test_a_database_that_went_back_changes_nothing_until_the_operator_says_so(
-    redis: Redis, connection: Connection, url: str
+    redis: Redis, connection: Connection, database_url: str
 ) -> None:
-    async with projecting(url, DefinitionWriter(redis)):
+    async with projecting(database_url, DefinitionWriter(redis)):
         await until_equal(redis, connection)
         # As if Redis had been given a state of this database a million transactions later.
         async with store.snapshot(connection):

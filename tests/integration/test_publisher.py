@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from integration.inbox import Inbox, events_of, open_inbox
-from integration.private_vhost import private_vhost
+from integration.inbox import Inbox, events_of
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError, EventRefusedError
 from rotary.events import EVENT_CONTENT_TYPE, MAX_MESSAGE_BYTES, CallPlaced
@@ -19,30 +17,12 @@ NOON_MS = 1_780_747_140_123
 SOURCE = "/dialers/hcm-1"
 
 
-@pytest.fixture(scope="module")
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
+def publisher(broker_url: str, limits: Limits | None = None) -> Publisher:
+    return Publisher(broker_url, customer_id=7, source=SOURCE, limits=limits or Limits(), clock=lambda: NOON_MS)
 
 
-@pytest.fixture
-async def inbox(url: str) -> AsyncIterator[Inbox]:
-    async with open_inbox(url) as box:
-        yield box
-
-
-@pytest.fixture
-async def proxy(url: str) -> AsyncIterator[TcpProxy]:
-    async with TcpProxy(url) as through:
-        yield through
-
-
-def publisher(url: str, limits: Limits | None = None) -> Publisher:
-    return Publisher(url, customer_id=7, source=SOURCE, limits=limits or Limits(), clock=lambda: NOON_MS)
-
-
-async def test_a_confirmed_call_has_arrived_as_a_cloud_event(url: str, inbox: Inbox) -> None:
-    async with publisher(url) as dialer:
+async def test_a_confirmed_call_has_arrived_as_a_cloud_event(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url) as dialer:
         event = await dialer.call_placed(caller_id_id=18, group_id=3, lead_id="L-991")
     message = await inbox.message()
     assert (message.exchange, message.routing_key) == ("rotary.events", "call-placed.7")
@@ -57,9 +37,9 @@ async def test_a_confirmed_call_has_arrived_as_a_cloud_event(url: str, inbox: In
     }
 
 
-async def test_each_type_has_its_routing_key_and_its_data(url: str, inbox: Inbox) -> None:
+async def test_each_type_has_its_routing_key_and_its_data(broker_url: str, inbox: Inbox) -> None:
     at = datetime(2026, 6, 6, 19, 0, tzinfo=timezone(timedelta(hours=7)))
-    async with publisher(url) as dialer:
+    async with publisher(broker_url) as dialer:
         await dialer.carrier_flag(18, "spam_label", carrier="viettel", code=603, note="seen", time=at, event_id="f-1")
         await dialer.cooldown_cleared(18, time=at, event_id="c-1")
     flag, clear = await inbox.message(), await inbox.message()
@@ -96,8 +76,8 @@ def test_the_default_time_is_now_in_utc() -> None:
     assert event.time.utcoffset() == timedelta(0)
 
 
-async def test_events_submitted_together_share_messages(url: str, inbox: Inbox) -> None:
-    async with publisher(url) as dialer:
+async def test_events_submitted_together_share_messages(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url) as dialer:
         events = [dialer.events.call_placed(18, lead_id=str(number)) for number in range(1_200)]
         futures = [dialer.submit(event) for event in events]
         await asyncio.gather(*futures)
@@ -108,8 +88,8 @@ async def test_events_submitted_together_share_messages(url: str, inbox: Inbox) 
     assert inbox.is_empty()
 
 
-async def test_types_do_not_share_a_message(url: str, inbox: Inbox) -> None:
-    async with publisher(url) as dialer:
+async def test_types_do_not_share_a_message(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url) as dialer:
         for _ in range(3):
             dialer.submit(dialer.events.call_placed(18))
             dialer.submit(dialer.events.cooldown_cleared(18))
@@ -121,8 +101,8 @@ async def test_types_do_not_share_a_message(url: str, inbox: Inbox) -> None:
     assert [len(events) for events in by_key.values()] == [3, 3]
 
 
-async def test_a_message_stays_within_one_mebibyte(url: str, inbox: Inbox) -> None:
-    async with publisher(url, Limits(batch_events=1000)) as dialer:
+async def test_a_message_stays_within_one_mebibyte(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url, Limits(batch_events=1000)) as dialer:
         for _ in range(1000):
             dialer.submit(dialer.events.carrier_flag(18, "blocked", note="x" * 2000))
     first, second, third = [await inbox.message() for _ in range(3)]
@@ -131,8 +111,8 @@ async def test_a_message_stays_within_one_mebibyte(url: str, inbox: Inbox) -> No
     assert sum(len(events_of(message)) for message in (first, second, third)) == 1000
 
 
-async def test_a_quiet_dialer_does_not_wait_for_a_batch(url: str, inbox: Inbox) -> None:
-    async with publisher(url, Limits(batch_seconds=60)) as dialer:
+async def test_a_quiet_dialer_does_not_wait_for_a_batch(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url, Limits(batch_seconds=60)) as dialer:
         await asyncio.wait_for(dialer.call_placed(18), 10)
         await asyncio.wait_for(dialer.call_placed(19), 10)
     assert [len(events_of(await inbox.message())) for _ in range(2)] == [1, 1]
@@ -154,15 +134,15 @@ async def test_a_busy_dialer_gathers_events_for_batch_seconds(proxy: TcpProxy, i
         await proxy.mend()
 
 
-async def test_batch_events_1_sends_one_event_per_message(url: str, inbox: Inbox) -> None:
-    async with publisher(url, Limits(batch_events=1)) as dialer:
+async def test_batch_events_1_sends_one_event_per_message(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url, Limits(batch_events=1)) as dialer:
         await asyncio.gather(*(dialer.call_placed(18) for _ in range(20)))
     assert [len(events_of(await inbox.message())) for _ in range(20)] == [1] * 20
 
 
-async def test_a_publisher_needs_no_configure_permission(url: str, inbox: Inbox) -> None:
+async def test_a_publisher_needs_no_configure_permission(broker_url: str, inbox: Inbox) -> None:
     """It declares nothing, so that it works for a user without that permission."""
-    async with publisher(url) as dialer:
+    async with publisher(broker_url) as dialer:
         await dialer.call_placed(18)
     assert len(await inbox.events(1)) == 1
 
@@ -223,15 +203,15 @@ async def test_a_cancelled_wait_for_capacity_takes_no_slot(proxy: TcpProxy, inbo
     assert len(await inbox.events(2)) == 2
 
 
-async def test_leaving_delivers_what_was_submitted(url: str, inbox: Inbox) -> None:
-    async with publisher(url, Limits(batch_seconds=60)) as dialer:
+async def test_leaving_delivers_what_was_submitted(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url, Limits(batch_seconds=60)) as dialer:
         futures = [dialer.submit(dialer.events.call_placed(18)) for _ in range(750)]
     assert all(future.done() and future.exception() is None for future in futures)
     assert len(await inbox.events(750)) == 750
 
 
-async def test_cancelling_a_future_does_not_recall_its_event(url: str, inbox: Inbox) -> None:
-    async with publisher(url) as dialer:
+async def test_cancelling_a_future_does_not_recall_its_event(broker_url: str, inbox: Inbox) -> None:
+    async with publisher(broker_url) as dialer:
         given_up, kept = (dialer.submit(dialer.events.call_placed(18)) for _ in range(2))
         given_up.cancel()
         await kept
@@ -251,17 +231,17 @@ async def test_cancelling_a_future_does_not_recall_its_event(url: str, inbox: In
     ],
 )
 async def test_an_event_that_the_consumer_would_park_is_refused_before_it_is_sent(
-    url: str, inbox: Inbox, arguments: dict[str, int], reason: str
+    broker_url: str, inbox: Inbox, arguments: dict[str, int], reason: str
 ) -> None:
-    async with publisher(url) as dialer:
+    async with publisher(broker_url) as dialer:
         with pytest.raises(EventRefusedError, match=reason):
             await dialer.call_placed(**arguments)  # type: ignore[arg-type]  # what is tested
         assert dialer.outstanding == 0
     assert inbox.is_empty()
 
 
-async def test_a_publisher_that_is_not_open_accepts_nothing(url: str, inbox: Inbox) -> None:
-    dialer = publisher(url)
+async def test_a_publisher_that_is_not_open_accepts_nothing(broker_url: str, inbox: Inbox) -> None:
+    dialer = publisher(broker_url)
     event = dialer.events.call_placed(18)
     with pytest.raises(ClosedError, match="not open"):
         dialer.submit(event)
@@ -289,9 +269,9 @@ def test_limits_out_of_range_are_refused(limits: dict[str, int]) -> None:
         Limits(**limits)  # type: ignore[arg-type]  # what is tested
 
 
-async def test_an_event_of_another_source_keeps_its_identity(url: str, inbox: Inbox) -> None:
+async def test_an_event_of_another_source_keeps_its_identity(broker_url: str, inbox: Inbox) -> None:
     event: CallPlaced = EventFactory("/legacy/asterisk").call_placed(18, event_id="uniqueid-1")
-    async with publisher(url) as dialer:
+    async with publisher(broker_url) as dialer:
         await dialer.publish(event)
     (arrived,) = await inbox.events(1)
     assert (arrived["source"], arrived["id"]) == ("/legacy/asterisk", "uniqueid-1")

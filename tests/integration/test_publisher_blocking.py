@@ -4,13 +4,12 @@ The blocking calls run in threads, because the event loop of the test runs the p
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from integration.inbox import Inbox, open_inbox
-from integration.private_vhost import private_vhost
+from integration.inbox import Inbox
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import EventRefusedError, UnavailableError
 from rotary.events import CallPlaced
@@ -26,31 +25,13 @@ SOURCE = "/dialers/hcm-1"
 SHORT = Limits(deadline_seconds=0.5)
 
 
-@pytest.fixture(scope="module")
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
+def publisher(broker_url: str, limits: Limits | None = None) -> BlockingPublisher:
+    return BlockingPublisher(broker_url, customer_id=7, source=SOURCE, limits=limits or Limits())
 
 
-@pytest.fixture
-async def inbox(url: str) -> AsyncIterator[Inbox]:
-    async with open_inbox(url) as box:
-        yield box
-
-
-@pytest.fixture
-async def proxy(url: str) -> AsyncIterator[TcpProxy]:
-    async with TcpProxy(url) as through:
-        yield through
-
-
-def publisher(url: str, limits: Limits | None = None) -> BlockingPublisher:
-    return BlockingPublisher(url, customer_id=7, source=SOURCE, limits=limits or Limits())
-
-
-async def test_each_method_returns_the_confirmed_event(url: str, inbox: Inbox) -> None:
+async def test_each_method_returns_the_confirmed_event(broker_url: str, inbox: Inbox) -> None:
     def dial() -> list[str]:
-        with publisher(url) as dialer:
+        with publisher(broker_url) as dialer:
             events = [
                 dialer.call_placed(18, group_id=3, lead_id="L-991"),
                 dialer.carrier_flag(18, "user_report"),
@@ -65,9 +46,9 @@ async def test_each_method_returns_the_confirmed_event(url: str, inbox: Inbox) -
     assert [event["type"] for event in arrived] == ["call-placed", "carrier-flag", "cooldown-cleared"]
 
 
-async def test_many_threads_share_one_publisher(url: str, inbox: Inbox) -> None:
+async def test_many_threads_share_one_publisher(broker_url: str, inbox: Inbox) -> None:
     def dial() -> set[str]:
-        with publisher(url) as dialer, ThreadPoolExecutor(16) as threads:
+        with publisher(broker_url) as dialer, ThreadPoolExecutor(16) as threads:
             placed: Iterator[CallPlaced] = threads.map(dialer.call_placed, [18] * 800)
             return {event.id for event in placed}
 
@@ -76,9 +57,9 @@ async def test_many_threads_share_one_publisher(url: str, inbox: Inbox) -> None:
     assert sorted(await inbox.until(ids)) == sorted(ids)
 
 
-async def test_leaving_delivers_what_was_submitted(url: str, inbox: Inbox) -> None:
+async def test_leaving_delivers_what_was_submitted(broker_url: str, inbox: Inbox) -> None:
     def dial() -> list[Future[None]]:
-        with publisher(url, Limits(batch_seconds=60)) as dialer:
+        with publisher(broker_url, Limits(batch_seconds=60)) as dialer:
             return [dialer.submit(dialer.events.call_placed(18)) for _ in range(750)]
 
     futures = await asyncio.to_thread(dial)
@@ -108,9 +89,9 @@ async def test_past_the_deadline_the_error_carries_the_event(proxy: TcpProxy) ->
     await asyncio.to_thread(dialer.__exit__, None, None, None)
 
 
-async def test_flush_confirms_what_was_submitted(url: str, inbox: Inbox) -> None:
+async def test_flush_confirms_what_was_submitted(broker_url: str, inbox: Inbox) -> None:
     def dial() -> bool:
-        with publisher(url) as dialer:
+        with publisher(broker_url) as dialer:
             future = dialer.submit(dialer.events.call_placed(18))
             dialer.flush()
             return future.done()
@@ -160,8 +141,8 @@ async def test_entering_without_a_broker_is_an_error(proxy: TcpProxy) -> None:
         await asyncio.to_thread(publisher(proxy.url, SHORT).__enter__)
 
 
-async def test_errors_are_raised_in_the_calling_thread(url: str, inbox: Inbox) -> None:
-    dialer = publisher(url)
+async def test_errors_are_raised_in_the_calling_thread(broker_url: str, inbox: Inbox) -> None:
+    dialer = publisher(broker_url)
     with pytest.raises(ClosedError):
         dialer.submit(dialer.events.call_placed(18))
     await asyncio.to_thread(dialer.__enter__)

@@ -4,24 +4,16 @@ import asyncio
 import doctest
 import re
 import textwrap
-from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 
 import rotary.publisher
 from integration.inbox import open_inbox
-from integration.private_vhost import private_vhost
 from rotary.publisher import BlockingPublisher, Publisher, blocking, event_factory
 
 _EXAMPLE_URL = "amqps://dialer7:secret@broker/"
 _BLOCK = re.compile(r"(?:^    +.*\n)+", re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
 
 
 def example(docstring: str | None, url: str, *, asynchronous: bool) -> str:
@@ -38,20 +30,20 @@ def test_the_interactive_examples_print_what_they_show(module: ModuleType) -> No
     assert outcome.failed == 0
 
 
-async def test_the_asynchronous_example_publishes_its_call(url: str) -> None:
+async def test_the_asynchronous_example_publishes_its_call(broker_url: str) -> None:
     scope: dict[str, object] = {"Publisher": Publisher}
-    exec(example(rotary.publisher.__doc__, url, asynchronous=True), scope)
-    async with open_inbox(url) as inbox:
+    exec(example(rotary.publisher.__doc__, broker_url, asynchronous=True), scope)
+    async with open_inbox(broker_url) as inbox:
         await scope["dial"]()  # type: ignore[operator]  # defined by the example
         (event,) = await inbox.events(1)
     assert event["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}
 
 
-async def test_the_blocking_example_publishes_its_call(url: str) -> None:
+async def test_the_blocking_example_publishes_its_call(broker_url: str) -> None:
     scope: dict[str, object] = {"BlockingPublisher": BlockingPublisher}
     docstring = textwrap.dedent("    " + (blocking.BlockingPublisher.__doc__ or ""))
-    exec(example(docstring, url, asynchronous=False), scope)
-    async with open_inbox(url) as inbox:
+    exec(example(docstring, broker_url, asynchronous=False), scope)
+    async with open_inbox(broker_url) as inbox:
         await asyncio.to_thread(scope["dial"])  # type: ignore[arg-type]  # defined by the example
         (event,) = await inbox.events(1)
     assert event["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}

@@ -1,42 +1,26 @@
 """What a confirm guarantees, and what the publisher logs, while a real broker is killed and restarted."""
 
 import asyncio
-import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 
 from integration.log_stream import declare_exchange, declare_stream, open_channel, stored_ids
+from integration.private_stack import private_stack
 from rotary.publisher import Event, Limits, Publisher
 from rotary_stack.control.client import send
 from rotary_stack.control.messages import Action, Request
 
 pytestmark = pytest.mark.long
 
-# Prints its environment, then runs until its standard input ends, which happens however the test ends.
-_COMMAND = (
-    sys.executable,
-    "-c",
-    "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()",
-)
-
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Mapping[str, str]]:
     """The variables of a stack of our own, whose broker is ours to kill."""
-    stack = (sys.executable, "-P", "-m", "rotary_stack", "exec", "--quiet", "--", *_COMMAND)
-    with subprocess.Popen(stack, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        assert told, "the stack did not start"
-        yield json.loads(told)
-        process.communicate(timeout=60)
-    assert process.returncode == os.EX_OK
+    with private_stack() as variables:
+        yield variables
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,13 @@ An event that is stored twice keeps its identity.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import pytest
 from aio_pika.abc import AbstractChannel
 
 from integration.log_stream import STREAM, declare_exchange, declare_stream, open_channel, stored_ids, unbind
-from integration.private_vhost import private_vhost
 from integration.tcp_proxy import TcpProxy
 from rotary.events import EXCHANGE
 from rotary.publisher import Event, Limits, Publisher, PublishError
@@ -21,21 +20,13 @@ CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 
 
 @pytest.fixture
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def channel(url: str) -> AsyncIterator[AbstractChannel]:
-    async with open_channel(url) as opened:
+async def channel(broker_url: str) -> AsyncIterator[AbstractChannel]:
+    """Where there is neither exchange nor log yet."""
+    async with open_channel(broker_url) as opened:
         yield opened
-
-
-@pytest.fixture
-async def proxy(url: str, channel: AbstractChannel) -> AsyncIterator[TcpProxy]:
-    async with TcpProxy(url) as through:
-        yield through
+    async with open_channel(broker_url) as another:
+        await another.queue_delete(STREAM)
+        await another.exchange_delete(EXCHANGE)
 
 
 async def missing(channel: AbstractChannel) -> None:
@@ -119,8 +110,8 @@ async def test_a_log_that_is_unbound_and_bound_again_has_every_confirmed_event(
     assert set(await stored_ids(channel, last.id)) == {event.id for event in [*events, last]}
 
 
-def publisher(url: str, batch_events: int) -> Publisher:
-    return Publisher(url, customer_id=7, source="/dialers/hcm-1", limits=Limits(batch_events=batch_events))
+def publisher(broker_url: str, batch_events: int) -> Publisher:
+    return Publisher(broker_url, customer_id=7, source="/dialers/hcm-1", limits=Limits(batch_events=batch_events))
 
 
 def submitted(dialer: Publisher, count: int) -> tuple[list[Event], list[asyncio.Future[None]]]:

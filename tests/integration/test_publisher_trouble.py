@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
 
 from integration.inbox import Inbox, open_inbox
-from integration.private_vhost import memory_alarm, private_user, private_vhost
+from integration.private_vhost import memory_alarm, private_user
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import UnavailableError
 from rotary.events import EXCHANGE
@@ -29,26 +28,8 @@ SOURCE = "/dialers/hcm-1"
 SHORT = Limits(deadline_seconds=0.5)
 
 
-@pytest.fixture(scope="module")
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def inbox(url: str) -> AsyncIterator[Inbox]:
-    async with open_inbox(url) as box:
-        yield box
-
-
-@pytest.fixture
-async def proxy(url: str) -> AsyncIterator[TcpProxy]:
-    async with TcpProxy(url) as through:
-        yield through
-
-
-def publisher(url: str, limits: Limits | None = None, customer_id: int = 7) -> Publisher:
-    return Publisher(url, customer_id=customer_id, source=SOURCE, limits=limits or Limits())
+def publisher(broker_url: str, limits: Limits | None = None, customer_id: int = 7) -> Publisher:
+    return Publisher(broker_url, customer_id=customer_id, source=SOURCE, limits=limits or Limits())
 
 
 async def test_an_unconfirmed_event_is_sent_again_with_the_same_identity(proxy: TcpProxy, inbox: Inbox) -> None:
@@ -200,24 +181,24 @@ async def test_entering_waits_for_a_broker_that_starts(proxy: TcpProxy, inbox: I
     assert len(await inbox.events(1)) == 1
 
 
-async def test_a_refused_login_is_an_error_at_once(url: str) -> None:
-    wrong = urlsplit(url)
+async def test_a_refused_login_is_an_error_at_once(broker_url: str) -> None:
+    wrong = urlsplit(broker_url)
     wrong = wrong._replace(netloc=f"nobody:wrong@{wrong.netloc.rpartition('@')[2]}")
     with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
         async with publisher(wrong.geturl()):
             pytest.fail("it must not be entered")
 
 
-async def test_an_unknown_virtual_host_is_an_error_at_once(url: str) -> None:
+async def test_an_unknown_virtual_host_is_an_error_at_once(broker_url: str) -> None:
     with pytest.raises(RefusedError, match="the virtual host does not exist"):
-        async with publisher(urlsplit(url)._replace(path="/nowhere").geturl()):
+        async with publisher(urlsplit(broker_url)._replace(path="/nowhere").geturl()):
             pytest.fail("it must not be entered")
 
 
-async def test_an_event_that_no_log_takes_until_the_deadline_is_an_error(url: str) -> None:
-    async with open_inbox(url):
+async def test_an_event_that_no_log_takes_until_the_deadline_is_an_error(broker_url: str) -> None:
+    async with open_inbox(broker_url):
         pass
-    async with publisher(url, SHORT) as dialer:
+    async with publisher(broker_url, SHORT) as dialer:
         with pytest.raises(UnroutableError, match=r"no log took call-placed\.7 within 0\.5 s \(NO_ROUTE") as caught:
             await dialer.call_placed(18)
         assert len(caught.value.events) == 1
@@ -225,21 +206,21 @@ async def test_an_event_that_no_log_takes_until_the_deadline_is_an_error(url: st
         with pytest.raises(UnroutableError, match=r"^2 events not published"):
             await dialer.flush()
         assert all(isinstance(future.exception(), UnroutableError) for future in futures)
-        async with open_inbox(url) as inbox:
+        async with open_inbox(broker_url) as inbox:
             await dialer.call_placed(18)
             await inbox.events(1)
 
 
-async def test_without_the_exchange_an_event_is_unroutable(url: str) -> None:
-    async with await aio_pika.connect(url) as connection:
+async def test_without_the_exchange_an_event_is_unroutable(broker_url: str) -> None:
+    async with await aio_pika.connect(broker_url) as connection:
         await (await connection.channel()).exchange_delete(EXCHANGE)
-    async with publisher(url, SHORT) as dialer:
+    async with publisher(broker_url, SHORT) as dialer:
         with pytest.raises(UnroutableError, match=r"no exchange 'rotary\.events'"):
             await dialer.call_placed(18)
 
 
-async def test_a_refused_routing_key_is_an_error_and_other_keys_go_on(url: str, inbox: Inbox) -> None:
-    with private_user(url, r"^call-placed[.]7$") as own:
+async def test_a_refused_routing_key_is_an_error_and_other_keys_go_on(broker_url: str, inbox: Inbox) -> None:
+    with private_user(broker_url, r"^call-placed[.]7$") as own:
         async with publisher(own) as dialer:
             placing = [asyncio.create_task(dialer.call_placed(18)) for _ in range(20)]
             flagging = asyncio.create_task(dialer.carrier_flag(18, "blocked"))
@@ -255,8 +236,10 @@ async def test_a_refused_routing_key_is_an_error_and_other_keys_go_on(url: str, 
     assert inbox.is_empty() or all(event["type"] == "call-placed" for event in await inbox.events(1))
 
 
-async def test_while_the_broker_is_out_of_memory_a_publish_waits_until_its_deadline(url: str, inbox: Inbox) -> None:
-    async with publisher(url, Limits(deadline_seconds=2)) as dialer:
+async def test_while_the_broker_is_out_of_memory_a_publish_waits_until_its_deadline(
+    broker_url: str, inbox: Inbox
+) -> None:
+    async with publisher(broker_url, Limits(deadline_seconds=2)) as dialer:
         with memory_alarm():
             with pytest.raises(DeadlineError) as caught:
                 await dialer.call_placed(18)
@@ -272,14 +255,14 @@ async def _outcome(task: "asyncio.Task[object]") -> BaseException | None:
     return task.exception()
 
 
-async def test_a_full_queue_that_rejects_is_tried_again(url: str) -> None:
-    async with open_inbox(url), await aio_pika.connect(url) as connection:
+async def test_a_full_queue_that_rejects_is_tried_again(broker_url: str) -> None:
+    async with open_inbox(broker_url), await aio_pika.connect(broker_url) as connection:
         channel = await connection.channel()
         narrow = await channel.declare_queue(
             exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
         )
         await narrow.bind(EXCHANGE, "#")
-        async with publisher(url) as dialer:
+        async with publisher(broker_url) as dialer:
             while True:
                 placing = asyncio.create_task(dialer.call_placed(18))
                 done, _ = await asyncio.wait([placing], timeout=0.5)
@@ -289,17 +272,17 @@ async def test_a_full_queue_that_rejects_is_tried_again(url: str) -> None:
             await asyncio.wait_for(placing, 10)
 
 
-async def test_the_declared_topology_takes_every_type(url: str) -> None:
-    async with await aio_pika.connect(url) as connection:
+async def test_the_declared_topology_takes_every_type(broker_url: str) -> None:
+    async with await aio_pika.connect(broker_url) as connection:
         channel = await connection.channel()
         await topology.declare(channel)
-        async with publisher(url) as dialer:
+        async with publisher(broker_url) as dialer:
             await asyncio.gather(
                 dialer.call_placed(18), dialer.carrier_flag(18, "spam_label"), dialer.cooldown_cleared(18)
             )
         keys = set()
         for log in topology.default_logs():
-            async with open_log(url, log.queue, "first") as consumer:
+            async with open_log(broker_url, log.queue, "first") as consumer:
                 keys |= {delivery.routing_key for delivery in await consumer.take(10)}
             await channel.queue_delete(log.queue)
         await channel.queue_delete(topology.PARKED)

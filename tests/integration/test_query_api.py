@@ -1,7 +1,6 @@
 """The three endpoints and every row of the error table, on a real Redis."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,25 +8,19 @@ from msgspec import MsgspecError
 from structlog.testing import capture_logs
 
 from histories import HOUR, flagged, placed
-from integration.query_world import Caller, Site, World, complete_definitions, group, member, site, world
+from integration.query_world import Caller, Site, World, group, member
 from rotary.clock import system_clock
+from rotary.definitions import GroupDefinition
 from rotary.redis import keys
 from running import until
+from written import Documents
 
 NOW = system_clock()
 
 
 @pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18), member(19, "disabled")), group(4, name="Empty"))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
+def groups() -> list[GroupDefinition]:
+    return [group(3, member(18), member(19, "disabled")), group(4, name="Empty")]
 
 
 async def test_list_has_exactly_the_documented_bytes(filled: World, served: Site) -> None:
@@ -246,7 +239,7 @@ async def test_rebuilding_definitions_stops_their_bucket_alone(filled: World, se
     ops = Caller(served.session, served.ops, None)
     unready = await ops.get("/readyz")
     assert json.loads(unready.text)["missing"] == ["The definitions are being rebuilt: 1 of 64 buckets"]
-    await complete_definitions(filled.client, "00000002")
+    await Documents(filled.client).complete("00000002")
     assert (await caller.get(paths[0])).status == 200
 
 

@@ -11,24 +11,11 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from integration.query_world import Site, World, group, member, site, world
+from integration.query_world import Site, World, site
 from integration.test_query_hardening import LIST, Raw, answer, exchange, request
 from running import free_port, until
 
 MONITOR = LIST + "/3/monitor"
-
-
-@pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18)))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
 
 
 class Client:
@@ -107,13 +94,21 @@ async def test_a_stream_to_a_client_that_closes_its_half_ends_after_its_snapshot
     await until(forgotten, 3, "the stream is over")
 
 
+@asynccontextmanager
+async def connected(
+    filled: World, client: Client
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, str]]:
+    """A connection to a service that has just started, and a token to use on it."""
+    token = await filled.token()
+    async with site(filled.url) as running:
+        yield *(await client.connect(running.service.port)), token
+
+
 async def test_a_head_that_takes_too_long_is_answered_with_408_and_logged(
     filled: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rotary.http.protocol.HEAD_SECONDS", 0.5)
-    token = await filled.token()
-    async with site(filled.url) as running:
-        reader, writer = await client.connect(running.service.port)
+    async with connected(filled, client) as (reader, writer, token):
         writer.write(request(LIST, token) + b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         assert (await answer(reader)).status == 200
         with capture_logs() as logs:
@@ -136,9 +131,7 @@ async def test_what_takes_long_without_being_a_slow_head_is_left_alone(
     filled: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rotary.http.protocol.HEAD_SECONDS", 0.2)
-    token = await filled.token()
-    async with site(filled.url) as running:
-        reader, writer = await client.connect(running.service.port)
+    async with connected(filled, client) as (reader, writer, token):
         for text in (
             request(LIST, token),
             request(LIST, token) + b"\r\n",

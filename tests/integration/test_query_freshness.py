@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -16,33 +16,25 @@ from integration.query_world import (
     Log,
     Site,
     World,
-    complete_definitions,
     group,
     member,
     site,
-    world,
 )
 from rotary.clock import system_clock
+from rotary.definitions import GroupDefinition
 from rotary.redis import keys
 from rotary.redis.positions import switch
-from rotary_query.cache.roundtrip import RoundTrips, Wire
+from rotary_query.cache.roundtrip import RoundTrips
 from running import until
+from written import Documents
 
 NOW = system_clock()
 HOT, COLD = "/api/caller-id-groups/3/monitor", "/api/caller-id-groups/4/monitor"
 
 
 @pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18)), *(group(number, member(18)) for number in range(4, 60)))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
+def groups() -> list[GroupDefinition]:
+    return [group(3, member(18)), *(group(number, member(18)) for number in range(4, 60))]
 
 
 def lag(got: Got) -> int:
@@ -157,7 +149,7 @@ async def test_an_emptied_redis_is_refused_at_once_when_cold_and_soon_when_hot(f
     filled.log.hangs = True
     documents = {name: await _dumped(filled, name) for name in await filled.client.keys("*group*")}
     await filled.client.flushdb()
-    await complete_definitions(filled.client)
+    await Documents(filled.client).complete()
     for name, value in documents.items():
         await filled.client.restore(name, 0, value)
     cold = await caller.get(COLD)
@@ -246,20 +238,21 @@ class Interrupted(RoundTrips):
         self._left = after
         self.commands = 0
 
-    async def _exchange(self, wire: Wire, commands: Sequence[bytes], deadline: float) -> list[object]:
-        replies = list[object]()
+    async def ask(self, commands: Sequence[bytes]) -> list[object]:
+        replies: list[object] = []
         for command in commands:
             self.commands += 1
-            replies += await wire.ask([command], deadline)
+            replies += await super().ask([command])
             self._left -= 1
             if self._left == 0:
                 await self._client.flushdb()
-                await complete_definitions(self._client)
-        self._idle.append(wire)
+                await Documents(self._client).complete()
         return replies
 
 
-async def test_no_moment_of_losing_everything_shows_empty_facts_as_fresh(filled: World) -> None:
+async def test_no_moment_of_losing_everything_shows_empty_facts_as_fresh(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled.log.hangs = True
     after, asked = 0, 1_000
     while after < asked:
@@ -269,9 +262,9 @@ async def test_no_moment_of_losing_everything_shows_empty_facts_as_fresh(filled:
         await filled.put(group(3, member(18)))
         await filled.fold(placed(f"call {after}", NOW(), 18))
         await filled.log.advance()
+        trips = Interrupted(filled.client, after)
+        monkeypatch.setattr("rotary_query.cache.loader.RoundTrips", lambda _client, trips=trips: trips)
         async with site(filled.url) as running:
-            trips = Interrupted(filled.client, after)
-            running.reader.loader._redis = trips  # noqa: SLF001  # the race is between this and somebody's FLUSHALL
             got = await running.caller(await filled.token()).get(HOT)
             if got.status == 200:
                 assert calls(got) == 1, f"interrupted after {after} commands: empty facts, {lag(got)} s old"

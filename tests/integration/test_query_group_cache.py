@@ -2,22 +2,23 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
 
 from histories import HOUR, MINUTE, cleared, flagged, placed
-from integration.query_world import Caller, Site, World, group, member, site, world
+from integration.query_world import Caller, Site, World, group, member, site
 from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock
+from rotary.definitions import GroupDefinition
 from rotary.domain.facts import DAY_MS
 from rotary.domain.monitor import monitor
 from rotary.domain.quota import days_read
 from rotary.events import FLAG_KINDS, Event
 from rotary.redis import keys
 from rotary.redis.facts import decode_facts, fact_keys
-from rotary_query.cache.loader import Loader
+from rotary_query.cache.roundtrip import RoundTrips
 from rotary_query.http.schemas import encode_monitor
 from running import until
 
@@ -25,16 +26,8 @@ NOW = system_clock()
 
 
 @pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18), member(19)), group(4, member(19), member(20)))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
+def groups() -> list[GroupDefinition]:
+    return [group(3, member(18), member(19)), group(4, member(19), member(20))]
 
 
 async def _true(value: object) -> bool:
@@ -114,50 +107,54 @@ async def test_a_changed_definition_shows(filled: World, served: Site) -> None:
     await until(back, 1, "a group that was missing is found")
 
 
+class HeldRead:
+    """A cold read that asks for such keys: its answer has come and is held, while what happens to Redis races it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, keys_like: bytes) -> None:
+        self.is_answered, self._goes_on = asyncio.Event(), asyncio.Event()
+        self.reads = 0
+        transact = RoundTrips.transact
+
+        async def held(trips: RoundTrips, transactions: Sequence[Sequence[bytes]]) -> list[list[object]]:
+            answers = await transact(trips, transactions)
+            if any(keys_like in command for commands in transactions for command in commands):
+                self.reads += 1
+                self.is_answered.set()
+                await self._goes_on.wait()
+            return answers
+
+        monkeypatch.setattr(RoundTrips, "transact", held)
+
+    def let_go(self) -> None:
+        """The answer is used, and no later one is held."""
+        self._goes_on.set()
+
+
 async def test_a_read_that_races_a_fold_never_installs_old_facts(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Loader._facts  # noqa: SLF001  # the race is between this read and the channel
-    has_read, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly(*arguments: Any) -> Any:  # as the original
-        facts = await read(*arguments)
-        has_read.set()
-        await go_on.wait()
-        return facts
-
-    monkeypatch.setattr(Loader, "_facts", slowly)
+    held = HeldRead(monkeypatch, b":calls:")
     caller = served.caller(await filled.token())
     reading = asyncio.create_task(_calls(caller, 3, 0)())
-    await has_read.wait()
+    await held.is_answered.wait()
     heard = served.reader.subscriber.changes_heard
     await filled.fold(placed("late", NOW(), 18))
     await until(
         lambda: _true(served.reader.subscriber.changes_heard > heard), 2, "the change is heard before the answer"
     )
-    go_on.set()
+    held.let_go()
     assert await reading == 1
     assert await _calls(caller, 3, 0)() == 1
-    assert served.reader.loader.entries_read == 1, "the second answer came from the cache"
+    assert (served.reader.loader.entries_read, held.reads) == (1, 1), "the second answer came from the cache"
 
 
 async def test_a_read_that_races_a_definition_is_not_installed(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Loader._documents  # noqa: SLF001  # likewise
-    has_read, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly(loader: Loader, batch: Any) -> Any:  # as the original
-        documents = await read(loader, batch)
-        if not go_on.is_set():
-            has_read.set()
-            await go_on.wait()
-        return documents
-
-    monkeypatch.setattr(Loader, "_documents", slowly)
+    held = HeldRead(monkeypatch, b":group:")
     caller = served.caller(await filled.token())
     reading = asyncio.create_task(caller.data("/api/caller-id-groups/3"))
-    await has_read.wait()
+    await held.is_answered.wait()
     heard = served.reader.subscriber.changes_heard
     await filled.put(group(3, name="Renamed"))
     await until(
@@ -165,7 +162,7 @@ async def test_a_read_that_races_a_definition_is_not_installed(
     )
     joining = asyncio.create_task(caller.data("/api/caller-id-groups/3"))
     await asyncio.sleep(0)
-    go_on.set()
+    held.let_go()
     assert (await reading)["name"] == "Sales HCM", "it was asked before the change"
     assert (await joining)["name"] == "Renamed", "this one was asked after it"
     assert (await caller.data("/api/caller-id-groups/3"))["name"] == "Renamed"
@@ -174,26 +171,16 @@ async def test_a_read_that_races_a_definition_is_not_installed(
 async def test_a_read_that_straddles_an_emptied_redis_is_not_installed(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Loader._facts  # noqa: SLF001  # likewise
-    has_read, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly(*arguments: Any) -> Any:  # as the original
-        facts = await read(*arguments)
-        has_read.set()
-        await go_on.wait()
-        return facts
-
     await filled.fold(placed("old", NOW(), 18))
-    monkeypatch.setattr(Loader, "_facts", slowly)
+    held = HeldRead(monkeypatch, b":calls:")
     caller = served.caller(await filled.token())
     reading = asyncio.create_task(_calls(caller, 3, 0)())
-    await has_read.wait()
+    await held.is_answered.wait()
     await filled.client.delete(*await filled.client.keys(f"*{filled.customer}:calls:*"), keys.position(filled.bucket))
     heard = served.reader.subscriber.changes_heard
     await filled.log.advance()
-    subscriber = served.reader.subscriber
-    await until(lambda: _true(subscriber.changes_heard > heard), 2, "the loss is heard of")
-    go_on.set()
+    await until(lambda: _true(served.reader.subscriber.changes_heard > heard), 2, "the loss is heard of")
+    held.let_go()
     await reading
     assert len(served.reader.cache) == 0
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from msgspec import Struct
 from structlog.testing import capture_logs
 
-from integration.query_world import Site, World, group, member, site, world
+from integration.query_world import Site, World, group, member, site
 from running import until
 
 LIST = "/api/caller-id-groups"
@@ -29,19 +28,6 @@ class Raw(Struct):
         """A header's value; empty if it is missing."""
         found = [line.partition(": ")[2] for line in self.head[1:] if line.lower().startswith(name.lower() + ":")]
         return found[0] if found else ""
-
-
-@pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18)))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
 
 
 async def answer(reader: asyncio.StreamReader) -> Raw:

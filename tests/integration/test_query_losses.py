@@ -3,29 +3,23 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from histories import placed
-from integration.query_world import Caller, Site, World, group, member, site, world
+from integration.query_world import Caller, Site, World, site
 from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock
 from rotary.errors import ConfigurationError
+from rotary.redis.pipeline import TIME
 from rotary.runtime.program import TaskEndedError
 from rotary.runtime.supervision import Supervisor
-from rotary_query.cache.subscriber import Subscriber
+from rotary_query.cache.roundtrip import RoundTrips
 from running import free_port, until
 
 NOW = system_clock()
 MONITOR = "/api/caller-id-groups/3/monitor"
-
-
-@pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18)))
-        yield made
 
 
 async def metric(served: Site, name: str) -> float:
@@ -109,15 +103,15 @@ async def test_after_every_loss_speed_lag_metrics_and_readiness_are_as_before(fi
 async def test_any_failure_of_a_poll_is_a_loss_like_any_other(
     filled: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    poll, failures = Subscriber._poll, [error] * 3  # noqa: SLF001  # what fails is any line of it
-
-    async def fails(subscriber: Subscriber) -> None:
-        if subscriber.is_subscribed and failures:
-            raise failures.pop()
-        await poll(subscriber)
-
-    monkeypatch.setattr(Subscriber, "_poll", fails)
+    ask, failures = RoundTrips.ask, [error] * 3
     async with site(filled.url) as running:
+
+        async def fails(trips: RoundTrips, commands: Sequence[bytes]) -> list[object]:
+            if commands[0] == TIME and running.reader.subscriber.is_subscribed and failures:
+                raise failures.pop()
+            return await ask(trips, commands)
+
+        monkeypatch.setattr(RoundTrips, "ask", fails)
         caller = running.caller(await filled.token())
 
         async def has_failed() -> bool:

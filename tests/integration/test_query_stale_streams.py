@@ -1,19 +1,19 @@
 """A stream says when what it shows is not current, why, and when that is over."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import count
 
 import pytest
 
 from histories import placed
-from integration.query_world import Caller, Site, World, complete_definitions, group, member, site, world
-from integration.tcp_proxy import TcpProxy
-from integration.test_query_stream import MONITOR, Told, calls_today, event
+from integration.query_world import Caller, Site, World, group, member
+from integration.test_query_stream import MONITOR, Told, calls_today, event, watching_by_proxy
 from rotary.clock import system_clock
+from rotary.definitions import GroupDefinition
 from rotary.redis import keys
 from running import until
+from written import Documents
 
 NOW = system_clock()
 WITHIN_SECONDS = 2.0
@@ -21,16 +21,8 @@ WITHIN_SECONDS = 2.0
 
 
 @pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18), member(19)))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
+def groups() -> list[GroupDefinition]:
+    return [group(3, member(18), member(19))]
 
 
 def stale(told: Told) -> tuple[str, int | None]:
@@ -51,11 +43,7 @@ async def metric(served: Site, name: str) -> float:
 
 @pytest.mark.parametrize("hangs", [False, True])
 async def test_redis_away_is_told_and_so_is_its_return(filled: World, *, hangs: bool) -> None:
-    async with (
-        TcpProxy(filled.url) as proxy,
-        site(proxy.url) as running,
-        running.caller(await filled.token()).stream(MONITOR) as response,
-    ):
+    async with watching_by_proxy(filled) as (proxy, running, response):
         first = await event(response)
         if hangs:
             proxy.silence()
@@ -73,11 +61,7 @@ async def test_redis_away_is_told_and_so_is_its_return(filled: World, *, hangs: 
 
 
 async def test_an_outage_is_told_once(filled: World) -> None:
-    async with (
-        TcpProxy(filled.url) as proxy,
-        site(proxy.url) as running,
-        running.caller(await filled.token()).stream(MONITOR) as response,
-    ):
+    async with watching_by_proxy(filled) as (proxy, _, response):
         await event(response)
         await proxy.cut()
         stale(await event(response, WITHIN_SECONDS))
@@ -128,7 +112,7 @@ async def test_facts_and_definitions_that_are_refused_are_told_each(filled: Worl
         assert stale(await event(response, WITHIN_SECONDS)) == ("The projections are being rebuilt", None)
         await filled.client.hdel(keys.definitions(filled.bucket), "complete")
         assert stale(await event(response, WITHIN_SECONDS)) == ("The definitions are being rebuilt", None)
-        await complete_definitions(filled.client, "00000002")
+        await Documents(filled.client).complete("00000002")
         assert stale(await event(response, WITHIN_SECONDS)) == ("The projections are being rebuilt", None)
         await filled.log.restart()
         filled.log.hangs = False

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -10,9 +11,10 @@ import pytest
 from msgspec import Struct
 
 from histories import flagged, placed
-from integration.query_world import Site, World, group, member, site, world
+from integration.query_world import Site, World, group, member, site
 from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock
+from rotary.definitions import GroupDefinition
 from running import until
 
 NOW = system_clock()
@@ -28,16 +30,8 @@ class Told(Struct):
 
 
 @pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18), member(19)))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
+def groups() -> list[GroupDefinition]:
+    return [group(3, member(18), member(19))]
 
 
 async def next_event(response: aiohttp.ClientResponse, seconds: float = 3) -> Told | None:
@@ -58,6 +52,24 @@ async def event(response: aiohttp.ClientResponse, seconds: float = 3) -> Told:
         if told.name:
             return told
     pytest.fail("the stream ended")
+
+
+async def snapshot(response: aiohttp.ClientResponse, seconds: float = 3) -> Told:
+    """The next snapshot, whatever was stale before it."""
+    while (told := await event(response, seconds)).name != "snapshot":
+        assert told.name == "stale"
+    return told
+
+
+@asynccontextmanager
+async def watching_by_proxy(filled: World) -> AsyncIterator[tuple[TcpProxy, Site, aiohttp.ClientResponse]]:
+    """A stream of a service whose way to Redis can be cut."""
+    async with (
+        TcpProxy(filled.url) as proxy,
+        site(proxy.url) as running,
+        running.caller(await filled.token()).stream(MONITOR) as response,
+    ):
+        yield proxy, running, response
 
 
 def calls_today(told: Told, position: int = 0) -> int:
@@ -206,16 +218,12 @@ async def test_who_does_not_drain_is_disconnected(filled: World, served: Site, m
 
 
 async def test_a_stream_outlives_an_outage(filled: World) -> None:
-    async with (
-        TcpProxy(filled.url) as proxy,
-        site(proxy.url) as running,
-        running.caller(await filled.token()).stream(MONITOR) as response,
-    ):
+    async with watching_by_proxy(filled) as (proxy, _, response):
         await event(response)
         await proxy.cut()
         await filled.fold(placed("meanwhile", NOW(), 18))
         await proxy.mend()
-        assert calls_today(await event(response, 4)) == 1
+        assert calls_today(await snapshot(response, 4)) == 1
 
 
 async def test_many_watch_one_group(filled: World, served: Site) -> None:

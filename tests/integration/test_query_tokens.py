@@ -1,12 +1,9 @@
 """Tokens and limits: at memory speed, and still forgotten at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from integration.query_world import Site, World, group, hashed, member, site, world
+from integration.query_world import Site, World, hashed, site
 from integration.tcp_proxy import TcpProxy
 from rotary.bearer import new_token
 from rotary.clock import system_clock
@@ -15,19 +12,6 @@ from running import until
 
 LIST = "/api/caller-id-groups"
 NOW = system_clock()
-
-
-@pytest.fixture
-async def filled(redis_url: str, customer: int) -> AsyncIterator[World]:
-    async with world(redis_url, customer) as made:
-        await made.put(group(3, member(18)))
-        yield made
-
-
-@pytest.fixture
-async def served(filled: World) -> AsyncIterator[Site]:
-    async with site(filled.url) as running:
-        yield running
 
 
 async def _reads(filled: World) -> int:

@@ -1,6 +1,5 @@
 """What infra/server/secrets makes, given to real servers: who may log in, and that Rotary's programs can work."""
 
-import asyncio
 import shutil
 import subprocess
 import sys
@@ -14,12 +13,12 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from integration.dialer_admin import DialerAdmin, as_user
 from integration.private_vhost import rabbitmqctl
+from integration.redis_server import redis_server
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import check_server, connect, load_functions
 from rotary.tls import with_ca_file
-from rotary_stack.binaries import locate
-from running import free_port, until
+from running import free_port
 
 SERVER = Path(__file__).parents[2] / "infra/server"
 
@@ -49,24 +48,8 @@ async def own_redis(server_files: Path, tmp_path: Path) -> AsyncIterator[str]:
         "aclfile": str(server_files / "private/redis-users.acl"),
     }
     argv = [part for name, value in options.items() for part in (f"--{name}", value)]
-    process = await asyncio.create_subprocess_exec(
-        locate().redis_server, str(server_files / "redis.conf"), *argv, stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await until(lambda: _listens(port), 10, "Redis answers")
+    async with redis_server(port, str(server_files / "redis.conf"), *argv):
         yield f"127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def test_redis_lets_rotary_in_by_its_password_and_to_its_work(

@@ -1,7 +1,7 @@
 """Reading a stream of the real broker: whatever a publisher put beside a message, it is delivered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from struct import pack
 
 import pytest
@@ -23,13 +23,13 @@ from amqp_wire import (
     TYPE,
     RefusedByBrokerError,
     long,
+    nested,
     properties,
     raw_publisher,
     short,
     table,
 )
 from histories import LOG
-from integration.private_vhost import private_vhost
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import UnavailableError
 from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE
@@ -47,14 +47,6 @@ KEY = b"call-placed.7"
 
 def header(*fields: tuple[bytes, bytes]) -> dict[int, bytes]:
     return {HEADERS: table(*fields)}
-
-
-def nested(depth: int, kind: bytes) -> bytes:
-    """A value in so many tables or arrays."""
-    value = b"t\x01"
-    for _ in range(depth):
-        value = b"F" + table((b"a", value)) if kind == b"F" else b"A" + long(value)
-    return value
 
 
 VALUES = {
@@ -95,21 +87,15 @@ REFUSED: dict[str, dict[int, bytes]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def vhost(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as url:
-        yield url
-
-
 @pytest_asyncio.fixture(loop_scope="function")
-async def url(vhost: str) -> AsyncIterator[str]:
+async def url(broker_url: str) -> AsyncIterator[str]:
     """A broker with one log, and nothing in it."""
-    async with channel(vhost) as opened:
+    async with channel(broker_url) as opened:
         await topology.declare_exchanges(opened)
         await topology.declare_log(opened, LOG)
         await (await opened.get_queue(LOG.queue)).bind(EXCHANGE, "call-placed.*")
-    yield vhost
-    async with channel(vhost) as opened:
+    yield broker_url
+    async with channel(broker_url) as opened:
         await opened.queue_delete(LOG.queue)
 
 

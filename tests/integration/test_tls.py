@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from integration.redis_server import redis_server
 from integration.tcp_proxy import TcpProxy
 from rotary.domain.quota import days_read
 from rotary.errors import ConfigurationError
@@ -216,30 +216,15 @@ async def test_an_operators_commands_believe_it_too(
 
 @asynccontextmanager
 async def redis_by_tls(certificates: Certificates, directory: Path) -> AsyncIterator[str]:
-    server, port = shutil.which("redis-server"), free_port()
-    assert server is not None
+    port = free_port()
     options = {
         "--bind": "127.0.0.1", "--port": "0", "--tls-port": str(port), "--tls-auth-clients": "no", "--save": "",
         "--dir": str(directory), "--tls-cert-file": str(certificates.certificate),
         "--tls-key-file": str(certificates.key), "--tls-ca-cert-file": str(certificates.authority),
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
-    process = await asyncio.create_subprocess_exec(server, *words, stdout=asyncio.subprocess.DEVNULL)
-    try:
-        await until(lambda: _listening(port), 10, "Redis listens")
+    async with redis_server(port, *words):
         yield f"rediss://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _listening(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def test_redis_is_believed_by_the_same_file(stranger: Certificates, ca_file: str, tmp_path: Path) -> None:

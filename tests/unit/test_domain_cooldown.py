@@ -47,7 +47,7 @@ CASES: list[tuple[str, list[Sign], float | None]] = [
 
 
 @pytest.mark.parametrize(("signs", "until"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_worked_examples(signs: list[Sign], until: float | None) -> None:
+def test_worked_examples_of_flags_rest_as_long_as_written(signs: list[Sign], until: float | None) -> None:
     assert ends(signs) == until
 
 
@@ -62,7 +62,9 @@ CLEARS: list[tuple[str, list[Sign], int | None, float | None]] = [
 
 
 @pytest.mark.parametrize(("signs", "clear", "until"), [case[1:] for case in CLEARS], ids=[case[0] for case in CLEARS])
-def test_worked_examples_of_clears(signs: list[Sign], clear: int | None, until: float | None) -> None:
+def test_worked_examples_of_clears_rest_as_long_as_written(
+    signs: list[Sign], clear: int | None, until: float | None
+) -> None:
     assert ends(signs, clear) == until
 
 
@@ -117,7 +119,7 @@ def by_the_formula(facts: Facts, now_ms: int) -> int | None:
 
 @laws
 @given(histories(callers=(18,)), st.integers(-2 * DAY, 10 * DAY))
-def test_it_is_the_formula(events: list[Event], later: int) -> None:
+def test_the_end_of_a_rest_is_the_formulas(events: list[Event], later: int) -> None:
     facts = facts_about(events)
     now_ms = NOW + later
     assert cooldown_until(facts.flags, facts.cleared_at_ms, DEFAULT_POLICY, now_ms) == by_the_formula(facts, now_ms)

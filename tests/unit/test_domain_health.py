@@ -46,7 +46,7 @@ CASES: list[tuple[str, list[Sign], int]] = [
 
 
 @pytest.mark.parametrize(("signs", "score"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_worked_examples(signs: list[Sign], score: int) -> None:
+def test_worked_examples_score_as_written(signs: list[Sign], score: int) -> None:
     assert health(signs_hours_old(*signs)) == score
 
 

@@ -45,7 +45,7 @@ def decode_flag(**changes: object) -> Event:
     return decode(type="carrier-flag", data={"caller_id_id": 18, "kind": "blocked"} | changes)
 
 
-def test_the_documented_example() -> None:
+def test_the_documented_example_is_decoded() -> None:
     assert decode() == CallPlaced(
         specversion="1.0",
         id="01JDX",
@@ -68,13 +68,13 @@ ACCEPTED: list[tuple[str, Event, Event]] = [
 
 
 @pytest.mark.parametrize(("got", "expected"), [case[1:] for case in ACCEPTED], ids=[case[0] for case in ACCEPTED])
-def test_accepted(got: Event, expected: Event) -> None:
+def test_what_the_contract_allows_is_decoded(got: Event, expected: Event) -> None:
     assert got == expected
 
 
 @pytest.mark.parametrize("kind", FLAG_KINDS)
 @pytest.mark.parametrize("code", [603, "603", None])
-def test_a_flags_details(kind: str, code: object) -> None:
+def test_a_flag_keeps_its_details(kind: str, code: object) -> None:
     flag = decode_flag(kind=kind, carrier="viettel", code=code, note="Spam Risk")
     assert isinstance(flag, CarrierFlag)
     assert (flag.data.kind, flag.data.carrier, flag.data.code, flag.data.note) == (kind, "viettel", code, "Spam Risk")
@@ -111,14 +111,14 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "reason"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
-def test_refused_with_a_reason(changes: dict[str, object], reason: str) -> None:
+def test_what_breaks_the_contract_is_refused_with_a_reason(changes: dict[str, object], reason: str) -> None:
     with pytest.raises(msgspec.ValidationError) as refused:
         decode(**changes)
     assert str(refused.value) == reason
 
 
 @pytest.mark.parametrize("missing", ["id", "source", "type", "time", "data"])
-def test_refused_without(missing: str) -> None:
+def test_an_event_without_a_required_field_is_refused(missing: str) -> None:
     body = msgspec.json.encode({name: value for name, value in CALL.items() if name != missing})
     with pytest.raises(msgspec.ValidationError, match=f"missing required field `{missing}`"):
         _decoder.decode(body)
@@ -143,7 +143,7 @@ def test_what_is_encoded_is_decoded_alike(event: Event) -> None:
     assert msgspec.json.decode(encode_batch([event, event]), type=list[Event]) == [event, event]
 
 
-def test_the_bytes_of_an_event() -> None:
+def test_an_event_has_exactly_these_bytes() -> None:
     assert encode_event(placed("1", AT)) == (
         b'{"type":"call-placed","specversion":"1.0","id":"1","source":"/dialers/a","time":"2026-06-06T11:59:00.123000Z",'
         b'"data":{"caller_id_id":18}}'
@@ -151,7 +151,7 @@ def test_the_bytes_of_an_event() -> None:
     assert msgspec.json.decode(encode_event(flagged("1", "blocked")))["data"] == {"caller_id_id": 18, "kind": "blocked"}
 
 
-def test_routing_keys() -> None:
+def test_a_routing_key_is_the_type_and_the_customer() -> None:
     keys = [routing_key(event, 7) for event in (placed("1"), flagged("1", "rejected"), cleared("1"))]
     assert keys == ["call-placed.7", "carrier-flag.7", "cooldown-cleared.7"]
     assert tuple(event_type(event) for event in (placed("1"), flagged("1", "rejected"), cleared("1"))) == EVENT_TYPES

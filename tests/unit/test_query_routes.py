@@ -30,7 +30,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("target", "route"), CASES)
-def test_targets(target: str, route: Route) -> None:
+def test_each_target_has_its_route_and_any_other_none(target: str, route: Route) -> None:
     assert resolve(target) == route
 
 

@@ -71,7 +71,7 @@ def test_other_variables_are_nobodys_business() -> None:
         ("cors_origin", "5", "5"),
     ],
 )
-def test_good(field: str, text: str, value: object) -> None:
+def test_a_text_of_the_right_form_becomes_a_value(field: str, text: str, value: object) -> None:
     assert getattr(loaded(**{variable(field): text}), field) == value
 
 
@@ -100,7 +100,7 @@ def test_good(field: str, text: str, value: object) -> None:
         ("ROTARY_LABEL", "hunter2", "text"),
     ],
 )
-def test_bad(name: str, text: str, form: str) -> None:
+def test_a_text_of_another_form_is_refused_without_telling_it(name: str, text: str, form: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         loaded(**{name: text})
     assert str(refused.value) == f"{name} is invalid; expected {form}"
@@ -109,7 +109,7 @@ def test_bad(name: str, text: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"ROTARY_REDIS_URL": ""}])
-def test_missing(environ: dict[str, str]) -> None:
+def test_a_setting_without_a_default_must_be_there(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(Settings, environ)
     assert str(refused.value) == "ROTARY_REDIS_URL is not set; expected redis://[user:password@]host:port/0"
@@ -120,7 +120,7 @@ BINDS = [("127.0.0.1:8080", "127.0.0.1", 8080), ("localhost:0", "localhost", 0),
 
 
 @pytest.mark.parametrize(("bind", "host", "port"), BINDS)
-def test_bind_addresses(bind: str, host: str, port: int) -> None:
+def test_a_bind_address_is_a_host_and_a_port(bind: str, host: str, port: int) -> None:
     assert bind_address(bind) == (host, port)
 
 

@@ -84,10 +84,23 @@ async def check_server(client: Redis) -> None:
 async def load_functions(client: Redis) -> None:
     """Puts our libraries of Redis functions, this version's, on the server; harmless to repeat.
 
-    A server that lacks them is a new one, hence checked. Raises as `check_server` does.
+    A server that lacks them is a new one, hence checked. Each library replaces its former text in one step. The name of
+    a function can be in one library only: a function that moves to another library needs another name, or two releases
+    could not load theirs side by side. Raises as `check_server` does.
     """
     await check_server(client)
-    for file in files("rotary.redis").iterdir():
-        if file.name.endswith(".lua"):
-            with translate_errors():
-                await client.function_load(file.read_text(), replace=True)
+    for library in libraries():
+        with translate_errors():
+            await client.function_load(library, replace=True)
+
+
+def libraries() -> list[str]:
+    """The text of each library: `name.lua` followed by every `name_*.lua`, because Lua in Redis has no `require`."""
+    texts = {file.name: file.read_text() for file in files("rotary.redis").iterdir() if file.name.endswith(".lua")}
+    parts: dict[str, list[str]] = {}
+    for name in sorted(texts):
+        if texts[name].startswith("#!"):
+            parts[name.removesuffix(".lua")] = [texts[name]]
+        else:
+            parts[next(head for head in parts if name.startswith(f"{head}_"))].append(texts[name])
+    return ["\n".join(some) for some in parts.values()]

@@ -1,18 +1,26 @@
 #!lua name=rotary_facts_1
--- Facts and positions. A position says up to which offset of a stream a bucket's facts hold everything; it is written in
--- the same step as the facts, so whatever Redis loses, it loses both, and the reader of the stream goes on from what is
--- left. Names end in the version of this library: two releases fold side by side.
+-- Facts and positions. A position says up to which offset of a stream a bucket's facts hold everything; it is written
+-- in the same step as the facts, so whatever Redis loses, it loses both, and the reader of the stream goes on from what
+-- is left. Names end in the version of this library: two releases fold side by side.
 --
--- A bucket's position is a hash. Of each log: `<log>` is "<next offset>:<time of the last arrival marker>", `<log>@` when a
--- reader was last at the log's end, `<log>!` since when it goes on from an earlier position, `<log>#` until when events
--- that the log lost would matter, `<log>+` the piece folded last of a batch in pieces. `logs` names the logs that must have a position, `read` is all that a reader needs:
--- "<at> <back> <gap>", the earliest @, the latest ! and #. All times are this server's clock in milliseconds.
+-- What moves positions without folding is in facts_positions.lua, which is loaded as the end of this library.
 --
--- Out of memory, Redis does not begin a function; an error within one leaves what was written before it, and the position
--- is written last: what is folded again changes nothing. Numbers in Lua are doubles: ids travel as strings.
+-- A bucket's position is a hash. Of each log it has
+--   <log>   "<next offset>:<time of the last arrival marker>"
+--   <log>@  when a reader was last at the log's end
+--   <log>!  since when it goes on from an earlier position
+--   <log>#  until when events that the log lost would matter
+--   <log>+  the piece folded last of a batch in pieces
+-- and besides
+--   logs    the logs that must have a position
+--   read    all that a reader needs, "<at> <back> <gap>": the earliest @, the latest ! and #
+-- All times are this server's clock in milliseconds.
+--
+-- Out of memory, Redis does not begin a function; an error within one leaves what was written before it, and the
+-- position is written last: what is folded again changes nothing. Numbers in Lua are doubles: ids travel as strings.
 
 local KEPT_FLAGS_OF_A_KIND, FLAGS_TTL_S, DAY_S, CALLS_TTL_DAYS = 64, 35 * 86400, 86400, 3
-local DEFAULT_ALLOWANCE, CURRENT_MS = 1000, 2000
+local DEFAULT_ALLOWANCE = 1000
 local CHANGES = 'rotary:changes'
 
 local function now_ms()
@@ -301,207 +309,4 @@ local function fold(keys, args)
   return to or 0
 end
 
--- Advances one bucket, wherever it is; returns whether it is behind.
-local function advance_one(key, log, from, to, marker, logs, reads)
-  local fields = hash(key)
-  local position = next_offset(fields[log])
-  if from and (not position or position < from) then
-    went_back(key, fields, log, logs, reads)
-    return true
-  end
-  if not position or position <= tonumber(to) then
-    local back = tonumber(fields[log .. '!'])
-    if back and tonumber(marker) >= back then
-      redis.call('HDEL', key, log .. '!')
-      fields[log .. '!'] = nil
-    end
-    local changed = {[log] = to .. ':' .. marker, [log .. '@'] = marker, logs = union(fields.logs, logs)}
-    write(key, fields, changed, reads)
-  end
-  return false
-end
-
--- Most advances find every bucket where it should be: then three fields are read and written by name, with none of the
--- detours of `hash` and `write`, for this is done twice a second for each log and each bucket.
-local function advance_plainly(key, log, from, to, marker, fields, mark, logs)
-  local values = redis.call('HMGET', key, 'logs', unpack(fields))
-  local own = values[mark]
-  local position = next_offset(own)
-  if values[1] ~= logs or not position or (from and position < from) or position > tonumber(to) then return nil end
-  if values[mark + 2] then return nil end
-  local at, back, gap = tonumber(marker), 0, 0
-  for i = 2, #values, 4 do
-    if i ~= mark then at = math.min(at, values[i] and tonumber(values[i + 1] or 0) or 0) end
-    if values[i + 2] then back = math.max(back, tonumber(values[i + 2])) end
-    if values[i + 3] then gap = math.max(gap, tonumber(values[i + 3])) end
-  end
-  local read = string.format('%.0f %.0f %.0f', at, back, gap)
-  redis.call('HSET', key, log, to .. ':' .. marker, log .. '@', marker, 'read', read)
-  return read
-end
-
--- FCALL advance_1 n key... log to marker logs from...
--- Every bucket given holds everything before `to`, the offset after an arrival marker of the time `marker`. The buckets
--- are of one generation. Returns the numbers (from 1) of the keys that were not advanced because they are behind, negative
--- if replaced.
-local function advance(keys, args)
-  local log, to, marker, logs = args[1], args[2], args[3], args[4]
-  local reads, failed, fields, mark = {}, {}, {}, 0
-  for name in string.gmatch(logs, '[^,]+') do
-    if name == log then mark = #fields + 2 end
-    for _, suffix in ipairs({'', '@', '!', '#'}) do fields[#fields + 1] = name .. suffix end
-  end
-  for i, key in ipairs(keys) do
-    local tag, _, generation = parse(key)
-    local from, current = tonumber(args[4 + i]), tonumber(redis.call('GET', tag .. 'generation') or 0)
-    if generation < current then
-      failed[#failed + 1] = -i
-    else
-      local read = advance_plainly(key, log, from, to, marker, fields, mark, logs)
-      if not read then
-        if advance_one(key, log, from, to, marker, logs, reads) then failed[#failed + 1] = i end
-      elseif generation == current then
-        local buckets = reads[read] or {}
-        buckets[#buckets + 1] = tonumber(string.match(tag, '%d+'))
-        reads[read] = buckets
-      end
-    end
-  end
-  announce(reads)
-  return failed
-end
-
--- FCALL gap_1 n key... log to marker logs until
--- The log can't give what lies before `to`: goes on from there, and closes the buckets until the operator's word, or
--- until what was lost could not matter any more. With '' for `to` the position stays: the gap was found before.
-local function gap(keys, args)
-  local log, to, reads = args[1], tonumber(args[2]), {}
-  for _, key in ipairs(keys) do
-    local fields = hash(key)
-    if not fields[log .. '#'] or (to and next_offset(fields[log]) ~= to) then
-      local changed = {[log .. '#'] = args[5], logs = union(fields.logs, args[4])}
-      if to then changed[log] = args[2] .. ':' .. args[3] end
-      write(key, fields, changed, reads)
-    end
-  end
-  announce(reads)
-  return redis.status_reply('OK')
-end
-
--- FCALL accept_gap_1 n key... log until
--- Opens the buckets whose gap the operator accepted: those until `until` at the latest. Returns how many, and the latest
--- end of the gaps that are left, 0 if there is none: found since, they are closed until there is a word on them too.
-local function accept_gap(keys, args)
-  local reads, accepted, left = {}, 0, 0
-  for _, key in ipairs(keys) do
-    local gap = tonumber(redis.call('HGET', key, args[1] .. '#') or 0)
-    if gap > tonumber(args[2]) then
-      left = math.max(left, gap)
-    elseif gap > 0 then
-      redis.call('HDEL', key, args[1] .. '#')
-      accepted = accepted + 1
-      write(key, hash(key), {}, reads)
-    end
-  end
-  announce(reads)
-  return {accepted, left}
-end
-
--- FCALL forget_1 n key... log: the log is gone for good, and nothing in it counts any more.
-local function forget(keys, args)
-  local reads, log = {}, args[1]
-  for _, key in ipairs(keys) do
-    local fields, names, named = hash(key), {}, false
-    for name in string.gmatch(fields.logs or '', '[^,]+') do
-      if name == log then named = true else names[#names + 1] = name end
-    end
-    if named then
-      redis.call('HDEL', key, log, log .. '@', log .. '!', log .. '#', log .. '+')
-      for _, mark in ipairs({'', '@', '!', '#'}) do fields[log .. mark] = nil end
-      write(key, fields, {logs = table.concat(names, ',')}, reads)
-    end
-  end
-  announce(reads)
-  return redis.status_reply('OK')
-end
-
--- FCALL switch_1 1 {b17}generation new exact
--- Readers read the generation `new` from here on, if it is complete: at the end of every log lately and, if `exact`,
--- nowhere behind the one that it replaces.
-local function switch(keys, args)
-  local tag, new = string.match(keys[1], '^{b%d+}'), args[1]
-  local old = redis.call('GET', keys[1]) or '0'
-  if tonumber(old) >= tonumber(new) then return 1 end
-  local built = hash(tag .. new .. '/position')
-  local replaced = hash(tag .. (old == '0' and '' or old .. '/') .. 'position')
-  local at, back = string.match(built.read or '0 0 0', '^(%d+) (%d+)')
-  if math.abs(now_ms() - tonumber(at)) > CURRENT_MS or tonumber(back) > 0 then return 0 end
-  for log in string.gmatch(replaced.logs or '', '[^,]+') do
-    local reached = next_offset(built[log])
-    if not reached or args[2] == '1' and reached < (next_offset(replaced[log]) or 0) then return 0 end
-  end
-  redis.call('SET', keys[1], new)
-  redis.call('PUBLISH', CHANGES, cmsgpack.pack({'generation', tonumber(string.match(tag, '%d+')), tonumber(new)}))
-  return 1
-end
-
--- FCALL lease_1 1 rotary:leases consumer ttl-ms unit...
--- Shares the units among the consumers that called lately, to within one of equal; returns those of this consumer.
--- With a ttl of 0 the consumer leaves. A lease saves double work, no more: whoever folds without one does no harm.
-local function lease(keys, args)
-  local key, me, ttl, now = keys[1], args[1], tonumber(args[2]), now_ms()
-  local fields, alive, owners, mine, free = hash(key), {}, {}, {}, {}
-  if ttl == 0 then fields['c ' .. me] = '0' else fields['c ' .. me] = string.format('%.0f', now + ttl) end
-  for name, value in pairs(fields) do
-    if string.sub(name, 1, 2) == 'c ' then
-      -- A lease from further ahead was given by a clock that has gone back since: nobody would renew a dead one's for long.
-      local left = tonumber(value) - now
-      if left > 0 and (ttl == 0 or left <= ttl) then alive[string.sub(name, 3)] = true else redis.call('HDEL', key, name) end
-    end
-  end
-  for name, value in pairs(fields) do
-    if string.sub(name, 1, 2) == 'u ' then
-      if alive[value] then owners[string.sub(name, 3)] = value else redis.call('HDEL', key, name) end
-    end
-  end
-  if ttl == 0 then return {} end
-  local names, units = {}, {unpack(args, 3)}
-  for name in pairs(alive) do names[#names + 1] = name end
-  table.sort(names)
-  for _, unit in ipairs(units) do
-    if owners[unit] == me then mine[#mine + 1] = unit elseif not owners[unit] then free[#free + 1] = unit end
-  end
-  local quota = math.floor(#units / #names)
-  for rank, name in ipairs(names) do
-    if name == me and rank <= #units % #names then quota = quota + 1 end
-  end
-  while #mine > quota do redis.call('HDEL', key, 'u ' .. table.remove(mine)) end
-  while #mine < quota and #free > 0 do
-    local unit = table.remove(free, 1)
-    redis.call('HSET', key, 'u ' .. unit, me)
-    mine[#mine + 1] = unit
-  end
-  redis.call('HSET', key, 'c ' .. me, fields['c ' .. me])
-  return mine
-end
-
 redis.register_function('fold_1', fold)
-redis.register_function('advance_1', advance)
-redis.register_function('gap_1', gap)
-redis.register_function('accept_gap_1', accept_gap)
-redis.register_function('forget_1', forget)
-redis.register_function('switch_1', switch)
--- FCALL remove_1 n key...
--- Removes facts and positions of generations that were replaced, and of none that is read: Redis may have been emptied or
--- restored since the caller looked. Returns how many keys there were.
-local function remove(keys)
-  local gone = {}
-  for _, key in ipairs(keys) do
-    local tag, rest = string.match(key, '^({b%d+})(.*)$')
-    if is_replaced(tag, tonumber(string.match(rest, '^(%d+)/') or 0)) then gone[#gone + 1] = key end
-  end
-  return #gone > 0 and redis.call('UNLINK', unpack(gone)) or 0
-end
-
-redis.register_function('lease_1', lease)
-redis.register_function('remove_1', remove)

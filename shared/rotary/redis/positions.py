@@ -191,5 +191,5 @@ async def switch(client: Redis, bucket: int, generation: int, *, exact: bool) ->
 async def lease(client: Redis, consumer: str, ttl_ms: int, units: Sequence[str]) -> list[str]:
     """This consumer's fair share of `units` for `ttl_ms`; with 0 it leaves."""
     with translate_errors():
-        held = await client.fcall("lease_1", 1, keys.LEASES, consumer, ttl_ms, *units)
+        held = await client.fcall("share_1", 1, keys.LEASES, consumer, ttl_ms, *units)
     return [unit.decode() for unit in held]
