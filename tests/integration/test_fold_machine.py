@@ -340,7 +340,8 @@ class FoldMachine(RuleBasedStateMachine):
             for customer in CUSTOMERS
             for generation in range(self.generation + 1)
         }
-        stored = await self.values_of(await names(self.client, "{b*:*"))
+        facts_only = [name for name in await names(self.client, "{b*:*") if not name.endswith(":flagged")]
+        stored = await self.values_of(facts_only)
         for name, value in stored.items():
             kind, caller, *day = name.removeprefix(_prefix_of(name)).split(":")
             of = found.setdefault(prefixes[_prefix_of(name)], {})

@@ -31,7 +31,7 @@ class EventFactory:
 
     >>> hcm = EventFactory("/dialers/hcm-1")
     >>> hcm.call_placed(18, group_id=3, lead_id="L-991").data
-    CallPlacedData(caller_id_id=18, group_id=3, lead_id='L-991')
+    CallPlacedData(caller_id_id=18, group_id=3, lead_id='L-991', pick_id=None)
     >>> hcm.carrier_flag(18, "spam_label", carrier="viettel").source
     '/dialers/hcm-1'
     >>> hcm.cooldown_cleared(18, event_id="ticket-4711").id

@@ -1,6 +1,7 @@
 """Folding: from events to calls of the Redis function that commits facts together with a log's position."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from secrets import token_hex
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ FLAGS_WEIGHT = 100
 """Of a caller ID's flags, beside each: all that are kept, up to 256, are unpacked, merged and packed again."""
 StoredFlag = tuple[int, str, str]
 """(time in ms, identity as hex digits, kind)."""
-_Calls = tuple[str, str, list[str], list[int]]
+_Calls = tuple[str, str, list[str], list[int]] | tuple[str, str, list[str], list[int], dict[str, tuple[str, int]]]
 _Flags = tuple[str, int, list[StoredFlag]]
 _Piece = tuple[str, list[_Calls], list[_Flags]]
 
@@ -31,12 +32,13 @@ _Piece = tuple[str, list[_Calls], list[_Flags]]
 class Batch:
     """One customer's events on their way to the function, grouped by caller ID and UTC day, each identity once."""
 
-    __slots__ = ("_calls", "_flags", "customer")
+    __slots__ = ("_calls", "_flags", "_picks", "customer")
 
     def __init__(self, customer: int) -> None:
         self.customer = customer
         self._calls: dict[tuple[int, int], dict[int, int]] = {}
         self._flags: dict[int, tuple[list[int], list[StoredFlag]]] = {}
+        self._picks: dict[int, str] = {}
 
     def add(self, event: Event) -> None:
         """Takes one event."""
@@ -49,7 +51,10 @@ class Batch:
             day = self._calls.get((caller, at_ms // DAY_MS))
             if day is None:
                 day = self._calls[caller, at_ms // DAY_MS] = {}
-            day.setdefault(identity(event.source, event.id), at_ms // QUARTER_MS % QUARTERS_A_DAY)
+            number = identity(event.source, event.id)
+            day.setdefault(number, at_ms // QUARTER_MS % QUARTERS_A_DAY)
+            if event.data.pick_id is not None:
+                self._picks.setdefault(number, event.data.pick_id)
             return
         cleared, flags = self._flags.setdefault(caller, ([0], []))
         match event:
@@ -66,10 +71,20 @@ class Batch:
             for begin in range(0, len(numbers), MAX_CALL_WEIGHT):
                 end = begin + MAX_CALL_WEIGHT
                 some = numbers[begin:end]
-                yield CALLS_WEIGHT + len(some), (name, [(str(caller), str(day), some, quarters[begin:end])], [])
+                weight = CALLS_WEIGHT + len(some)
+                picks = self._picks_of(seen, begin, end) if self._picks else {}
+                if picks:
+                    yield weight, (name, [(str(caller), str(day), some, quarters[begin:end], picks)], [])
+                else:
+                    yield weight, (name, [(str(caller), str(day), some, quarters[begin:end])], [])
         for caller, (cleared, flags) in self._flags.items():
             some_flags = _newest(flags)
             yield FLAGS_WEIGHT + len(some_flags), (name, [], [(str(caller), max(cleared), some_flags)])
+
+    def _picks_of(self, seen: Mapping[int, int], begin: int, end: int) -> dict[str, tuple[str, int]]:
+        """The pick of each call that names one, with the call's quarter hour."""
+        some = islice(seen.items(), begin, end)
+        return {str(number): (self._picks[number], quarter) for number, quarter in some if number in self._picks}
 
 
 def _newest(flags: list[StoredFlag]) -> list[StoredFlag]:

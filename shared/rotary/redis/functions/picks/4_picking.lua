@@ -1,0 +1,236 @@
+local function draw(queue, seed, at)
+  local size = redis.call('ZCARD', queue)
+  if size == 0 then return nil end
+  local index = math.floor(tonumber(string.sub(redis.sha1hex(seed .. ':' .. at), 1, 13), 16) / 4503599627370496 * size)
+  return redis.call('ZRANGE', queue, index, index)[1], 0
+end
+
+-- The best of a queue that is not excluded: {caller, record, used, entry, is_first}, or nil. What it finds excluded is
+-- added to `aside`, out of the queue, with its place.
+local function choose(c, g, queue, excluded, seed, aside)
+  local draws, passed_by = 0, #aside
+  while true do
+    local entry, score
+    if g.strategy == 'random' then
+      draws = draws + 1
+      entry, score = draw(queue, seed, draws)
+    else
+      entry, score = unpack(redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES'))
+    end
+    if not entry then return nil end
+    local caller = string.sub(entry, 9)
+    local record = record_of(g, caller)
+    local reason, wake, used = 'gone', nil, nil
+    if record then reason, wake, used = evaluate(c, g, caller, record) end
+    if reason then
+      redis.call('ZREM', queue, entry)
+      if record then block(g, caller, reason, wake) end
+    else
+      local new, tie = place(g, caller, record, used)
+      if new ~= tonumber(score) or tie .. caller ~= entry then
+        redis.call('ZREM', queue, entry)
+        redis.call('ZADD', queue, new, tie .. caller)
+      elseif excluded[caller] then
+        redis.call('ZREM', queue, entry)
+        aside[#aside + 1] = {queue, score, entry, caller}
+      else
+        return {caller = caller, record = record, used = used, entry = entry, is_first = #aside == passed_by}
+      end
+    end
+  end
+end
+
+-- Moves a member behind what it was picked for.
+local function take_turn(c, g, chosen, queue)
+  local caller, record = chosen.caller, chosen.record
+  if g.strategy == 'random' then return end
+  if g.strategy == 'weighted' then
+    local round, k = round_of(g, caller, record)
+    if queue == g.p .. 'queue' and chosen.is_first then
+      redis.call('HSET', g.rounds, 'passed', text(round) .. ' ' .. text(turn_at(record, k)))
+    end
+    if k + 1 < record[1] then set_round(g, caller, record, round, k + 1) else set_round(g, caller, record, round + 1, 0) end
+  else
+    redis.call('HSET', g.turns, caller, text(c.seq))
+  end
+  if queue then
+    local score, tie = place(g, caller, record, chosen.used + 1, c.seq)
+    redis.call('ZREM', queue, chosen.entry)
+    redis.call('ZADD', queue, score, tie .. caller)
+  end
+end
+
+-- A reservation ends at a whole second. It is named by its id without the caller ID that ends it.
+local function reserve(c, g, chosen, id)
+  local caller, second = chosen.caller, text(math.ceil((c.now + g.ttl_ms) / 1000))
+  local live = c.p .. 'live:' .. caller
+  redis.call('ZADD', live, second .. '000', id)
+  redis.call('EXPIRE', live, 86400)
+  look_again(c.p, second, caller)
+  if chosen.record[4] > 0 then redis.call('SET', c.p .. 'gap:' .. caller, text(c.now), 'PX', chosen.record[4] + 60000) end
+  return tonumber(second) * 1000
+end
+
+-- The number that a lead keeps, if it can be picked.
+local function bound(c, g, lead, excluded)
+  local caller = redis.call('GET', lead)
+  if not caller or excluded[caller] then return nil end
+  local record = record_of(g, caller)
+  if not record then return nil end
+  local reason, _, used = evaluate(c, g, caller, record)
+  if not reason then return {caller = caller, record = record, used = used} end
+end
+
+-- The earliest time at which a member of these sets could be picked, as far as is known now.
+local function next_eligible(c, g, excluded)
+  local next_ms
+  for _, reason in ipairs(BLOCKED) do
+    local heads = redis.call('ZRANGE', g.p .. reason, 0, REFRESHED_AT_ONCE, 'WITHSCORES')
+    for at = 1, #heads, 2 do
+      local caller, wake = heads[at], tonumber(heads[at + 1])
+      if next_ms and wake >= next_ms then break end
+      if not excluded[caller] then
+        if reason == 'cooldown' then
+          local _, later = evaluate(c, g, caller, record_of(g, caller), true)
+          wake = math.max(wake, later or 0)
+        end
+        next_ms = math.min(next_ms or wake, wake)
+      end
+    end
+  end
+  return next_ms
+end
+
+-- Why nobody can be picked: {false, {reason, count, ...}, when to ask again}. First looks again at those whose reason may
+-- have become another; returns nil if one of them can be picked.
+local function refuse(c, g, excluded, aside)
+  for _, reason in ipairs({'quota_exceeded', 'hourly_cap', 'min_gap'}) do
+    local heads = redis.call('ZRANGE', g.p .. reason, 0, REFRESHED_AT_ONCE, 'WITHSCORES')
+    for at = 1, #heads, 2 do
+      if tonumber(heads[at + 1]) >= g.last * QUARTER_MS and reason == 'quota_exceeded' then break end
+      if settle(c, g, heads[at]) and not excluded[heads[at]] then return nil end
+    end
+  end
+  local reasons = {}
+  local function count(reason, n)
+    if n > 0 then
+      reasons[#reasons + 1] = reason
+      reasons[#reasons + 1] = n
+    end
+  end
+  for _, reason in ipairs(BLOCKED) do count(reason, redis.call('ZCARD', g.p .. reason)) end
+  count('disabled', g.disabled)
+  count('excluded', #aside)
+  return {false, reasons, next_eligible(c, g, excluded) or false}
+end
+
+local function choose_by_class(c, g, pick, excluded)
+  local aside = {}
+  for _, class in ipairs(pick[3]) do
+    local queue = g.p .. 'queue:' .. class
+    local chosen = choose(c, g, queue, excluded, pick[5], aside)
+    if chosen then return chosen, queue, aside end
+  end
+  local queue, own = g.p .. 'queue', {}
+  local chosen = choose(c, g, queue, excluded, pick[5], own)
+  for _, one in ipairs(aside) do redis.call('ZADD', one[1], one[2], one[3]) end
+  return chosen, queue, own
+end
+
+-- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier, trunk}
+local function pick_one(c, g, pick)
+  local excluded, chosen, queue, aside = {}, nil, nil, {}
+  for _, caller in ipairs(pick[4]) do excluded[caller] = true end
+  local lead = g.sticky and pick[2] ~= '' and c.p .. 'lead:' .. g.id .. ':' .. pick[2]
+  if lead then chosen = bound(c, g, lead, excluded) end
+  local reason = chosen and 'sticky' or g.strategy == 'sticky_lead' and 'least_used' or g.strategy
+  for _ = 1, 2 do
+    if chosen then break end
+    chosen, queue, aside = choose_by_class(c, g, pick, excluded)
+    for _, one in ipairs(aside) do redis.call('ZADD', one[1], one[2], one[3]) end
+    local refused = not chosen and refuse(c, g, excluded, aside)
+    if refused then return refused end
+  end
+  if not chosen then return {false, {}, c.now} end
+  c.seq = c.seq + 1
+  take_turn(c, g, chosen, queue)
+  local record, expires = chosen.record, reserve(c, g, chosen, pick[1])
+  if lead then redis.call('SET', lead, chosen.caller, 'PX', g.sticky_ms) end
+  return {chosen.caller, pick[1] .. '-' .. chosen.caller, reason, expires, record[7], record[8], record[9], record[10]}
+end
+
+-- {idempotency key or '', hash of the body, {pick, ...}} → {answer, ...}, or false when the key belongs to another body.
+local function answer(c, g, request)
+  local stored = request[1] ~= '' and c.p .. 'idempotent:' .. request[1]
+  local known = stored and redis.call('GET', stored)
+  if known then
+    known = cmsgpack.unpack(known)
+    return known[1] == request[2] and known[2]
+  end
+  local answers = {}
+  for at, pick in ipairs(request[3]) do answers[at] = pick_one(c, g, pick) end
+  if stored then redis.call('SET', stored, cmsgpack.pack({request[2], answers}), 'EX', IDEMPOTENT_S) end
+  return answers
+end
+
+-- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {request, ...}}
+-- `digest` names the definition that the engine knows; `seen` is the highest sequence number that it saw of the bucket,
+-- `newest` the highest version of the bucket's definitions. Returns msgpack {status, now, seq, ...}: OK with {answer or
+-- false, ...}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
+local function pick(keys, args)
+  local offset, group, version, max_age, seen, newest, requests = unpack(cmsgpack.unpack(args[1]))
+  local c = open(keys[1], offset)
+  bucket_state(c, seen)
+  local function reply(status, what) return cmsgpack.pack({status, c.now, c.seq, what}) end
+  local closed = closure(c, max_age)
+  if closed then return reply('CLOSED', closed) end
+  local stored = redis.call('HMGET', c.tag .. 'definitions', 'complete', 'newest')
+  if not stored[1] or not stored[2] or stored[2] < newest then return reply('CLOSED', {'definitions', 1000}) end
+  local g = plan_of(c, group)
+  local stale = staleness(c, g, version) or lacks_class(g, requests) and 'class'
+  if stale then return reply('STALE', stale) end
+  if g.status ~= 'active' then return reply('DISABLED', false) end
+  settle_due(c)
+  settle_woken(c, g)
+  local first, answers = c.seq, {}
+  for _, request in ipairs(requests) do c.seq = c.seq + #request[3] end
+  local last = c.seq
+  -- Written first, because an error leaves what was written before it; numbers that are not used are given back.
+  redis.call('HSET', c.tag .. 'picks', 'seq', text(last))
+  c.seq = first
+  for at, request in ipairs(requests) do answers[at] = answer(c, g, request) end
+  if c.seq < last then redis.call('HSET', c.tag .. 'picks', 'seq', text(c.seq)) end
+  seen_here[c.id] = c.seq
+  return reply('OK', answers)
+end
+
+-- FCALL release_1 1 {b17}7:picks caller id: gives a reservation back; whether there was one. The id is that before the
+-- caller ID.
+local function release(keys, args)
+  local prefix = string.sub(keys[1], 1, -6)
+  local gone = redis.call('ZREM', prefix .. 'live:' .. args[1], args[2])
+  if gone == 1 then look_again(prefix, 0, args[1]) end
+  return gone
+end
+
+-- FCALL notice_1 n {b17}7:picks... msgpack{offset, {seen, ...}}: notices a loss of data now. Customers stand for buckets.
+-- Returns {the sequence number of each}.
+local function notice(keys, args)
+  local offset, seen = unpack(cmsgpack.unpack(args[1]))
+  local numbers = {}
+  for at, key in ipairs(keys) do
+    local c = open(key, offset)
+    bucket_state(c, seen[at])
+    numbers[at] = c.seq
+  end
+  return cmsgpack.pack(numbers)
+end
+
+-- FCALL open_picks_1 n {b17}7:picks...: somebody's word that no reservation is missing in these buckets.
+local function open_picks(keys)
+  for _, key in ipairs(keys) do
+    bucket_state(open(key, 0), 0)
+    redis.call('HSET', string.match(key, '^{b%d+}') .. 'picks', 'closed', 0)
+  end
+  return redis.status_reply('OK')
+end
