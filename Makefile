@@ -16,7 +16,7 @@ run: .venv/ready ## the demo: three real servers, a simulated dialer, a live mon
 	@$(BIN)/rotary-stack demo
 
 test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
-	@$(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" $(ARGS)
+	@$(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" -n 3 --dist loadfile $(ARGS)
 
 faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 10 minutes)
 	@$(BIN)/pytest tests/faults tests/integration/test_publisher_restart.py $(ARGS)
