@@ -31,7 +31,7 @@ from rotary.http.errors import (
 )
 from rotary.http.negotiation import has_current, wants_stream
 from rotary.http.protocol import RequestIds, bearer_hash, stream_begins
-from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawResponse, failure, lag_line
+from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawResponse, failure, lag_line, rate_limit_lines
 from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.endpoints import Kind, Route, Routes
 from rotary_query.http.sse import StreamResponse, behind
@@ -69,7 +69,7 @@ class RequestContext:
             if not allowed and window.is_dry(self.now_ms):
                 return _ASK_REDIS
             self.grant = grant
-            self.lines.append(window.lines(self.now_ms))
+            self.lines.append(rate_limit_lines(window.status(self.now_ms)))
             if not allowed:
                 return too_many_requests(window.retry_after(self.now_ms))
         self.grant = grant
@@ -141,7 +141,7 @@ class Api:
         return answer
 
     async def _read(self, context: RequestContext) -> CachedResponse:
-        """The answer, with what Redis must be asked for it. Raises UnavailableError and Refusal."""
+        """The answer, with what Redis must be asked for it. Raises UnavailableError and TooManyAttemptsError."""
         grant = context.grant
         if grant is None:
             sha256_hex = bearer_hash(context.request)

@@ -1,5 +1,6 @@
-"""Every failure a reader can meet, in one table: DESIGN section 1."""
+"""Every failure of the public API: its status, its message, and the error that leads to it."""
 
+from rotary.auth.errors import TooManyAttemptsError
 from rotary.errors import GroupNotFoundError, UnavailableError
 from rotary.http.responses import CachedResponse, ResponseTemplate, failure
 
@@ -20,30 +21,22 @@ TOO_MANY_CONNECTIONS = failure(503, "Too many connections are open.", {"Retry-Af
 TOO_MANY_STREAMS = failure(503, "Too many streams are open.", {"Retry-After": "30"})
 
 
-class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not an error of ours
-    """Ends the handling of a request with this answer."""
-
-    def __init__(self, answer: CachedResponse) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
-
-
 def too_many_requests(retry_after_seconds: int) -> CachedResponse:
     """429 for a token over its limit, or an address that tries unknown tokens."""
     message = f"Too many requests. Retry after {retry_after_seconds} seconds."
     return failure(429, message, {"Retry-After": str(retry_after_seconds)})
 
 
-def too_many_streams(whose: str) -> CachedResponse:
-    """429 for a token or a customer with as many streams open as it may have."""
-    return failure(429, f"Too many streams are open for this {whose}. Retry after 30 seconds.", {"Retry-After": "30"})
+def too_many_streams(owner: str) -> CachedResponse:
+    """429 for a token or a customer that has reached its limit of open streams."""
+    return failure(429, f"Too many streams are open for this {owner}. Retry after 30 seconds.", {"Retry-After": "30"})
 
 
 def answer_to(error: Exception) -> CachedResponse:
-    """The answer that an error of the table deserves; anything else is a defect of ours."""
+    """The response to an error. An error that is not listed here is a defect: SERVER_ERROR."""
     match error:
-        case Refusal():
-            return error.answer
+        case TooManyAttemptsError():
+            return too_many_requests(error.retry_after_seconds)
         case GroupNotFoundError():
             return GROUP_NOT_FOUND
         case UnavailableError():
