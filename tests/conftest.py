@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from itertools import count
 
 import pytest
+import structlog
 
 from integration.private_stack import private_stack
 
@@ -18,6 +19,16 @@ def _server(variable: str) -> str:
     if url := os.environ.get(variable):
         return url
     pytest.exit(f"{variable} is not set: run  make test  or  rotary-stack exec -- pytest", returncode=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs() -> None:
+    """Sends what the product logs in this process to the standard library's logs, and never to standard output."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ def health_score(recent_calls: int, flags: Sequence[Flag], policy: Policy, now_m
     """An integer from 0 to 100: floor(100 · 2^(-P) + 0.5).
 
     P = Σ severity[kind] · 2^(-age/half-life) + volume. `recent_calls` are the calls in `last_day(now_ms)`. `flags`
-    ascend: the sum has a fixed order, so equal facts give equal bits.
+    ascend: the sum has a fixed order, so equal facts give equal bits. Source: docs/meaning.md.
     """
     penalty = 0.0
     for flag in flags:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -95,12 +96,16 @@ async def load_functions(client: Redis) -> None:
 
 
 def libraries() -> list[str]:
-    """The text of each library: `name.lua` followed by every `name_*.lua`, because Lua in Redis has no `require`."""
-    texts = {file.name: file.read_text() for file in files("rotary.redis").iterdir() if file.name.endswith(".lua")}
-    parts: dict[str, list[str]] = {}
-    for name in sorted(texts):
-        if texts[name].startswith("#!"):
-            parts[name.removesuffix(".lua")] = [texts[name]]
-        else:
-            parts[next(head for head in parts if name.startswith(f"{head}_"))].append(texts[name])
-    return ["\n".join(some) for some in parts.values()]
+    """The text of each library in `functions`: a file, or a folder of parts, joined in the order of their names."""
+    entries = sorted((files("rotary.redis") / "functions").iterdir(), key=_name)
+    return [_library(entry) for entry in entries]
+
+
+def _library(entry: Traversable) -> str:
+    if entry.is_file():
+        return entry.read_text()
+    return "\n".join(part.read_text() for part in sorted(entry.iterdir(), key=_name))
+
+
+def _name(entry: Traversable) -> str:
+    return entry.name

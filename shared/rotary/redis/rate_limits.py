@@ -79,7 +79,7 @@ class RateLimitStore:
 
 async def load_rate_limits(client: Redis) -> None:
     """Puts this version's function on the server; harmless to repeat."""
-    code = files("rotary.redis").joinpath("rate_limits.lua").read_text()
+    code = files("rotary.redis").joinpath("functions/rate_limits.lua").read_text()
     with translate_errors():
         await client.function_load(code, replace=True)
 

@@ -1,4 +1,4 @@
--- The end of the library that facts.lua begins: what moves positions, and whole generations, without folding.
+-- The second part of the library: what follows 1_fold.lua: what moves positions, and whole generations, without folding.
 
 local CURRENT_MS = 2000
 

@@ -3,7 +3,7 @@
 -- in the same step as the facts, so whatever Redis loses, it loses both, and the reader of the stream goes on from what
 -- is left. Names end in the version of this library: two releases fold side by side.
 --
--- What moves positions without folding is in facts_positions.lua, which is loaded as the end of this library.
+-- What moves positions without folding is in 2_positions.lua, which is loaded as the end of this library.
 --
 -- A bucket's position is a hash. Of each log it has
 --   <log>   "<next offset>:<time of the last arrival marker>"
