@@ -7,9 +7,9 @@ import structlog
 from msgspec import MsgspecError
 from redis.asyncio import Redis
 
+from rotary.auth.change_watch import ChangeWatch
 from rotary.auth.tokens import Tokens
 from rotary.redis import keys, versions
-from rotary.auth.change_watch import ChangeWatch
 from rotary.redis.changes import (
     Change,
     FactsChanged,

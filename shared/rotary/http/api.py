@@ -29,12 +29,13 @@ from rotary.http.errors import (
     SERVER_ERROR,
     UNAUTHENTICATED,
     UNAUTHORIZED,
+    Refusal,
     answer_to,
     too_many_requests,
 )
 from rotary.http.negotiation import has_current
 from rotary.http.protocol import RequestIds, bearer_hash
-from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawResponse, failure
+from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawResponse, failure, rate_limit_lines
 
 MAX_BODY_BYTES = 65_536
 
@@ -108,15 +109,15 @@ class Api(ABC, Generic[K]):
 
     @abstractmethod
     async def answer(self, context: RequestContext[K], grant: Grant) -> CachedResponse:
-        """The answer to a request that is admitted. Raises UnavailableError and Refusal."""
+        """The answer to a request that is admitted. Raises UnavailableError, TooManyAttemptsError and Refusal."""
 
     def cached(self, context: RequestContext[K], grant: Grant) -> CachedResponse | None:  # noqa: ARG002  # a hook
         """Likewise, if it takes no waiting."""
         return None
 
     def failure(self, error: Exception) -> CachedResponse:
-        """The answer that an error deserves; SERVER_ERROR for a defect."""
-        return answer_to(error)
+        """The response to an error. SERVER_ERROR stands for a defect."""
+        return error.answer if isinstance(error, Refusal) else answer_to(error)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request; whatever goes wrong, in JSON."""
@@ -162,7 +163,7 @@ class Api(ABC, Generic[K]):
         return self.cached(context, grant)
 
     async def _read(self, context: RequestContext[K]) -> CachedResponse:
-        """The answer, with what Redis must be asked for it. Raises UnavailableError and Refusal."""
+        """The answer, after verifying the token in Redis. Raises UnavailableError, TooManyAttemptsError and Refusal."""
         grant = context.grant
         if grant is None:
             sha256_hex = bearer_hash(context.request)
@@ -186,7 +187,7 @@ class Api(ABC, Generic[K]):
             if not allowed and window.is_dry(now_ms):
                 return _ASK_REDIS
             context.grant = grant
-            context.lines.append(window.lines(now_ms))
+            context.lines.append(rate_limit_lines(window.status(now_ms)))
             if not allowed:
                 return too_many_requests(window.retry_after(now_ms))
         context.grant = grant

@@ -1,5 +1,7 @@
 """Reading a request's body without aiohttp's `Request`: nearly every one has arrived together with its head."""
 
+import asyncio
+
 from aiohttp import web
 
 from rotary.http.errors import BODY_TOO_LARGE, BODY_TOO_SLOW, Refusal
