@@ -15,7 +15,7 @@ class EngineSettings(Struct, frozen=True):
     engine_bind: Bind = "0.0.0.0:8081"  # a service in a container is meant to be reached
     ops_bind: Bind = "0.0.0.0:9080"  # likewise, by the operator's network alone
     clock_offset: Seconds = 0.0
-    """Seconds by which the clocks of this process and of its picks are shifted: a rehearsal may stand before midnight."""
+    """Seconds by which the clocks of this process and of its picks are shifted, for rehearsals of midnight."""
     access_log: bool = False
     failed_attempts_per_minute: Count = 60
     """How many unknown tokens without a checksum one address may try; further ones are answered with 429."""

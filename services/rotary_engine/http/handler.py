@@ -68,7 +68,7 @@ class Api(api.Api[Kind]):
                 return await self._pick(context.request, customer, route.group_id)
             case "pick":
                 _check_length("pick_id", route.name, MAX_PICK_ID)
-                self._statistics.released += await self._picks.release(customer, route.name)
+                await self._picks.release(customer, route.name)
             case _:
                 _check_length("lead_id", route.name, MAX_LEAD)
                 self._statistics.forgotten += await self._picks.forget_lead(customer, route.group_id, route.name)
@@ -78,7 +78,6 @@ class Api(api.Api[Kind]):
         """The answer that an error deserves."""
         match error:
             case GroupDisabledError():
-                self._statistics.refused["group_disabled"] += 1
                 return GROUP_DISABLED
             case PicksClosedError():
                 self._statistics.closed[error.code] += 1
@@ -101,7 +100,7 @@ class Api(api.Api[Kind]):
         idempotency = None if key is None else (_checked_key(key), blake2b(body, digest_size=16).digest())
         wanted = [asked] if asked.picks is UNSET else asked.picks
         outcomes = await self._picks.pick(customer, group_id, wanted, idempotency)
-        self._statistics.picked(outcomes, perf_counter() - began)
+        self._statistics.picked(self._picks.strategy(customer, group_id), outcomes, perf_counter() - began)
         return self._answer(asked, outcomes)
 
     def _answer(self, asked: PicksBody, outcomes: list[Outcome]) -> CachedResponse:

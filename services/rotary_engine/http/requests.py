@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import FieldInfo, fields
 
 from rotary.domain.rotation.outcomes import MAX_PICKS, PickRequest
