@@ -63,7 +63,7 @@ def _reason(error: BaseException) -> str | None:
         # OpenSSL's message alone; str(error) adds its C source line.
         return (
             f"its certificate is not trusted ({error.verify_message}): "
-            "name its authority in ROTARY_CA_FILE, or in the publisher's ssl_context"
+            "name its authority in ROTARY_CA_FILE, or pass an ssl_context"
         )
     if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error):
         return "this port does not use TLS; use its TLS port, or a URL without the s in its scheme"

@@ -1,0 +1,235 @@
+"""Requests to the engine and what their answers mean, without any I/O: both clients send and read these."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from secrets import token_hex
+from typing import Annotated, Generic, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from rotary.engine.errors import (
+    AccessRefusedError,
+    EngineError,
+    EngineUnavailableError,
+    GroupDisabled,
+    GroupNotFoundError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    NothingEligible,
+    RateLimitedError,
+    UnexpectedAnswerError,
+)
+from rotary.engine.picks import PickedCallerId, PickRequest
+from rotary.errors import ConfigurationError
+
+T = TypeVar("T")
+_MAX_KEY = 255
+_ERRORS: Mapping[int, type[EngineError]] = {
+    400: InvalidRequestError,
+    401: AccessRefusedError,
+    403: AccessRefusedError,
+    413: InvalidRequestError,
+    422: InvalidRequestError,
+}
+
+
+class Answer(Struct, frozen=True):
+    """What came back. `retry_after` is in seconds."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+    request_id: str | None = None
+
+
+class Request(Struct, Generic[T], frozen=True):
+    """One request, the same for each attempt. `read` returns the answer's result, or raises."""
+
+    method: str
+    path: str
+    read: Callable[[Answer], T]
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+
+
+class _Refusal(Struct):
+    """The body of a 409, or a refused pick of a batch."""
+
+    message: str
+    reasons: dict[str, int] | None = None
+    next_eligible_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class _One(Struct):
+    data: PickedCallerId
+
+
+class _Many(Struct):
+    data: list[Raw]
+
+
+class _Failure(Struct):
+    message: str = ""
+    errors: dict[str, list[str]] = {}
+
+
+class _Batch(Struct):
+    picks: Sequence[PickRequest]
+
+
+_encode = msgspec.json.Encoder().encode
+_one = msgspec.json.Decoder(_One)
+_many = msgspec.json.Decoder(_Many)
+_picked = msgspec.json.Decoder(PickedCallerId)
+_refusal = msgspec.json.Decoder(_Refusal)
+_failure = msgspec.json.Decoder(_Failure)
+
+
+def answer(status: int, body: bytes, retry_after: str | None, request_id: str | None) -> Answer:
+    """An answer with the headers that count."""
+    seconds = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+    return Answer(status, body, seconds, request_id)
+
+
+def base_url(url: str) -> str:
+    """The URL without a slash at its end. Raises ConfigurationError if it is not an address of HTTP."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigurationError("the engine's URL is invalid; expected https://host or https://host/path")
+    return url.rstrip("/")
+
+
+def common_headers(token: str) -> dict[str, str]:
+    """What each request carries. Raises ConfigurationError if the token can't be one."""
+    if not token or not (token.isascii() and token.isprintable()) or " " in token:
+        raise ConfigurationError("the engine's token is invalid; expected what `rotary-admin token create` showed")
+    return {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+
+
+def pick(group_id: int, request: PickRequest, idempotency_key: str | None) -> Request[PickedCallerId]:
+    """One pick."""
+    return Request("POST", _picks(group_id), _read_pick, _encode(request), _json_headers(idempotency_key))
+
+
+def pick_many(
+    group_id: int, requests: Sequence[PickRequest], idempotency_key: str | None
+) -> Request[list[PickedCallerId | NothingEligible]]:
+    """Many picks, answered in order."""
+
+    def read(answer: Answer) -> list[PickedCallerId | NothingEligible]:
+        outcomes = _read_picks(answer)
+        if len(outcomes) != len(requests):
+            raise _unexpected(answer)
+        return outcomes
+
+    body = _encode(_Batch(requests))
+    return Request("POST", _picks(group_id), read, body, _json_headers(idempotency_key))
+
+
+def release(group_id: int, pick_id: str) -> Request[None]:
+    """Gives a reservation back."""
+    return Request("DELETE", f"{_picks(group_id)}/{_segment(pick_id)}", _read_nothing)
+
+
+def forget_lead(group_id: int, lead_id: str) -> Request[None]:
+    """Ends a sticky binding."""
+    return Request("DELETE", f"{_group(group_id)}/leads/{_segment(lead_id)}", _read_nothing)
+
+
+def failure(answer: Answer) -> EngineError:
+    """The error that an answer other than a success or a refusal stands for."""
+    message = _message(answer)
+    if answer.status == 429:
+        return RateLimitedError(message, answer.retry_after, answer.request_id)
+    if answer.status >= 500 or answer.status == 408:
+        return EngineUnavailableError(message, answer.status, answer.request_id, answer.retry_after)
+    if answer.status == 404 and message == "Pool not found.":
+        return GroupNotFoundError(message, 404, answer.request_id)
+    if answer.status == 422 and message.startswith("This idempotency key"):
+        return IdempotencyConflictError(message, 422, answer.request_id)
+    if answer.status in _ERRORS:
+        return _ERRORS[answer.status](message, answer.status, answer.request_id)
+    return _unexpected(answer)
+
+
+def _group(group_id: int) -> str:
+    return f"/api/caller-id-groups/{int(group_id)}"
+
+
+def _picks(group_id: int) -> str:
+    return f"{_group(group_id)}/picks"
+
+
+def _segment(text: str) -> str:
+    # A segment of dots alone would be resolved as a relative path on the way.
+    quoted = quote(text, safe="")
+    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
+
+
+def _json_headers(idempotency_key: str | None) -> dict[str, str]:
+    key = token_hex(16) if idempotency_key is None else idempotency_key
+    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+        raise InvalidRequestError(f"the idempotency key is invalid; expected 1 to {_MAX_KEY} printable characters")
+    return {"Content-Type": "application/json", "Idempotency-Key": key}
+
+
+def _read_pick(answer: Answer) -> PickedCallerId:
+    return _success(answer, _one).data
+
+
+def _read_picks(answer: Answer) -> list[PickedCallerId | NothingEligible]:
+    outcomes = _success(answer, _many).data
+    try:
+        return [_outcome(one, answer) for one in outcomes]
+    except msgspec.MsgspecError:
+        raise _unexpected(answer) from None
+
+
+def _success(answer: Answer, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        if answer.status in {200, 201}:
+            return decoder.decode(answer.body)
+        if answer.status == 409:
+            raise _refused(_refusal.decode(answer.body), answer)
+    except msgspec.MsgspecError:
+        raise _unexpected(answer) from None
+    raise failure(answer)
+
+
+def _outcome(raw: Raw, answer: Answer) -> PickedCallerId | NothingEligible:
+    try:
+        return _picked.decode(raw)
+    except msgspec.ValidationError:
+        return _nothing(_refusal.decode(raw), answer)
+
+
+def _refused(refusal: _Refusal, answer: Answer) -> EngineError:
+    if refusal.reasons is None:
+        return GroupDisabled(refusal.message, 409, answer.request_id)
+    return _nothing(refusal, answer)
+
+
+def _nothing(refusal: _Refusal, answer: Answer) -> NothingEligible:
+    reasons = refusal.reasons or {}
+    return NothingEligible(refusal.message, reasons, refusal.next_eligible_at, answer.retry_after, answer.request_id)
+
+
+def _read_nothing(answer: Answer) -> None:
+    if answer.status not in {200, 204}:
+        raise failure(answer)
+
+
+def _message(answer: Answer) -> str:
+    try:
+        told = _failure.decode(answer.body)
+    except msgspec.MsgspecError:
+        return f"the engine answered {answer.status}"
+    fields = " ".join(f"{field}: {' '.join(texts)}" for field, texts in told.errors.items())
+    return f"{told.message} {fields}".strip() or f"the engine answered {answer.status}"
+
+
+def _unexpected(answer: Answer) -> UnexpectedAnswerError:
+    text = f"{answer.status} is not an answer of the engine; is its URL right?"
+    return UnexpectedAnswerError(text, answer.status, answer.request_id)
