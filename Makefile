@@ -7,7 +7,7 @@ BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	--no-emit-package rotary --no-emit-package rotary-server
 
-.PHONY: help run test faults bench check format setup lock
+.PHONY: help run test coverage mutants faults bench check format setup lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,15 @@ run: .venv/ready ## the demo: three real servers, a simulated dialer, a live mon
 	@$(BIN)/rotary-stack demo
 
 test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
-	@$(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" $(ARGS)
+	@$(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" -n 3 --dist loadfile $(ARGS)
+
+coverage: .venv/ready ## every test again, and which lines and branches of the product none of them runs (about 10 minutes)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" $(ARGS) || failed=$$?; \
+	$(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $${failed:-0}
+
+mutants: .venv/ready ## change the domain in every small way and see that a test notices (about 5 minutes)
+	@cd tests && ../$(BIN)/python -m mutants
 
 faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 10 minutes)
 	@$(BIN)/pytest tests/faults tests/integration/test_publisher_restart.py $(ARGS)

@@ -1,9 +1,16 @@
 """Fixtures for every test that touches a server. The servers are real: `make test` starts them with rotary-stack."""
 
 import os
+from contextlib import ExitStack
 from itertools import count
 
 import pytest
+import structlog
+
+from integration.private_stack import private_stack
+
+_SERVERS = pytest.StashKey[ExitStack]()
+_FIRST_WORKER = "gw0"
 
 _customers = count(1_000_000 + os.getpid() % 1000 * 1_000_000)
 
@@ -12,6 +19,29 @@ def _server(variable: str) -> str:
     if url := os.environ.get(variable):
         return url
     pytest.exit(f"{variable} is not set: run  make test  or  rotary-stack exec -- pytest", returncode=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs() -> None:
+    """Sends what the product logs in this process to the standard library's logs, and never to standard output."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives every worker of pytest-xdist servers of its own, except the first, which uses those of the command."""
+    if os.environ.get("PYTEST_XDIST_WORKER", _FIRST_WORKER) != _FIRST_WORKER:
+        config.stash[_SERVERS] = ExitStack()
+        os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends a worker's servers."""
+    if _SERVERS in config.stash:
+        config.stash[_SERVERS].close()
 
 
 @pytest.fixture(scope="session")

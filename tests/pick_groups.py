@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from histories import EPOCH
-from rotary.definitions import GroupDefinition, MemberDefinition
+from rotary.definitions import GroupDefinition, MemberDefinition, RotationStrategy
 from rotary.policy import DEFAULT_POLICY
 
 GROUP = 3
@@ -19,7 +19,9 @@ def member(caller: int, **fields: Any) -> MemberDefinition:  # the struct's fiel
     return replace(one, **fields)
 
 
-def group(members: Sequence[MemberDefinition], strategy: str = "round_robin", **fields: Any) -> GroupDefinition:
+def group(
+    members: Sequence[MemberDefinition], strategy: RotationStrategy = "round_robin", **fields: Any
+) -> GroupDefinition:
     """The group 3, not sticky unless its strategy is."""
     one = GroupDefinition(
         GROUP, "Sales HCM", None, strategy, False, "active", EPOCH, TIMEZONE, DEFAULT_POLICY, tuple(members)

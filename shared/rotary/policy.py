@@ -24,7 +24,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """The rules of rest and health; `customers.policy` overrides any subset of the fields by name.
 
     Durations are seconds, at most the 30 days for which flags are accepted. Severities and `volume_weight` are
-    halvings of health. Source of the formulas: DESIGN section 2. `unknown_caller_ids_per_day` is how many caller IDs
+    halvings of health. The formulas: docs/meaning.md. `unknown_caller_ids_per_day` is how many caller IDs
     without a definition get facts on one UTC day; events of further ones are parked.
 
     Of the rotation engine: how long a pick reserves a call, how long a lead keeps its number after its last use, and

@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from random import randrange
+from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -25,6 +27,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: a fault that only `make faults` has time for")
     config.stash[_ROWS] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Sends the rows of a pytest-xdist worker to the process that prints the table."""
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = msgspec.json.encode(session.config.stash[_ROWS]).decode()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # an untyped class of pytest-xdist
+    """Receives them."""
+    rows = getattr(node, "workeroutput", {}).get("faults", "[]")
+    node.config.stash[_ROWS] += msgspec.json.decode(rows, type=list[Row])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

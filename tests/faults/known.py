@@ -6,7 +6,7 @@ from histories import HOUR
 from rotary.events import FlagKind
 
 LEAST_REST_MS: dict[FlagKind, int] = {"user_report": HOUR, "spam_label": 6 * HOUR, "blocked": 24 * HOUR}
-"""For how long at least a flag of each kind has a caller ID rest. Source: DESIGN section 2."""
+"""For how long at least a flag of each kind has a caller ID rest. Source: docs/meaning.md."""
 
 Day = tuple[int, int]
 """The quarter hours begin ≤ q < end of a day."""

@@ -100,7 +100,7 @@ async def test_a_poisoned_batch_is_parked_once_and_an_operator_can_deal_with_it(
         await until(back, 20, "what still can't be folded is parked again")
         assert await calls(shared_redis, customer, 18) == 1
         code, _, err = await admin("parked", "drop", "--all")
-        assert (code, "nothing was changed; give --yes" in err) == (1, True)
+        assert (code, "nothing was changed; pass --yes" in err) == (1, True)
         code, out, _ = await admin("parked", "drop", row["id"])
         assert (code, out) == (0, "dropped: 1\n")
         assert await parked(rabbitmq_url, key) == 0

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from integration.picks_world import PicksWorld, picks_world
 from pick_groups import group, member
+from rotary.definitions import RotationStrategy
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -78,7 +79,9 @@ async def test_weighted_turns_are_spread_evenly(world: PicksWorld) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["round_robin", "weighted"])
-async def test_the_law_holds_for_those_that_stay_when_others_leave(world: PicksWorld, strategy: str) -> None:
+async def test_the_law_holds_for_those_that_stay_when_others_leave(
+    world: PicksWorld, strategy: RotationStrategy
+) -> None:
     weights = {1: 1, 2: 3, 3: 2} if strategy == "weighted" else {1: 1, 2: 1, 3: 1}
     members = [member(one, weight=weight) for one, weight in weights.items()]
     await world.define(group([*members, member(4, daily_cap=2), member(5)], strategy))

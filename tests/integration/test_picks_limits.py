@@ -8,8 +8,9 @@ import pytest
 import pytest_asyncio
 
 from integration.picks_world import CUSTOMER, PicksWorld, picks_world
-from pick_groups import GROUP, group, member
+from pick_groups import GROUP, TIMEZONE, group, member
 from rotary.domain.facts import QUARTER_MS
+from rotary.domain.quota import today
 from rotary.domain.rotation.outcomes import NothingEligible, Outcome, Picked, PickRequest
 from rotary.policy import Policy, WarmUpStep
 from rotary.redis import keys
@@ -224,14 +225,19 @@ async def test_a_rest_ends_by_itself(world: PicksWorld) -> None:
     await world.pick()
 
 
-async def test_a_rest_that_ends_when_the_cap_is_reached_ends_at_midnight(world: PicksWorld) -> None:
+async def test_a_rest_that_ends_when_the_cap_is_reached_goes_on_until_midnight(world: PicksWorld) -> None:
     await world.define(group([member(1, daily_cap=1)]))
+    _, end = today(TIMEZONE, await world.now_ms() // QUARTER_MS)
+    midnight_ms = end * QUARTER_MS
+    await world.wait((midnight_ms - await world.now_ms()) // 2)
+    await world.wait(max(midnight_ms - 4 * HOUR - await world.now_ms(), 0))
     await world.call(1)
     await world.flag(1, "user_report")
     refused = await world.refusal()
     assert refused.reasons == {"cooldown": 1}
     assert refused.next_eligible_at_ms is not None
-    assert refused.next_eligible_at_ms >= await world.now_ms()
+    rest_ends_ms = await world.now_ms() + HOUR
+    assert refused.next_eligible_at_ms == midnight_ms or midnight_ms < refused.next_eligible_at_ms <= rest_ends_ms
 
 
 async def test_a_refusal_counts_every_member_by_why(world: PicksWorld) -> None:

@@ -6,7 +6,7 @@ nothing when Redis does.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from copy import deepcopy
 from random import Random
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from histories import moment
 from integration.picks_world import CUSTOMER, PicksWorld
 from integration.private_redis import names, own
 from pick_groups import GROUP, group, member
-from rotary.definitions import GroupDefinition, RotationStrategy
+from rotary.definitions import Carrier, GroupDefinition, RotationStrategy
 from rotary.domain.facts import QUARTER_MS, Facts, event_ms, facts_of, merge
 from rotary.domain.quota import today
 from rotary.domain.rotation.model import Choice, Model
@@ -47,7 +47,7 @@ GROUPS = (GROUP, GROUP + 1)
 STRATEGIES: tuple[RotationStrategy, ...] = (
     "round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random",
 )  # fmt: skip
-CARRIERS = ("viettel", "mobifone", "landline")
+CARRIERS: tuple[Carrier, ...] = ("viettel", "mobifone", "landline")
 PREFIXES = (None, None, "028", "0281", "0247", "09", "5")
 LEADS = (None, None, "a", "b", "c")
 MINUTE, HOUR = 60_000, 3_600_000
@@ -66,7 +66,7 @@ class PicksMachine(RuleBasedStateMachine):
         self.world.engines.append(Picks(self.world.pipeline))
         self.run(open_picks(self.client))
         self.run(self.world.advance())
-        self.log: list[list[Event]] = []
+        self.log: list[Sequence[Event]] = []
         self.model, self.ledger = Model(), Model()
         self.facts: dict[int, Facts] = {}
         self.given: list[Picked] = []
@@ -244,12 +244,12 @@ class PicksMachine(RuleBasedStateMachine):
             self.model.plan(plan)
             self.ledger.plan(plan)
 
-    def fold(self, events: list[Event]) -> None:
+    def fold(self, events: Sequence[Event]) -> None:
         self.log.append(events)
         self.run(self.world.fold(*events))
         self.apply(events, self.model, self.ledger)
 
-    def apply(self, events: list[Event], *models: Model) -> None:
+    def apply(self, events: Sequence[Event], *models: Model) -> None:
         for event in events:
             caller = event.data.caller_id_id
             if isinstance(event, CallPlaced):
@@ -293,7 +293,7 @@ class PicksMachine(RuleBasedStateMachine):
 
     async def dump(self) -> list[tuple[str, bytes, int]]:
         return [
-            (name, await self.client.dump(name), max(await self.client.pexpiretime(name), 0))
+            (name, await self.client.dump(name) or b"", max(await self.client.pexpiretime(name), 0))
             for name in await names(self.client)
         ]
 
@@ -306,7 +306,7 @@ class PicksMachine(RuleBasedStateMachine):
 def _request(random: Random) -> PickRequest:
     return PickRequest(
         random.choice(LEADS),
-        random.choice([None, None, None, *CARRIERS]),  # type: ignore[arg-type]  # they are carriers
+        random.choice([None, None, None, *CARRIERS]),
         random.choice(PREFIXES),
         tuple(random.sample(CALLERS, random.choice([0, 0, 0, 1, 2]))),
     )

@@ -344,3 +344,51 @@ async def test_another_generation_of_the_facts_is_closed_until_it_has_what_was_o
     assert (await closure(world)).code == "loss"
     await world.client.hset(keys.position(bucket, 1), "read", f"{await world.positions.now_ms() + 5} 0 0")
     await world.pick()
+
+
+async def test_a_consumer_that_finds_redis_behind_closes_it_to_engines_that_know_nothing(world: PicksWorld) -> None:
+    """After the functions were loaded again, no process remembers what was picked."""
+    await world.define(group([member(1, daily_cap=2)]))
+    await world.call(1)
+    before = [(name, await world.client.dump(name)) for name in await names(world.client)]
+    world.is_behind = True  # nothing advances but what is said here
+    await world.fold()
+    await world.client.flushdb()
+    for name, value in before:
+        await world.client.restore(name, 0, value or b"")
+    await load_functions(world.client)
+    with pytest.raises(PositionLostError):
+        await world.fold()
+    world.end -= 2
+    await world.fold()
+    with pytest.raises(PicksClosedError) as caught:
+        await world.pick(world.another())
+    assert caught.value.code == "loss"
+
+
+# What an engine that is late finds
+
+
+async def test_a_plan_is_mended_only_from_the_versions_that_it_has(world: PicksWorld) -> None:
+    await world.define(group([member(1)]))
+    await world.pick()
+    key, prefix = keys.picks(CUSTOMER), keys.facts_prefix(CUSTOMER)
+    build = str(await world.client.get(f"{prefix}plan:{GROUP}"), "ascii")  # type: ignore[arg-type]  # replies are bytes
+    version, flags = await world.client.hmget(f"{prefix}plan:{GROUP}:{build}", "version", "flags")
+    rests = msgspec.msgpack.encode([("1", await world.now_ms() + 60_000)])
+    for from_version, from_flags in ((version, b"1"), (b"1", flags)):
+        late = (0, GROUP, build, from_version, b"x", from_flags, b"2", rests)
+        assert await world.client.fcall("plan_patch_1", 1, key, *late) == b"LOST"
+    await world.pick()
+
+
+async def test_a_plan_that_another_engine_began_anew_is_not_put_in_place(world: PicksWorld) -> None:
+    await world.define(group([member(1)]))
+    await world.pick()
+    key = keys.picks(CUSTOMER)
+    for build in ("first", "second"):
+        begun = await world.client.fcall("plan_begin_1", 1, key, 0, GROUP, build, "version", "1")
+        assert begun == (b"OK" if build == "first" else b"BUSY")
+    assert await world.client.fcall("plan_commit_1", 1, key, GROUP, "second", 0) == b"LOST"
+    assert await world.client.fcall("plan_commit_1", 1, key, GROUP, "first", 1) == b"LOST", "a member is missing"
+    await world.pick()

@@ -201,10 +201,8 @@ async def test_a_dialers_command_line_believes_the_ca_file_it_is_given(
 async def test_an_operators_commands_believe_it_too(
     url: str, ca_file: str, stranger: Certificates, walled: Mapping[str, str]
 ) -> None:
-    assert await run("rotary_admin", "parked", "list", rabbitmq_url=url, ca_file=ca_file) == (
-        0,
-        "no messages are parked\n",
-    )
+    status, told = await run("rotary_admin", "parked", "list", rabbitmq_url=url, ca_file=ca_file)
+    assert status == 0, told  # others may have messages parked on this broker
     clear = ("cooldown", "clear", "--customer", "7", "18")
     settings = {"rabbitmq_url": url, "postgres_url": walled["ROTARY_POSTGRES_URL"]}
     assert await run("rotary_admin", *clear, ca_file=ca_file, **settings) == (0, "")

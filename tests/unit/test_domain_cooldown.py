@@ -105,7 +105,7 @@ def test_a_customers_policy_overrides_the_constants(policy: Policy, signs: list[
 
 
 def by_the_formula(facts: Facts, now_ms: int) -> int | None:
-    """DESIGN section 2 word for word, each flag looking at every other."""
+    """docs/meaning.md word for word, each flag looking at every other."""
     rests = [f for f in facts.flags if f.kind != "rejected"]
     if facts.cleared_at_ms is not None:
         rests = [f for f in rests if f.at_ms > facts.cleared_at_ms]

@@ -12,6 +12,7 @@ from histories import DAY, HOUR, NOW, cleared, deliveries, facts_about, flagged,
 from rotary.domain.facts import (
     DAY_MS,
     MAX_FLAGS_OF_A_KIND,
+    QUARTER_MS,
     QUARTERS_A_DAY,
     CallerFacts,
     Facts,
@@ -190,3 +191,7 @@ def test_a_tally_counts_every_call_once_and_keeps_flags_and_clear(events: list[E
 @pytest.mark.parametrize("kind", ["spam_label", "blocked", "user_report", "rejected"])
 def test_a_flag_keeps_its_kind_and_time(kind: FlagKind) -> None:
     assert facts_about([flagged("1", kind, NOW - DAY)]).flags == (Flag(NOW - DAY, identity("/feed", "1"), kind),)
+
+
+def test_what_is_kept_is_as_documented() -> None:
+    assert (QUARTER_MS, QUARTERS_A_DAY, DAY_MS, MAX_FLAGS_OF_A_KIND) == (900_000, 96, 86_400_000, 64)

@@ -101,6 +101,8 @@ OVERRIDES: list[tuple[str, Policy, CallerFacts, int]] = [
     ("severity", Policy(severity_spam_label=2.0), signs_hours_old(("spam_label", 0)), 25),
     ("no severity", Policy(severity_rejected=0.0), signs_hours_old(("rejected", 0)), 100),
     ("half-life", Policy(health_half_life_seconds=3600), signs_hours_old(("blocked", 1)), 50),
+    # 9 half-lives leave 504.5 / 512: an age wrong by a thousandth moves the score from 51 to 50.
+    ("age", Policy(severity_spam_label=504.5, health_half_life_seconds=3600), signs_hours_old(("spam_label", 9)), 51),
     ("volume", Policy(volume_calls=10), calls(20), 71),
     ("volume's weight", Policy(volume_weight=1.0), calls(200), 50),
     ("volume's limit", Policy(volume_excess_limit=4.0), calls(600), 25),

@@ -2,19 +2,36 @@
 
 from array import array
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histories import DAY, HOUR, NOW, deliveries, flagged, flags, group, histories, member, placed, policies, utc
+from histories import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    deliveries,
+    facts_about,
+    flagged,
+    flags,
+    group,
+    histories,
+    member,
+    placed,
+    policies,
+    utc,
+)
 from rotary.definitions import GroupDefinition, Status
-from rotary.domain.facts import CallerFacts, Facts, fold
+from rotary.domain.cooldown import cooldown_until
+from rotary.domain.facts import QUARTER_MS, CallerFacts, Facts, fold
 from rotary.domain.health import health_score
-from rotary.domain.monitor import MemberStatus, Monitor, member_status, monitor, monitor_member
-from rotary.domain.quota import calls_today
+from rotary.domain.monitor import MemberStatus, Monitor, member_status, monitor, monitor_member, windows_at
+from rotary.domain.quota import calls_today, days_read
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY, Policy
 
@@ -65,6 +82,78 @@ def test_statuses_partition_the_members(events: list[Event], of: GroupDefinition
         assert (line.cooldown_until is not None) == (line.status == "cooldown")
         assert (line.status == "disabled") == (definition.status == "disabled")
         assert line.cooldown_until is None or line.cooldown_until >= datetime.fromtimestamp((NOW + later) // 1000, UTC)
+
+
+# Both date lines, offsets of half and three quarters of an hour, clock changes at midnight and of half an hour.
+ZONES = (HCM, "UTC", "Asia/Kathmandu", "America/New_York", "America/Havana", "Africa/Cairo", "Australia/Lord_Howe")
+# Days around clock changes, and one that has none.
+DAYS = [utc(f"{day}T00:00:00Z") for day in ("2024-03-10", "2024-04-07", "2024-04-26", "2024-11-03", "2026-06-06")]
+# Every single call moves health by a point or more, up to 30 of them.
+SENSITIVE = Policy(volume_calls=1, volume_weight=0.03, volume_excess_limit=1000)
+
+
+def date_in(zone: str, at_ms: int) -> datetime:
+    """The local midnight of a moment, whose date is the customer's day."""
+    return datetime.fromtimestamp(at_ms // 1000, ZoneInfo(zone)).replace(hour=0, minute=0, second=0, fold=0)
+
+
+def edges(zone: str, now_ms: int) -> list[int]:
+    """Where a call stops counting, to the millisecond: local and UTC midnights, quarter hours of a day ago, now."""
+    midnight = date_in(zone, now_ms)
+    following = (midnight.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=ZoneInfo(zone))
+    turns = [int(at.timestamp()) * 1000 for at in (midnight, following)]
+    turns += [now_ms // unit * unit + unit * shift for unit in (DAY, QUARTER_MS) for shift in (0, 1)]
+    turns += [now_ms // QUARTER_MS * QUARTER_MS - DAY + QUARTER_MS * shift for shift in (0, 1)]
+    return [turn + shift for turn in turns for shift in (-1, 0)] + [now_ms, now_ms + 5 * MINUTE]
+
+
+@st.composite
+def looks(draw: st.DrawFn) -> tuple[str, int, list[int]]:
+    """A zone, a moment at which somebody looks, often just before or after a midnight, and calls around the edges."""
+    zone, day = draw(st.sampled_from(ZONES)), draw(st.sampled_from(DAYS))
+    near = st.sampled_from(edges(zone, day + draw(st.integers(0, 23)) * HOUR))
+    now_ms = draw(near.map(lambda edge: edge + draw(st.integers(-5 * MINUTE, MINUTE))) | st.integers(day, day + DAY))
+    at = st.sampled_from(edges(zone, now_ms)) | st.integers(now_ms - 2 * DAY, now_ms + 5 * MINUTE)
+    calls = draw(st.lists(at, min_size=1, max_size=30))
+    return zone, now_ms, [call for call in calls if call <= now_ms + 5 * MINUTE]
+
+
+@settings(max_examples=400, deadline=None)
+@given(looks())
+def test_the_monitor_counts_what_the_formulas_say_in_every_zone_and_across_clock_changes(
+    look: tuple[str, int, list[int]],
+) -> None:
+    zone, now_ms, calls = look
+    facts = facts_about([placed(str(number), at) for number, at in enumerate(calls)]).caller_facts()
+    line = monitor_member(member(), facts, zone, SENSITIVE, now_ms)
+    assert line.calls_today == sum(date_in(zone, at).date() == date_in(zone, now_ms).date() for at in calls)
+    recent = sum(at // QUARTER_MS * QUARTER_MS > now_ms - DAY for at in calls)
+    penalty = 0.03 * (recent - 1) if recent > 1 else 0
+    assert line.health_score == int(100 * 2**-penalty + 0.5)
+
+
+@laws
+@given(histories(callers=(18,)), policies(), st.integers(-2 * DAY, 10 * DAY))
+def test_a_member_rests_as_long_as_the_formula_says(events: list[Event], policy: Policy, later: int) -> None:
+    facts = facts_about(events).caller_facts()
+    until = cooldown_until(facts.flags, facts.cleared_at_ms, policy, NOW + later)
+    line = monitor_member(member(), facts, HCM, policy, NOW + later)
+    assert line.cooldown_until == (None if until is None else datetime.fromtimestamp(until // 1000, UTC))
+
+
+def test_a_clear_ends_the_rest_in_the_monitor_too() -> None:
+    label = flags(("spam_label", NOW - HOUR))
+    lines = [
+        monitor_member(member(), CallerFacts({}, label, at), HCM, DEFAULT_POLICY, NOW)
+        for at in (None, NOW - 2 * HOUR, NOW)
+    ]
+    assert [line.status for line in lines] == ["cooldown", "cooldown", "eligible"]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_no_more_days_are_summed_than_a_reader_fetches(zone: str) -> None:
+    for quarter in range(NOW // QUARTER_MS, (NOW + DAY) // QUARTER_MS):
+        assert set(windows_at(zone, quarter)) <= set(days_read(quarter * QUARTER_MS))
 
 
 # status of the caller ID, calls of its cap of 5, whether it rests
@@ -226,3 +315,23 @@ def test_the_monitor_counts_as_the_naive_formula_does(
     line = monitor_member(member(daily_cap=1), CallerFacts(calls), timezone, DEFAULT_POLICY, now_ms)
     assert line.calls_today == calls_today(calls, timezone, now_ms)
     assert line.health_score == health_score(calls, (), DEFAULT_POLICY, now_ms)
+
+
+def test_the_default_policy_is_the_documented_one() -> None:
+    hour, day = 3600, 86_400
+    assert msgspec.structs.asdict(DEFAULT_POLICY) == {
+        "cooldown_user_report_seconds": hour,
+        "cooldown_spam_label_seconds": 6 * hour,
+        "cooldown_blocked_seconds": 24 * hour,
+        "cooldown_window_seconds": 7 * day,
+        "cooldown_cap_seconds": 7 * day,
+        "severity_blocked": 2.0,
+        "severity_spam_label": 1.0,
+        "severity_user_report": 1.0,
+        "severity_rejected": 0.25,
+        "health_half_life_seconds": 72 * hour,
+        "volume_weight": 0.5,
+        "volume_calls": 100,
+        "volume_excess_limit": 2.0,
+        "unknown_caller_ids_per_day": 1000,
+    }

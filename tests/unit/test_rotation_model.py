@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 
 from histories import HOUR, MINUTE, NOW
 from pick_groups import GROUP, group, member
-from rotary.definitions import MemberDefinition
+from rotary.definitions import MemberDefinition, RotationStrategy
 from rotary.domain.rotation.model import Choice, Model
 from rotary.domain.rotation.outcomes import NothingEligible, PickRequest
 from rotary.domain.rotation.plan import make_plan
 
 ANY = PickRequest()
+STRATEGIES: list[RotationStrategy] = ["least_used", "weighted", "random"]
 
 
-def model_of(members: list[MemberDefinition], strategy: str = "round_robin") -> Model:
+def model_of(members: list[MemberDefinition], strategy: RotationStrategy = "round_robin") -> Model:
     model = Model()
     model.plan(make_plan(group(members, strategy), {}, NOW))
     return model
@@ -52,9 +53,9 @@ def test_any_k_times_n_picks_in_turn_give_each_member_k(size: int, rounds: int) 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=6), st.integers(1, 20))
 def test_least_used_is_always_one_of_the_fewest(calls: list[int], picks: int) -> None:
     model = model_of([member(at) for at in range(len(calls))], "least_used")
-    for caller, number in enumerate(calls):
+    for at, number in enumerate(calls):
         for _ in range(number):
-            model.call(caller, NOW)
+            model.call(at, NOW)
     plan = model.groups[GROUP].plan
     for _ in range(picks):
         fewest = min(model.used(plan, one.id) for one in plan.members)
@@ -78,7 +79,7 @@ def test_cap_based_is_always_one_of_the_largest_share_left(caps: list[int]) -> N
 @given(st.integers(0, 2**32))
 def test_no_history_passes_a_cap(seed: int) -> None:
     random = Random(seed)
-    model = model_of([member(at, daily_cap=3) for at in range(4)], random.choice(["least_used", "weighted", "random"]))
+    model = model_of([member(at, daily_cap=3) for at in range(4)], random.choice(STRATEGIES))
     plan, live = model.groups[GROUP].plan, list[str]()
     for step in range(60):
         now_ms = NOW + step * MINUTE // 10

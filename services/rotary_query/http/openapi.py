@@ -1,11 +1,11 @@
 """The OpenAPI 3.1 document, generated from the very types that encode the answers."""
 
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
+from rotary import __version__
 from rotary.domain.monitor import Monitor, MonitorMember
 from rotary.events import Id
 from rotary.http.bodies import Envelope, ErrorBody
@@ -148,7 +148,7 @@ def openapi() -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Rotary",
-            "version": version("rotary"),
+            "version": __version__,
             "summary": "Which of a group's caller IDs may dial right now.",
             "description": (
                 'Success is `{"data": …}`, failure `{"message": …}`. Times are UTC, to the second. '

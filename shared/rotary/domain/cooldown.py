@@ -11,7 +11,7 @@ def cooldown_until(flags: Sequence[Flag], cleared_at_ms: int | None, policy: Pol
     """The UTC millisecond at which the rest ends, or None when it does not rest now. `flags` ascend.
 
     until(f) = f.at + min(CAP, BASE[f.kind] · 2^(n-1)), n = triggering flags in the window up to and including f,
-    over the flags later than the last clear. Source: DESIGN section 2.
+    over the flags later than the last clear. Source: docs/meaning.md.
     """
     if not flags:
         return None

@@ -12,7 +12,7 @@ from rotary.policy import DAY_SECONDS, Policy
 def health_score(counts: DayCounts, flags: Sequence[Flag], policy: Policy, now_ms: int) -> int:
     """An integer 0 to 100: floor(100 · 2^(-P) + 0.5). `flags` ascend, so that equal facts give equal bits.
 
-    P = Σ severity[kind] · 2^(-age/half-life) + volume. Source: DESIGN section 2.
+    P = Σ severity[kind] · 2^(-age/half-life) + volume. Source: docs/meaning.md.
     """
     return score(calls_between(counts, *last_day(now_ms)), flags, policy, now_ms)
 

@@ -1,4 +1,4 @@
-"""Every failure a reader can meet, in one table: DESIGN section 1."""
+"""Every failure a reader can meet, in one table. README.md lists those of the API."""
 
 from rotary.errors import GroupNotFoundError, UnavailableError
 from rotary.http.responses import CachedResponse, ResponseTemplate, failure

@@ -21,6 +21,8 @@ from rotary.redis.pick_plans import Closure, KnownGroup, PicksClosedError, Plans
 from rotary.redis.pipeline import Pipeline, pack
 from rotary.redis.positions import RECOVERY_LIMIT_MS
 
+__all__ = ["GroupDisabledError", "IdempotencyConflictError", "Picks", "PicksClosedError", "open_picks"]
+
 PICKS_AT_ONCE = 50
 """Picks in one call of the function: some milliseconds, during which Redis answers nobody else."""
 MAX_AGE_MS = RECOVERY_LIMIT_MS

@@ -1,16 +1,18 @@
 #!lua name=rotary_picks_1
--- Picks: which caller ID a call shows, reserved in the same step. docs/rotation.md has the keys and the argument.
+-- Picks: which caller ID a call shows, reserved in the same step. docs/rotation.md has the keys and the argument. The
+-- files of this folder are one library, joined in the order of their names.
 --
--- Each group has a plan: what the Python domain says of its members, with the versions it was computed from. A pick from
--- a plan of other versions than those stored now is refused as STALE; an engine then mends the plan. All that depends on
--- calls, reservations and time is evaluated here.
+-- Each group has a plan: what the Python domain says of its members, with the versions it was computed from. A pick
+-- from a plan of other versions than those stored now is refused as STALE; an engine then mends the plan. All that
+-- depends on calls, reservations and time is evaluated here.
 --
--- A plan's members that can be picked are in `queue`, scored by the strategy; the others in one of four sets, scored by
--- when to look again. The queue is lazy: an entry may be too early, never too late. What makes a member's place later
--- (a call, a pick) leaves its entry alone; the minimum is refreshed until it stays the minimum. What makes it earlier
--- (a release, an expiry) is in `due`, and every pick settles that first.
+-- A plan's members that can be picked are in `queue`, scored by the strategy; the others in one of four sets, scored
+-- by when to look again. The queue is lazy: an entry may be too early, never too late. What makes a member's place
+-- later (a call, a pick) leaves its entry alone; the minimum is refreshed until it stays the minimum. What makes it
+-- earlier (a release, an expiry) is in `due`, and every pick settles that first.
 --
--- Numbers in Lua are doubles: ids travel as texts. Times are milliseconds of this server's clock, shifted by `offset`.
+-- Numbers in Lua are doubles: ids travel as texts. Times are milliseconds of this server's clock, shifted by
+-- `offset`.
 
 local QUARTER_MS, DAY_MS, QUARTERS = 900000, 86400000, 96
 local LONGEST_TTL_MS, PLAN_TTL_S, BUILD_TTL_S, IDEMPOTENT_S = 60000, 3 * 86400, 600, 86400
@@ -45,8 +47,8 @@ local function open(key, offset)
   }
 end
 
--- What the bucket says of itself. Data that went back, or that another process holds, may lack reservations: closes the
--- bucket until they have expired. Another generation of the facts may lack what is on its way to it.
+-- What the bucket says of itself. Data that went back, or that another process holds, may lack reservations: closes
+-- the bucket until they have expired. Another generation of the facts may lack what is on its way to it.
 local function bucket_state(c, seen)
   local key = c.tag .. 'picks'
   local run, seq, id, generation, closed, lost = unpack(

@@ -1,3 +1,5 @@
+-- Part of the library rotary_picks_1: a plan's members, why one can't be picked now, and its place in the strategy's order.
+
 -- A plan as context: nil when there is none. `build` is the current one unless given.
 local function plan_of(c, group, build)
   build = build or redis.call('GET', c.p .. 'plan:' .. group)
@@ -51,7 +53,8 @@ local function first_expiry(c, caller)
   return tonumber(redis.call('ZRANGE', c.p .. 'live:' .. caller, 0, 0, 'WITHSCORES')[2])
 end
 
--- An hour reaches into five quarter hours; calls may be dated five minutes ahead. Returns when a call fits again, or nil.
+-- An hour reaches into five quarter hours; calls may be dated five minutes ahead. Returns when a call fits again, or
+-- nil.
 local function hourly_wake(c, caller, cap, live)
   local first, last = c.quarter - 4, c.quarter + 2
   if calls_between(c, caller, first, last) + live < cap then return nil end
@@ -82,8 +85,9 @@ local function evaluate(c, g, caller, record, is_rested)
   return nil, nil, calls + live
 end
 
--- Stride scheduling. A member's turn k of a round, of `weight` turns, lies at (k + phase) / weight of the round: the order
--- is the same in every round, so as many picks as the weights' sum give each member its weight, wherever one begins.
+-- Stride scheduling. A member's turn k of a round, of `weight` turns, lies at (k + phase) / weight of the round: the
+-- order is the same in every round, so as many picks as the weights' sum give each member its weight, wherever one
+-- begins.
 local function turn_at(record, k)
   return math.min(math.floor((k + record[6] / 4294967296) / record[1] * 4503599627370496), 4503599627370495)
 end
@@ -112,7 +116,8 @@ local function catch_up(g, caller, record)
   if k < record[1] then set_round(g, caller, record, passed, k) else set_round(g, caller, record, passed + 1, 0) end
 end
 
--- Where a member stands in the queue: a score, and eight bytes that decide among equal scores. `turn` is given if known.
+-- Where a member stands in the queue: a score, and eight bytes that decide among equal scores. `turn` is given if
+-- known.
 local function place(g, caller, record, used, turn)
   if g.strategy == 'random' then return 0, NO_TIE end
   if g.strategy == 'weighted' then

@@ -1,3 +1,5 @@
+-- Part of the library rotary_picks_1: picking and giving back.
+
 local function draw(queue, seed, at)
   local size = redis.call('ZCARD', queue)
   if size == 0 then return nil end
@@ -5,8 +7,8 @@ local function draw(queue, seed, at)
   return redis.call('ZRANGE', queue, index, index)[1], 0
 end
 
--- The best of a queue that is not excluded: {caller, record, used, entry, is_first}, or nil. What it finds excluded is
--- added to `aside`, out of the queue, with its place.
+-- The best of a queue that is not excluded: {caller, record, used, entry, is_first}, or nil. What it finds excluded
+-- is added to `aside`, out of the queue, with its place.
 local function choose(c, g, queue, excluded, seed, aside)
   local draws, passed_by = 0, #aside
   while true do
@@ -101,16 +103,25 @@ local function next_eligible(c, g, excluded)
   return next_ms
 end
 
--- Why nobody can be picked: {false, {reason, count, ...}, when to ask again}. First looks again at those whose reason may
--- have become another; returns nil if one of them can be picked.
-local function refuse(c, g, excluded, aside)
+-- Looks again at those whose reason may have become another, once in a call of the function: within one nobody
+-- becomes eligible. Returns whether somebody is.
+local function look_at_blocked(c, g, excluded)
+  if g.is_looked_at then return false end
+  g.is_looked_at = true
+  local found = false
   for _, reason in ipairs({'quota_exceeded', 'hourly_cap', 'min_gap'}) do
     local heads = redis.call('ZRANGE', g.p .. reason, 0, REFRESHED_AT_ONCE, 'WITHSCORES')
     for at = 1, #heads, 2 do
       if tonumber(heads[at + 1]) >= g.last * QUARTER_MS and reason == 'quota_exceeded' then break end
-      if settle(c, g, heads[at]) and not excluded[heads[at]] then return nil end
+      found = settle(c, g, heads[at]) and not excluded[heads[at]] or found
     end
   end
+  return found
+end
+
+-- Why nobody can be picked: {false, {reason, count, ...}, when to ask again}; nil if somebody can be after all.
+local function refuse(c, g, excluded, aside)
+  if look_at_blocked(c, g, excluded) then return nil end
   local reasons = {}
   local function count(reason, n)
     if n > 0 then
@@ -137,7 +148,8 @@ local function choose_by_class(c, g, pick, excluded)
   return chosen, queue, own
 end
 
--- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier, trunk}
+-- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier,
+-- trunk}
 local function pick_one(c, g, pick)
   local excluded, chosen, queue, aside = {}, nil, nil, {}
   for _, caller in ipairs(pick[4]) do excluded[caller] = true end
@@ -159,7 +171,8 @@ local function pick_one(c, g, pick)
   return {chosen.caller, pick[1] .. '-' .. chosen.caller, reason, expires, record[7], record[8], record[9], record[10]}
 end
 
--- {idempotency key or '', hash of the body, {pick, ...}} → {answer, ...}, or false when the key belongs to another body.
+-- {idempotency key or '', hash of the body, {pick, ...}} → {answer, ...}, or false when the key belongs to another
+-- body.
 local function answer(c, g, request)
   local stored = request[1] ~= '' and c.p .. 'idempotent:' .. request[1]
   local known = stored and redis.call('GET', stored)
@@ -174,9 +187,9 @@ local function answer(c, g, request)
 end
 
 -- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {request, ...}}
--- `digest` names the definition that the engine knows; `seen` is the highest sequence number that it saw of the bucket,
--- `newest` the highest version of the bucket's definitions. Returns msgpack {status, now, seq, ...}: OK with {answer or
--- false, ...}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
+-- `digest` names the definition that the engine knows; `seen` is the highest sequence number that it saw of the
+-- bucket, `newest` the highest version of the bucket's definitions. Returns msgpack {status, now, seq, ...}: OK with
+-- {answer or false, ...}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
 local function pick(keys, args)
   local offset, group, version, max_age, seen, newest, requests = unpack(cmsgpack.unpack(args[1]))
   local c = open(keys[1], offset)
@@ -204,7 +217,8 @@ local function pick(keys, args)
   return reply('OK', answers)
 end
 
--- FCALL release_1 1 {b17}7:picks caller id: gives a reservation back; whether there was one. The id is that before the
+-- FCALL release_1 1 {b17}7:picks caller id: gives a reservation back; whether there was one. The id is that before
+-- the
 -- caller ID.
 local function release(keys, args)
   local prefix = string.sub(keys[1], 1, -6)
@@ -213,7 +227,8 @@ local function release(keys, args)
   return gone
 end
 
--- FCALL notice_1 n {b17}7:picks... msgpack{offset, {seen, ...}}: notices a loss of data now. Customers stand for buckets.
+-- FCALL notice_1 n {b17}7:picks... msgpack{offset, {seen, ...}}: notices a loss of data now. Customers stand for
+-- buckets.
 -- Returns {the sequence number of each}.
 local function notice(keys, args)
   local offset, seen = unpack(cmsgpack.unpack(args[1]))
@@ -234,3 +249,8 @@ local function open_picks(keys)
   end
   return redis.status_reply('OK')
 end
+
+redis.register_function('pick_1', pick)
+redis.register_function('release_1', release)
+redis.register_function('notice_1', notice)
+redis.register_function('open_picks_1', open_picks)

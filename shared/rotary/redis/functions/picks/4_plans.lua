@@ -1,8 +1,10 @@
+-- Part of the library rotary_picks_1: making and mending plans.
+
 -- FCALL plan_read_1 1 {b17}7:picks offset group version
--- What an engine needs to make or mend a plan: {now, generation, complete or '', newest, version, SAME (the version is the one
--- given), NONE or GIVEN, the definition's document, newest flags, the plan or {}}. A plan is {build, digest, version,
--- flags, generation, first quarter, {class, ...}, 1 or 0: whether the next is all, {caller, flags document or '', ...} that
--- changed since}.
+-- What an engine needs to make or mend a plan: {now, generation, complete or '', newest, version, SAME (the version
+-- is the one given), NONE or GIVEN, the definition's document, newest flags, the plan or {}}. A plan is {build,
+-- digest, version, flags, generation, first quarter, {class, ...}, 1 or 0: whether the next is all, {caller, flags
+-- document or '', ...} that changed since}.
 local function plan_read(keys, args)
   local c, group = open(keys[1], tonumber(args[1])), args[2]
   local stored = redis.call('HMGET', c.tag .. 'definitions', 'complete', 'newest')
@@ -61,7 +63,8 @@ local function note_group(c, group, callers)
 end
 
 -- FCALL plan_put_1 1 {b17}7:picks offset group build msgpack{{caller, member}, ...}
--- LOST when another engine has begun anew meanwhile. As `settle` for each, in fewer steps: none of them is anywhere yet.
+-- LOST when another engine has begun anew meanwhile. As `settle` for each, in fewer steps: none of them is anywhere
+-- yet.
 local function plan_put(keys, args)
   local c, group, build = open(keys[1], tonumber(args[1])), args[2], args[3]
   local g = redis.call('GET', c.p .. 'plan:' .. group .. ':building') == build and plan_of(c, group, build)
@@ -117,7 +120,8 @@ local function plan_commit(keys, args)
 end
 
 -- FCALL plan_class_1 1 {b17}7:picks group build class is-first is-last offset caller...
--- Fills the queue of a class. From the first call on, whoever becomes eligible is put in it; after the last it is used.
+-- Fills the queue of a class. From the first call on, whoever becomes eligible is put in it; after the last it is
+-- used.
 local function plan_class(keys, args)
   local c, group, build, class = open(keys[1], tonumber(args[6])), args[1], args[2], args[3]
   local g = redis.call('GET', c.p .. 'plan:' .. group) == build and plan_of(c, group, build)
@@ -137,7 +141,8 @@ local function plan_class(keys, args)
   return redis.status_reply('OK')
 end
 
--- FCALL plan_patch_1 1 {b17}7:picks offset group build version to-version flags to-flags msgpack{{caller, until}, ...}
+-- FCALL plan_patch_1 1 {b17}7:picks offset group build version to-version flags to-flags msgpack{{caller, until},
+-- ...}
 -- Brings a plan from the versions that it has to newer ones; LOST when it has others by now.
 local function plan_patch(keys, args)
   local c, group, build = open(keys[1], tonumber(args[1])), args[2], args[3]
@@ -155,10 +160,6 @@ local function plan_patch(keys, args)
   return redis.status_reply('OK')
 end
 
-redis.register_function('pick_1', pick)
-redis.register_function('release_1', release)
-redis.register_function('notice_1', notice)
-redis.register_function('open_picks_1', open_picks)
 redis.register_function('plan_read_1', plan_read)
 redis.register_function('plan_begin_1', plan_begin)
 redis.register_function('plan_put_1', plan_put)

@@ -1,3 +1,5 @@
+-- Part of the library rotary_picks_1: putting members where they belong, and telling a plan that can't be picked from.
+
 -- Puts a member where it belongs now. Returns whether it can be picked.
 local function settle(c, g, caller)
   local record = record_of(g, caller)
@@ -32,16 +34,16 @@ local function settle_everywhere(c, caller)
   end
 end
 
--- Has `settle_due` look at a caller when the facts are complete up to this second, 0 for now. The callers of a second are
--- spread over ten sets: small sets of numbers take eight bytes a number.
+-- Has `settle_due` look at a caller when the facts are complete up to this second, 0 for now. The callers of a second
+-- are spread over ten sets: small sets of numbers take eight bytes a number.
 local function look_again(p, second, caller)
   local name = second .. '.' .. string.sub(caller, -1)
   redis.call('SADD', p .. 'due:' .. name, caller)
   if redis.call('ZADD', p .. 'due', second, name) == 1 then redis.call('EXPIRE', p .. 'due:' .. name, 86400) end
 end
 
--- Ends the reservations that have expired. One does when the facts are complete up to its end: a call that was published
--- before has been counted by then.
+-- Ends the reservations that have expired. One does when the facts are complete up to its end: a call that was
+-- published before has been counted by then.
 local function settle_due(c)
   local due, left = c.p .. 'due', SETTLED_AT_ONCE
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', c.complete / 1000)) do
