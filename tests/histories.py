@@ -7,7 +7,8 @@ from random import Random
 from hypothesis import strategies as st
 
 from rotary.definitions import GroupDefinition, MemberDefinition, Status
-from rotary.domain.facts import Facts, Flag, fold
+from rotary.domain.facts import CallerFacts, Facts, Flag, fold
+from rotary.domain.monitor import MonitorMember, monitor
 from rotary.events import (
     BATCH_CONTENT_TYPE,
     EVENT_CONTENT_TYPE,
@@ -112,6 +113,14 @@ def group(
     return GroupDefinition(
         3, "Sales HCM", None, "round_robin", False, "active", EPOCH, timezone, policy, tuple(members)
     )  # fmt: skip
+
+
+def monitored(
+    facts: CallerFacts, now_ms: int = NOW, timezone: str = "Asia/Ho_Chi_Minh", policy: Policy = DEFAULT_POLICY
+) -> MonitorMember:
+    """The monitor's entry for the only member of a group."""
+    (shown,) = monitor(group([member()], timezone, policy), {18: facts}, now_ms).members
+    return shown
 
 
 def facts_about(events: Sequence[Event], caller: int = 18) -> Facts:

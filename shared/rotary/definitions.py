@@ -9,7 +9,9 @@ from rotary.policy import Policy
 
 SCOPE = "telesales_api_access"
 """The scope a token needs to read the API."""
-SCOPES = (SCOPE,)
+PICK_SCOPE = "caller_id_pick"
+"""The scope a token needs to pick caller IDs. A token may have several scopes."""
+SCOPES = (SCOPE, PICK_SCOPE)
 """The scopes that a service of this version checks: a token with another would open nothing."""
 
 RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -15,6 +16,7 @@ from rotary.policy import MAX_PICK_TTL_SECONDS, Policy
 from rotary.redis import keys
 from rotary.redis.connection import load_functions
 from rotary.redis.documents import part_of
+from rotary.redis.fold import PositionLostError
 from rotary.redis.picks import GroupDisabledError, IdempotencyConflictError, PicksClosedError, open_picks
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from histories import DAY, HOUR, MINUTE, NOW, facts_about, flagged, flags, histories, placed, policies, utc
+from histories import DAY, HOUR, MINUTE, NOW, facts_about, flagged, flags, histories, monitored, placed, policies, utc
 from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, CallerFacts, Facts
-from rotary.domain.health import calls_last_day, health_score
 from rotary.domain.quota import days_read
 from rotary.events import FLAG_KINDS, Event, FlagKind
 from rotary.policy import DEFAULT_POLICY, Policy
@@ -17,7 +16,11 @@ Sign = tuple[FlagKind, int]
 
 def health(facts: Facts | CallerFacts, now_ms: int = NOW, policy: Policy = DEFAULT_POLICY) -> int:
     caller_facts = facts.caller_facts() if isinstance(facts, Facts) else facts
-    return health_score(caller_facts.calls, caller_facts.flags, policy, now_ms)
+    return monitored(caller_facts, now_ms, policy=policy).health_score
+
+
+VOLUME = Policy(volume_calls=1, volume_weight=1.0)
+"""Halves the score for two calls in the last 24 hours."""
 
 
 def signs_hours_old(*signs: Sign) -> CallerFacts:
@@ -83,13 +86,13 @@ def test_volume_and_signs_add_up() -> None:
     ],
 )
 def test_the_last_day_is_of_quarter_hours_that_began_in_it(call: str, now: str, counts: bool) -> None:
-    assert calls_last_day(calls(1, utc(call)).calls, utc(now)) == int(counts)
+    assert health(calls(2, utc(call)), utc(now), VOLUME) == (50 if counts else 100)
 
 
 def test_the_last_day_knows_no_time_zone() -> None:
     late, early = utc("2026-06-05T16:30:00Z"), utc("2026-06-05T17:30:00Z")  # either side of midnight in Hanoi
-    both = facts_about([placed("1", late), placed("2", early)]).caller_facts().calls
-    assert calls_last_day(both, utc("2026-06-06T01:00:00Z")) == 2
+    both = facts_about([placed("1", late), placed("2", early)])
+    assert health(both, utc("2026-06-06T01:00:00Z"), VOLUME) == 50
 
 
 def test_a_clear_ends_the_rest_and_not_the_history() -> None:

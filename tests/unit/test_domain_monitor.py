@@ -2,8 +2,9 @@
 
 from array import array
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 import pytest
@@ -22,16 +23,17 @@ from histories import (
     group,
     histories,
     member,
+    monitored,
     placed,
     policies,
     utc,
 )
 from rotary.definitions import GroupDefinition, Status
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import QUARTER_MS, CallerFacts, Facts, fold
+from rotary.domain.facts import QUARTER_MS, CallerFacts, DayCounts, Facts, fold
 from rotary.domain.health import health_score
-from rotary.domain.monitor import MemberStatus, Monitor, member_status, monitor, monitor_member, windows_at
-from rotary.domain.quota import calls_today, days_read
+from rotary.domain.monitor import MemberStatus, Monitor, member_status, monitor, windows_at
+from rotary.domain.quota import days_read
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY, Policy
 
@@ -125,7 +127,7 @@ def test_the_monitor_counts_what_the_formulas_say_in_every_zone_and_across_clock
 ) -> None:
     zone, now_ms, calls = look
     facts = facts_about([placed(str(number), at) for number, at in enumerate(calls)]).caller_facts()
-    line = monitor_member(member(), facts, zone, SENSITIVE, now_ms)
+    line = monitored(facts, now_ms, zone, SENSITIVE)
     assert line.calls_today == sum(date_in(zone, at).date() == date_in(zone, now_ms).date() for at in calls)
     recent = sum(at // QUARTER_MS * QUARTER_MS > now_ms - DAY for at in calls)
     penalty = 0.03 * (recent - 1) if recent > 1 else 0
@@ -137,16 +139,13 @@ def test_the_monitor_counts_what_the_formulas_say_in_every_zone_and_across_clock
 def test_a_member_rests_as_long_as_the_formula_says(events: list[Event], policy: Policy, later: int) -> None:
     facts = facts_about(events).caller_facts()
     until = cooldown_until(facts.flags, facts.cleared_at_ms, policy, NOW + later)
-    line = monitor_member(member(), facts, HCM, policy, NOW + later)
+    line = monitored(facts, NOW + later, HCM, policy)
     assert line.cooldown_until == (None if until is None else datetime.fromtimestamp(until // 1000, UTC))
 
 
 def test_a_clear_ends_the_rest_in_the_monitor_too() -> None:
     label = flags(("spam_label", NOW - HOUR))
-    lines = [
-        monitor_member(member(), CallerFacts({}, label, at), HCM, DEFAULT_POLICY, NOW)
-        for at in (None, NOW - 2 * HOUR, NOW)
-    ]
+    lines = [monitored(CallerFacts({}, label, at)) for at in (None, NOW - 2 * HOUR, NOW)]
     assert [line.status for line in lines] == ["cooldown", "cooldown", "eligible"]
 
 
@@ -179,13 +178,13 @@ def test_disabled_outranks_cooldown_outranks_quota(
     assert member_status(definition, calls, NOW + 1 if rests else None) == expected
 
     facts = CallerFacts(called(calls), flags(("spam_label", NOW)) if rests else ())
-    line = monitor_member(definition, facts, HCM, DEFAULT_POLICY, NOW)
+    (line,) = monitor(group([definition]), {definition.id: facts}, NOW).members
     until = datetime.fromtimestamp((NOW + 6 * HOUR) // 1000, UTC) if expected == "cooldown" else None
     assert (line.status, line.calls_today, line.cooldown_until) == (expected, calls, until)
 
 
 def test_an_overshoot_is_shown_as_it_is() -> None:
-    line = monitor_member(member(daily_cap=200), CallerFacts(called(317)), HCM, DEFAULT_POLICY, NOW)
+    line = monitored(CallerFacts(called(317)))
     assert (line.status, line.calls_today, line.daily_cap) == ("quota_exceeded", 317, 200)
 
 
@@ -298,6 +297,30 @@ days = st.dictionaries(
 )
 
 
+def naive_counts(counts: DayCounts, zone: str, now_ms: int) -> tuple[int, int]:
+    """Calls today and in the last 24 hours, quarter hour by quarter hour, as the definitions put it."""
+    today, day_ago = local_date(zone, now_ms), now_ms - DAY
+    quarters = [
+        (day * DAY + number * QUARTER_MS, placed) for day, row in counts.items() for number, placed in enumerate(row)
+    ]
+    return (
+        sum(placed for begin, placed in quarters if local_date(zone, begin) == today),
+        sum(placed for begin, placed in quarters if begin > day_ago),
+    )
+
+
+@cache
+def local_date(zone: str, at_ms: int) -> date:
+    return datetime.fromtimestamp(at_ms // 1000, ZoneInfo(zone)).date()
+
+
+def assert_counts_as_the_naive_formula(counts: DayCounts, zone: str, now_ms: int, policy: Policy) -> None:
+    shown = monitored(CallerFacts(counts), now_ms, zone, policy)
+    calls, recent = naive_counts(counts, zone, now_ms)
+    assert shown.calls_today == calls, (zone, now_ms)
+    assert shown.health_score == health_score(recent, (), policy, now_ms), (zone, now_ms)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     days,
@@ -309,12 +332,42 @@ days = st.dictionaries(
 def test_the_monitor_counts_as_the_naive_formula_does(
     counts: dict[int, list[int]], timezone: str, date: str, quarter: int, as_read: bool
 ) -> None:
-    """In every zone, through its clock changes, where a day has 23 or 25 hours; whatever sequence holds the counts."""
-    now_ms = int(datetime.fromisoformat(f"{date}T00:00Z").timestamp()) * 1000 + quarter * 900_000
+    """Whatever type of sequence holds the counts: lists, or the arrays that are read from Redis."""
+    now_ms = utc(f"{date}T00:00:00Z") + quarter * QUARTER_MS
     calls = {now_ms // DAY + at: array("I", row) if as_read else row for at, row in counts.items()}
-    line = monitor_member(member(daily_cap=1), CallerFacts(calls), timezone, DEFAULT_POLICY, now_ms)
-    assert line.calls_today == calls_today(calls, timezone, now_ms)
-    assert line.health_score == health_score(calls, (), DEFAULT_POLICY, now_ms)
+    assert_counts_as_the_naive_formula(calls, timezone, now_ms, DEFAULT_POLICY)
+
+
+YEAR = range(utc("2026-01-01T00:00:00Z"), utc("2027-01-01T00:00:00Z"), DAY)
+
+
+@cache
+def civil_zones() -> tuple[str, ...]:
+    """Every zone in civil use, one of each name that the others are links to as far as 2026 can tell them apart."""
+    by_offsets: dict[tuple[timedelta | None, ...], str] = {}
+    for zone in sorted(available_timezones()):
+        by_offsets.setdefault(tuple(offset(zone, day) for day in YEAR), zone)
+    return tuple(by_offsets.values())
+
+
+def offset(zone: str, at_ms: int) -> timedelta | None:
+    return datetime.fromtimestamp(at_ms // 1000, ZoneInfo(zone)).utcoffset()
+
+
+@pytest.mark.parametrize("zone", civil_zones())
+def test_the_monitor_counts_as_the_naive_formula_does_in_every_zone_and_across_its_clock_changes(zone: str) -> None:
+    changes = [day for day in YEAR if offset(zone, day) != offset(zone, day + DAY)]
+    for day in changes or [YEAR[150]]:
+        for now_ms in range(day - DAY, day + 2 * DAY, HOUR + QUARTER_MS):
+            # A different number in each quarter hour: a window that is off by one has another sum.
+            today = now_ms // DAY
+            counts = {today + at: [(at + 2) * 96 + number for number in range(96)] for at in (-1, 0, 1)}
+            _, recent = naive_counts(counts, zone, now_ms)
+            # The volume lowers health from one call above `volume_calls`: both lines hold for `recent` alone.
+            for volume_calls in (recent, recent - 1):
+                policy = Policy(volume_calls=volume_calls, volume_weight=1000.0)
+                assert_counts_as_the_naive_formula(counts, zone, now_ms, policy)
+            assert health_score(recent, (), policy, now_ms) < 100
 
 
 def test_the_default_policy_is_the_documented_one() -> None:

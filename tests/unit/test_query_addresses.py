@@ -6,8 +6,9 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
+from rotary.auth.addresses import client_network
 from rotary.errors import ConfigurationError
-from rotary.http.client_address import TrustedProxies, network
+from rotary.http.client_address import TrustedProxies
 
 PROXIES = "10.0.0.0/8, 2001:db8:ffff::/48, 192.0.2.1"
 
@@ -63,4 +64,4 @@ def test_what_is_no_network_is_a_wrong_setting(text: str) -> None:
     ],
 )
 def test_one_subscriber_is_one_address(address: str, counted_as: str) -> None:
-    assert network(address) == counted_as
+    assert client_network(address) == counted_as

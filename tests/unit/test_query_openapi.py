@@ -11,7 +11,7 @@ import pytest
 
 from histories import NOW, flags
 from rotary.definitions import RotationStrategy
-from rotary.domain.health import score
+from rotary.domain.health import health_score
 from rotary.domain.monitor import MemberStatus, Monitor
 from rotary.events import FlagKind
 from rotary.http.bodies import Envelope, ErrorBody
@@ -107,7 +107,7 @@ def test_what_a_name_does_not_say_is_explained() -> None:
         assert told in cooldown
     fresh: dict[FlagKind, int] = {"spam_label": 50, "user_report": 50, "blocked": 25, "rejected": 84}
     for kind, health in fresh.items():
-        assert score(0, flags((kind, NOW)), DEFAULT_POLICY, NOW) == health
+        assert health_score(0, flags((kind, NOW)), DEFAULT_POLICY, NOW) == health
     assert "every 72 hours" in members["health_score"]["description"]
 
 

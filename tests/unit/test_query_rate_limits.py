@@ -1,6 +1,7 @@
 """A token's window as one replica sees it: what it spends, asks for and says."""
 
-from rotary.auth.rate_limit import TokenWindow
+from rotary.auth.rate_limit import RateLimitStatus, TokenWindow
+from rotary.http.responses import rate_limit_lines
 from rotary.redis.rate_limits import HELD_MS, Reserve, Reserved
 
 NOW = 1_780_000_000_000
@@ -71,10 +72,11 @@ def test_a_clock_that_is_set_back_keeps_nobody_out() -> None:
     assert not granting.hit(NOW - 3_600_000)
 
 
-def test_header_lines_say_where_a_client_stands() -> None:
+def test_header_lines_tell_the_limit_the_remaining_requests_and_the_reset_time() -> None:
     window = Given(limit=10, held=4, counted=3).window
     assert window.hit(NOW)
-    assert window.lines(NOW) == (
+    assert window.status(NOW) == RateLimitStatus(10, 6, 1_780_000_060)
+    assert rate_limit_lines(window.status(NOW)) == (
         b"X-RateLimit-Limit: 10\r\nX-RateLimit-Remaining: 6\r\nX-RateLimit-Reset: 1780000060\r\n"
     )
 
@@ -84,7 +86,7 @@ def test_a_lowered_limit_leaves_nothing_rather_than_less() -> None:
     window.resize(2)
     assert not window.hit(NOW)
     assert window.is_dry(NOW)
-    assert b"X-RateLimit-Remaining: 0\r\n" in window.lines(NOW)
+    assert window.status(NOW).remaining == 0
 
 
 def test_who_spends_fast_asks_for_more_and_who_is_slow_for_less() -> None:

@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from secrets import token_hex
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 
@@ -34,6 +35,14 @@ IDLE_MS = 2_000
 RETRY_MS = 250
 SWEEP_SECONDS = 1.0
 CLOSING_SECONDS = 0.5
+
+
+class RateLimitStatus(NamedTuple):
+    """A token's limit, the requests that remain in the window, and the epoch second when the oldest one expires."""
+
+    limit: int
+    remaining: int
+    reset_at: int
 
 
 class TokenWindow:
@@ -172,17 +181,10 @@ class TokenWindow:
         """Whole seconds, at least 1, after which the oldest hits have left the window."""
         return max(1, -((now_ms - self._frees_at_ms) // 1000))
 
-    def lines(self, now_ms: int) -> bytes:
-        """The header lines that tell a client where it stands, as far as this replica knows.
-
-        Reset is the epoch second at which the oldest hits stop counting.
-        """
+    def status(self, now_ms: int) -> RateLimitStatus:
+        """The state of the limit as far as this replica knows."""
         remaining = self.limit - self._counted - self._reported - self._made
-        return b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % (
-            self.limit,
-            max(0, remaining),
-            -(-(max(now_ms, self._frees_at_ms)) // 1000),
-        )
+        return RateLimitStatus(self.limit, max(0, remaining), -(-(max(now_ms, self._frees_at_ms)) // 1000))
 
 
 PendingResult = batches.PendingResult[TokenWindow, None]

@@ -3,14 +3,14 @@
 from msgspec import MsgspecError
 from redis.asyncio import Redis
 
+from rotary.auth.addresses import client_network
+from rotary.auth.errors import TooManyAttemptsError
 from rotary.auth.grant import Grant, grant, same_hash
 from rotary.auth.lru import LruCache
 from rotary.auth.rate_limit import RateLimits, TokenWindow
 from rotary.auth.sliding_window import SlidingWindow
 from rotary.clock import Clock
 from rotary.definitions import TokenDefinition
-from rotary.http.client_address import network
-from rotary.http.errors import Refusal, too_many_requests
 from rotary.redis import keys, versions
 from rotary.redis.connection import translate_errors
 from rotary.redis.documents import DEFINITIONS_FIELDS, decode_token
@@ -75,7 +75,7 @@ class Tokens:
         """
         found = await self.find(sha256_hex, is_checked=is_checked)
         if found is None and not is_checked:
-            self._count_failure(network(address))
+            self._count_failure(client_network(address))
         return found
 
     def _count_failure(self, client: str) -> None:
@@ -85,7 +85,7 @@ class Tokens:
             failures = SlidingWindow(self._failures_per_minute)
             self._failures.put(client, failures)
         if not failures.hit(now_ms):
-            raise Refusal(too_many_requests(failures.retry_after(now_ms)))
+            raise TooManyAttemptsError(failures.retry_after(now_ms))
 
     def open(self) -> None:
         """From here on every change is told."""

@@ -1,4 +1,4 @@
-"""The monitor: which members of a group may dial right now. The Structs are the very bodies the API answers."""
+"""The monitor: which members of a group may dial now. The API encodes these Structs as its response bodies."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from rotary.definitions import Carrier, DailyCap, GroupDefinition, MemberDefinition
 from rotary.domain.cooldown import cooldown_until
 from rotary.domain.facts import NO_FACTS, QUARTER_MS, QUARTERS_A_DAY, CallerFacts
-from rotary.domain.health import last_day, score
+from rotary.domain.health import health_score, last_day
 from rotary.domain.quota import today
 from rotary.events import Id, Timestamp
 from rotary.policy import Policy
@@ -21,7 +21,7 @@ MemberStatus = Literal["eligible", "cooldown", "disabled", "quota_exceeded"]
 
 
 class MonitorMember(Struct, frozen=True):
-    """One caller ID now. `cooldown_until` is UTC at second precision, null unless `status` is cooldown."""
+    """One caller ID. `cooldown_until` is UTC to the second, and null unless `status` is cooldown."""
 
     caller_id_id: Id
     number: str
@@ -34,7 +34,10 @@ class MonitorMember(Struct, frozen=True):
 
 
 class Monitor(Struct, frozen=True):
-    """A group now; members ascend by `caller_id_id`. Those over quota are total_members less the other three counts."""
+    """A group. `members` ascend by `caller_id_id`.
+
+    Members over quota have no count of their own: total_members minus the other three counts.
+    """
 
     group_id: Id
     group_name: str
@@ -46,10 +49,10 @@ class Monitor(Struct, frozen=True):
 
 
 def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> Monitor:
-    """The monitor of a group from the facts about its caller IDs (none known is no facts) at `now_ms`, UTC."""
+    """The monitor of a group at `now_ms`, UTC. A caller ID that is missing in `facts` has no facts."""
     windows = windows_at(group.timezone, now_ms // QUARTER_MS)
     policy = group.policy
-    members = [_line(member, facts.get(member.id, NO_FACTS), windows, policy, now_ms) for member in group.members]
+    members = [_member(member, facts.get(member.id, NO_FACTS), windows, policy, now_ms) for member in group.members]
     statuses = [member.status for member in members]
     return Monitor(
         group_id=group.id,
@@ -62,31 +65,25 @@ def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: in
     )
 
 
-def monitor_member(
-    member: MemberDefinition, facts: CallerFacts, timezone: str, policy: Policy, now_ms: int
-) -> MonitorMember:
-    """One member's line of the monitor at `now_ms`."""
-    return _line(member, facts, windows_at(timezone, now_ms // QUARTER_MS), policy, now_ms)
-
-
 Windows = Mapping[int, Sequence[tuple[slice, bool, bool]]]
-"""UTC day → runs of its quarter hours that do not overlap: whether each is in the customer's current day, and whether
-in the last 24 hours."""
+"""UTC day → runs of its quarter hours. The runs do not overlap. The flags tell whether a run is in the customer's
+current day, and whether it is in the last 24 hours."""
 
 _ZEROS = [array("I", [0] * quarters) for quarters in range(QUARTERS_A_DAY + 1)]
-"""Runs without calls, by length, of the type that facts are read as: most are, and comparing is faster than adding."""
+"""Runs without calls, by length, in the type that facts are read as. Most runs have no calls, and comparing is faster
+than adding."""
 
 
 @lru_cache(maxsize=4096)
 def windows_at(timezone: str, quarter: int) -> Windows:
-    """What `calls_today` and `calls_last_day` count during a quarter hour: the same for all members of all groups."""
-    both = today(timezone, quarter), last_day(quarter * QUARTER_MS)
-    edges = sorted({edge for window in both for edge in window})
+    """The quarter hours that count during one quarter hour. All members of all groups in a zone share them."""
+    counted = today(timezone, quarter), last_day(quarter * QUARTER_MS)
+    edges = sorted({edge for window in counted for edge in window})
     windows: dict[int, list[tuple[slice, bool, bool]]] = {}
     for day in range(edges[0] // QUARTERS_A_DAY, (edges[-1] - 1) // QUARTERS_A_DAY + 1):
         for begin, end in pairwise(edges):
             run = _within(day, begin, end)
-            is_today, is_recent = (first <= begin < after for first, after in both)
+            is_today, is_recent = (first <= begin < after for first, after in counted)
             if run.start < run.stop and (is_today or is_recent):
                 windows.setdefault(day, []).append((run, is_today, is_recent))
     return windows
@@ -97,7 +94,9 @@ def _within(day: int, begin: int, end: int) -> slice:
     return slice(max(begin - first, 0), min(max(end - first, 0), QUARTERS_A_DAY))
 
 
-def _line(member: MemberDefinition, facts: CallerFacts, windows: Windows, policy: Policy, now_ms: int) -> MonitorMember:
+def _member(
+    member: MemberDefinition, facts: CallerFacts, windows: Windows, policy: Policy, now_ms: int
+) -> MonitorMember:
     calls = recent = 0
     for day, quarters in facts.calls.items():
         for run, is_today, is_recent in windows.get(day, ()):
@@ -116,8 +115,8 @@ def _line(member: MemberDefinition, facts: CallerFacts, windows: Windows, policy
         member.number,
         member.carrier,
         status,
-        # Most caller IDs show no sign at all, and this is done for every member of every group.
-        score(recent, flags, policy, now_ms) if flags or recent > policy.volume_calls else 100,
+        # Most caller IDs have no flags, and this runs for every member of every group.
+        health_score(recent, flags, policy, now_ms) if flags or recent > policy.volume_calls else 100,
         calls,
         member.daily_cap,
         datetime.fromtimestamp(until // 1000, UTC) if until is not None and status == "cooldown" else None,

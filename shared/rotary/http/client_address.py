@@ -1,25 +1,35 @@
-"""The address of a client: the peer of its connection, or the one that a trusted proxy vouches for."""
+"""The address of a client: the peer of its connection, or the address that a trusted proxy forwards."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
 
 from aiohttp import hdrs, web
+from msgspec import Meta
 
+from rotary.auth.addresses import Address, parse_address
 from rotary.errors import ConfigurationError
 
-Address = IPv4Address | IPv6Address
+Proxies = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Fa-f.:/,\s]*$",
+        description="addresses or networks such as 10.0.0.0/8, separated by commas",
+    ),
+]
+"""The setting that `TrustedProxies.parse` parses."""
 
 _FORWARDED = hdrs.X_FORWARDED_FOR
 
 
 class TrustedProxies:
-    """The proxies whose X-Forwarded-For header is believed; none by default."""
+    """The proxies whose X-Forwarded-For header is used. There are none by default."""
 
     def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...] = ()) -> None:
         self._networks = networks
 
     @classmethod
     def parse(cls, text: str) -> "TrustedProxies":
-        """From addresses and CIDR networks separated by commas. Raises ConfigurationError for anything else."""
+        """Parses addresses and CIDR networks separated by commas. Raises ConfigurationError for other text."""
         try:
             return cls(tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()))
         except ValueError as error:
@@ -28,14 +38,14 @@ class TrustedProxies:
             ) from None
 
     def trusts(self, address: Address) -> bool:
-        """Whether this address is a proxy of ours."""
+        """True if this address is a trusted proxy."""
         return any(address in network for network in self._networks)
 
     def client(self, request: web.BaseRequest) -> str:
-        """The client's address: the rightmost hop that is not a proxy of ours; empty if the peer has none.
+        """The client's address: the rightmost hop that is not a trusted proxy. Empty if the peer has no address.
 
-        A proxy appends the address of its peer, so everything left of the first untrusted hop may be invented. A hop
-        that is no address ends the walk: the last trusted one stands for whoever is behind it.
+        A proxy appends the address of its peer, so a client can forge everything left of the first untrusted hop. The
+        search stops at a hop that is not an address and returns the last trusted proxy.
         """
         peer = request.remote or ""
         found = parse_address(peer)
@@ -48,24 +58,6 @@ class TrustedProxies:
                 break
             found = hop
         return str(found)
-
-
-def parse_address(text: str) -> Address | None:
-    """The address that a text spells, an IPv4 one also where it is mapped into IPv6; None if it spells none."""
-    try:
-        found = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-    return mapped or found
-
-
-def network(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber owns."""
-    found = parse_address(address)
-    if found is None:
-        return address
-    return found.exploded[:19] if isinstance(found, IPv6Address) else str(found)
 
 
 def _parse_hop(text: str) -> Address | None:

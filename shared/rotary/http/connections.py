@@ -10,7 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from rotary.http.client_address import TrustedProxies, network, parse_address
+from rotary.auth.addresses import client_network, parse_address
+from rotary.http.client_address import TrustedProxies
 
 LOG_SECONDS = 10.0
 """One line in so many seconds for each kind of trouble: a flood of connections is no flood of log lines."""
@@ -66,7 +67,7 @@ class Connections:
     def _counted_as(self, peer: str) -> str:
         """Nothing for a trusted proxy, behind which many clients may be."""
         found = parse_address(peer)
-        return "" if found is not None and self._proxies.trusts(found) else network(peer)
+        return "" if found is not None and self._proxies.trusts(found) else client_network(peer)
 
 
 class ConnectionCollector(Collector):

@@ -1,23 +1,33 @@
-"""Every failure a reader can meet, in one table. README.md lists those of the API."""
+"""Every failure of the public API: its status, its message, and the error that leads to it."""
 
+from rotary.auth.errors import TooManyAttemptsError
 from rotary.errors import GroupNotFoundError, UnavailableError
 from rotary.http.responses import CachedResponse, ResponseTemplate, failure
 
 ALLOWED = "GET, HEAD, OPTIONS"
 
-OPTIONS = CachedResponse(ResponseTemplate(204, {"Allow": ALLOWED}), None)
 UNAUTHENTICATED = failure(401, "Unauthenticated.", {"WWW-Authenticate": "Bearer"})
 UNAUTHORIZED = failure(403, "This action is unauthorized.")
 GROUP_NOT_FOUND = failure(404, "Pool not found.")
 RESOURCE_NOT_FOUND = failure(404, "Resource not found")
-METHOD_NOT_ALLOWED = failure(405, "Method not allowed.", {"Allow": ALLOWED})
 BODY_TOO_LARGE = failure(413, "Request body too large.")
 HEAD_TOO_SLOW = failure(408, "The request took too long to arrive.")
+BODY_TOO_SLOW = HEAD_TOO_SLOW
 BAD_REQUEST = failure(400, "Bad request.")
 HEAD_TOO_LARGE = failure(431, "Request line or headers too large.")
 SERVER_ERROR = failure(500, "Server error.")
 TOO_MANY_CONNECTIONS = failure(503, "Too many connections are open.", {"Retry-After": "10"})
 TOO_MANY_STREAMS = failure(503, "Too many streams are open.", {"Retry-After": "30"})
+
+
+def options(allowed: str) -> CachedResponse:
+    """The answer to OPTIONS: the methods of a path, separated by commas."""
+    return CachedResponse(ResponseTemplate(204, {"Allow": allowed}), None)
+
+
+def method_not_allowed(allowed: str) -> CachedResponse:
+    """405 for a method that the path does not have."""
+    return failure(405, "Method not allowed.", {"Allow": allowed})
 
 
 class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not an error of ours
@@ -34,16 +44,16 @@ def too_many_requests(retry_after_seconds: int) -> CachedResponse:
     return failure(429, message, {"Retry-After": str(retry_after_seconds)})
 
 
-def too_many_streams(whose: str) -> CachedResponse:
-    """429 for a token or a customer with as many streams open as it may have."""
-    return failure(429, f"Too many streams are open for this {whose}. Retry after 30 seconds.", {"Retry-After": "30"})
+def too_many_streams(owner: str) -> CachedResponse:
+    """429 for a token or a customer that has reached its limit of open streams."""
+    return failure(429, f"Too many streams are open for this {owner}. Retry after 30 seconds.", {"Retry-After": "30"})
 
 
 def answer_to(error: Exception) -> CachedResponse:
-    """The answer that an error of the table deserves; anything else is a defect of ours."""
+    """The response to an error. An error that is not listed here is a defect: SERVER_ERROR."""
     match error:
-        case Refusal():
-            return error.answer
+        case TooManyAttemptsError():
+            return too_many_requests(error.retry_after_seconds)
         case GroupNotFoundError():
             return GROUP_NOT_FOUND
         case UnavailableError():

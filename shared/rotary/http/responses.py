@@ -15,6 +15,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from rotary.auth.rate_limit import RateLimitStatus
 from rotary.http.bodies import encode_error
 
 JSON = "application/json; charset=utf-8"
@@ -89,6 +90,14 @@ def failure(status: int, message: str, headers: dict[str, str] | None = None) ->
 
 Reading = tuple[CachedResponse, int]
 """An answer, and the age of its facts in milliseconds; NO_FACTS where it has none."""
+
+
+_RATE_LIMIT_LINES = b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
+
+
+def rate_limit_lines(status: RateLimitStatus) -> bytes:
+    """The X-RateLimit header lines."""
+    return _RATE_LIMIT_LINES % status
 
 
 @lru_cache(maxsize=1024)

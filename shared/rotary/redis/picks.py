@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from os import urandom
 from secrets import token_hex
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -21,7 +21,7 @@ from rotary.redis.pick_plans import Closure, KnownGroup, PicksClosedError, Plans
 from rotary.redis.pipeline import Pipeline, pack
 from rotary.redis.positions import RECOVERY_LIMIT_MS
 
-__all__ = ["GroupDisabledError", "IdempotencyConflictError", "Picks", "PicksClosedError", "open_picks"]
+__all__ = ["Ended", "GroupDisabledError", "IdempotencyConflictError", "Picks", "PicksClosedError", "open_picks"]
 
 PICKS_AT_ONCE = 50
 """Picks in one call of the function: some milliseconds, during which Redis answers nobody else."""
@@ -35,7 +35,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _Request = tuple[str, str, list[tuple[str, str, list[str], list[str], str]]]
 _reply = msgspec.msgpack.Decoder(tuple[str, int, int, msgspec.Raw])
 _answers = msgspec.msgpack.Decoder(list[list[list[object]] | bool])
-_numbers = msgspec.msgpack.Decoder(list[int])
+_buckets = msgspec.msgpack.Decoder(list[tuple[int, int, int, int]])
 _now_ms = system_clock()
 
 
@@ -61,6 +61,14 @@ class _Waiting:
         self.answered: asyncio.Future[list[list[object]]] = asyncio.get_running_loop().create_future()
 
 
+class Ended(NamedTuple):
+    """Reservations, counted by how they ended: turned into a call, by time, or given back."""
+
+    confirmed: int
+    expired: int
+    released: int
+
+
 class Picks:
     """Picks, releases and forgets for any number of customers over one connection. Share one in a process.
 
@@ -80,6 +88,8 @@ class Picks:
         """Redis' clock as the last answer had it: by it the times of outcomes count."""
         self.stale = 0
         """How often a pick was refused because its plan was not current, and tried again."""
+        self.ended = Ended(0, 0, 0)
+        """How reservations ended so far, those of every engine, when `notice` last looked."""
         self.calls = self.picks = 0
         """Calls of the function, and the picks asked for in them."""
 
@@ -102,6 +112,11 @@ class Picks:
             outcomes += [_outcome(group_id, answer) for answer in answers]
         return outcomes
 
+    def strategy(self, customer: int, group_id: int) -> str:
+        """The strategy of a group that was picked from, as this process last read it."""
+        known = self.plans.known(customer, group_id)
+        return known.definition.rotation_strategy if known else "unknown"
+
     async def release(self, customer: int, pick_id: str) -> bool:
         """Gives a reservation back; whether there was one. A pick that was confirmed or has expired stays so."""
         name, _, caller = pick_id.rpartition("-")
@@ -122,8 +137,10 @@ class Picks:
         names = [_any_of(bucket) for bucket in range(keys.BUCKETS)]
         payload = _encode((self._offset_ms, seen))
         reply = await self._one(pack("FCALL", "notice_1", len(names), *names, payload))
-        for bucket, number in enumerate(_numbers.decode(cast("bytes", reply))):
+        buckets = _buckets.decode(cast("bytes", reply))
+        for bucket, (number, *_) in enumerate(buckets):
             self._saw(bucket, number)
+        self.ended = Ended(*(sum(one[at] for one in buckets) for at in (1, 2, 3)))
 
     async def close(self) -> None:
         """Ends what is under way."""

@@ -134,11 +134,12 @@ end
 -- A call turns its pick's reservation into itself: what the caller ID has used stays as it is, unless the call belongs to
 -- another time than now. Then functions/picks is told to look again (`due` is its list of whom it must).
 local function confirm_picks(customer, caller, day, fresh, picks)
-  local now_quarter = math.floor(now_ms() / 900000)
+  local now_quarter, confirmed = math.floor(now_ms() / 900000), 0
   for _, id in ipairs(fresh) do
     local pick = picks[id]
     local name = pick and string.match(pick[1], '^(%w+)-' .. caller .. '$')
     if name and redis.call('ZREM', customer.documents .. 'live:' .. caller, name) == 1 then
+      confirmed = confirmed + 1
       if day * 96 + pick[2] ~= now_quarter then
         local name = '0.' .. string.sub(caller, -1)
         redis.call('SADD', customer.documents .. 'due:' .. name, caller)
@@ -146,6 +147,7 @@ local function confirm_picks(customer, caller, day, fresh, picks)
       end
     end
   end
+  if confirmed > 0 then redis.call('HINCRBY', customer.tag .. 'picks', 'confirmed', confirmed) end
 end
 
 -- Counts the identities not seen before; returns {quarter, new count, ...} of what changed, or nil.

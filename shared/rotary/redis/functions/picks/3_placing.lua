@@ -45,17 +45,18 @@ end
 -- Ends the reservations that have expired. One does when the facts are complete up to its end: a call that was
 -- published before has been counted by then.
 local function settle_due(c)
-  local due, left = c.p .. 'due', SETTLED_AT_ONCE
+  local due, left, expired = c.p .. 'due', SETTLED_AT_ONCE, 0
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', c.complete / 1000)) do
     local callers = redis.call('SPOP', due .. ':' .. name, left)
     for _, caller in ipairs(callers) do
-      redis.call('ZREMRANGEBYSCORE', c.p .. 'live:' .. caller, '-inf', c.complete)
+      expired = expired + redis.call('ZREMRANGEBYSCORE', c.p .. 'live:' .. caller, '-inf', c.complete)
       settle_everywhere(c, caller)
     end
     left = left - #callers
-    if left <= 0 then return end
+    if left <= 0 then break end
     redis.call('ZREM', due, name)
   end
+  if expired > 0 then redis.call('HINCRBY', c.tag .. 'picks', 'expired', expired) end
 end
 
 -- What waits for nothing but time.

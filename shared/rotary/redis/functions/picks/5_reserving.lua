@@ -217,26 +217,28 @@ local function pick(keys, args)
   return reply('OK', answers)
 end
 
--- FCALL release_1 1 {b17}7:picks caller id: gives a reservation back; whether there was one. The id is that before
--- the
--- caller ID.
+-- FCALL release_1 1 {b17}7:picks caller id: gives a reservation back; whether there was one. The id is the part before
+-- the caller ID.
 local function release(keys, args)
   local prefix = string.sub(keys[1], 1, -6)
   local gone = redis.call('ZREM', prefix .. 'live:' .. args[1], args[2])
-  if gone == 1 then look_again(prefix, 0, args[1]) end
+  if gone == 1 then
+    look_again(prefix, 0, args[1])
+    redis.call('HINCRBY', string.match(prefix, '^{b%d+}') .. 'picks', 'released', 1)
+  end
   return gone
 end
 
 -- FCALL notice_1 n {b17}7:picks... msgpack{offset, {seen, ...}}: notices a loss of data now. Customers stand for
--- buckets.
--- Returns {the sequence number of each}.
+-- buckets. Returns {{sequence number, reservations confirmed so far, expired, released}, ...}.
 local function notice(keys, args)
   local offset, seen = unpack(cmsgpack.unpack(args[1]))
   local numbers = {}
   for at, key in ipairs(keys) do
     local c = open(key, offset)
     bucket_state(c, seen[at])
-    numbers[at] = c.seq
+    local ended = redis.call('HMGET', c.tag .. 'picks', 'confirmed', 'expired', 'released')
+    numbers[at] = {c.seq, tonumber(ended[1] or 0), tonumber(ended[2] or 0), tonumber(ended[3] or 0)}
   end
   return cmsgpack.pack(numbers)
 end
