@@ -10,7 +10,7 @@ from rotary.definitions import RotationStrategy
 from rotary.domain.rotation.outcomes import PickRequest, Reason, Refusal
 from rotary.http.bodies import ErrorBody
 from rotary_engine.http.openapi import openapi
-from rotary_engine.http.requests import decode
+from rotary_engine.http.requests import PicksBody, decode
 from rotary_engine.http.schemas import InvalidBody, NoneEligible, Pick
 
 DOCUMENT: Any = json.loads(msgspec.json.encode(openapi()))
@@ -36,7 +36,8 @@ def test_every_reference_resolves_and_no_component_is_unused() -> None:
 
 def test_the_examples_of_requests_are_accepted() -> None:
     for example in POST["requestBody"]["content"]["application/json"]["examples"].values():
-        assert decode(json.dumps(example["value"]).encode())
+        asked = decode(json.dumps(example["value"]).encode())
+        assert isinstance(asked, PicksBody)
 
 
 def test_the_examples_of_answers_are_what_the_types_encode() -> None:
