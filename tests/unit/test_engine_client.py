@@ -11,7 +11,6 @@ import pytest
 from rotary import definitions
 from rotary.domain.rotation import outcomes
 from rotary.engine import (
-    AccessRefusedError,
     BlockingEngine,
     Carrier,
     ConfigurationError,
@@ -26,6 +25,8 @@ from rotary.engine import (
     NothingEligible,
     PickRequest,
     RateLimitedError,
+    UnauthenticatedError,
+    UnauthorizedError,
     UnexpectedAnswerError,
     protocol,
 )
@@ -54,7 +55,8 @@ LIMITS = EngineLimits(deadline_seconds=5, attempt_seconds=2)
 
 def answer(status: int, body: object = None, **headers: str) -> Answer:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return protocol.answer(status, content, headers.get("retry_after"), headers.get("request_id"))
+    named = {"Retry-After": headers.get("retry_after"), "X-Request-Id": headers.get("request_id")}
+    return protocol.answer(status, content, (named | {"Date": headers.get("date")}).get)
 
 
 def test_a_pick_sends_the_fields_that_are_given() -> None:
@@ -110,16 +112,14 @@ def test_a_409_with_reasons_says_when_to_come_again() -> None:
     ("got", "error"),
     [
         (answer(409, {"message": "Group is disabled."}), GroupDisabled),
-        (answer(401, {"message": "Unauthenticated."}), AccessRefusedError),
-        (answer(403, {"message": "This action is unauthorized."}), AccessRefusedError),
+        (answer(401, {"message": "Unauthenticated."}), UnauthenticatedError),
+        (answer(403, {"message": "This action is unauthorized."}), UnauthorizedError),
         (answer(404, {"message": "Pool not found."}), GroupNotFoundError),
         (answer(404, {"message": "Resource not found"}), UnexpectedAnswerError),
         (answer(400, {"message": "Bad request."}), InvalidRequestError),
-        (answer(422, {"message": "The given data was invalid."}), InvalidRequestError),
-        (
-            answer(422, {"message": "This idempotency key was used for a request with another body."}),
-            IdempotencyConflictError,
-        ),
+        (answer(422, {"message": "Invalid.", "errors": {"prefix": ["Too long."]}}), InvalidRequestError),
+        (answer(422, {"message": "This key was used for another body."}), IdempotencyConflictError),
+        (answer(422, b"<html>"), UnexpectedAnswerError),
         (answer(429, {"message": "Too many requests."}, retry_after="7"), RateLimitedError),
         (answer(503, {"message": "Projections are being rebuilt."}), EngineUnavailableError),
         (answer(502, b"<html>"), EngineUnavailableError),
@@ -138,8 +138,15 @@ def test_each_other_answer_is_an_error_of_its_own(got: Answer, error: type[Engin
 
 def test_an_invalid_field_is_named() -> None:
     body = {"message": "The given data was invalid.", "errors": {"carrier": ["Expected one of viettel, …"]}}
-    with pytest.raises(InvalidRequestError, match="carrier: Expected one of viettel"):
-        protocol.pick(3, PickRequest(), None).read(answer(422, body))
+    with pytest.raises(InvalidRequestError) as invalid:
+        protocol.pick(3, PickRequest(), None).read(answer(422, body, request_id="r-1"))
+    assert str(invalid.value) == ("The given data was invalid. carrier: Expected one of viettel, … (request r-1)")
+    assert (invalid.value.message, invalid.value.errors) == (body["message"], body["errors"])
+
+
+def test_an_error_says_what_to_do() -> None:
+    with pytest.raises(UnauthorizedError, match=r"--scope caller_id_pick`\. \(request r-1\)$"):
+        protocol.release(3, "01JD-18").read(answer(403, {"message": "This action is unauthorized."}, request_id="r-1"))
 
 
 def test_an_unavailable_engine_is_an_unavailable_server() -> None:
@@ -157,6 +164,22 @@ def test_a_batch_has_an_outcome_for_each_request() -> None:
     assert nothing.reasons == {"cooldown": 2, "quota_exceeded": 9}
     with pytest.raises(UnexpectedAnswerError):
         request.read(answer(201, {"data": [PICKED]}))
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sat, 06 Jun 2026 16:59:30 GMT", 30),
+        ("Sat, 06 Jun 2026 17:00:30 GMT", 1),
+        (None, None),
+        ("yesterday", None),
+    ],
+)
+def test_a_refusal_in_a_batch_waits_by_the_engines_clock(date: str | None, seconds: float | None) -> None:
+    headers = {} if date is None else {"date": date}
+    [nothing] = protocol.pick_many(3, [PickRequest()], None).read(answer(201, {"data": [NOTHING]}, **headers))
+    assert isinstance(nothing, NothingEligible)
+    assert nothing.retry_after == seconds
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])

@@ -27,6 +27,8 @@ from rotary.engine.errors import (
     NothingEligible,
     PickRefused,
     RateLimitedError,
+    UnauthenticatedError,
+    UnauthorizedError,
     UnexpectedAnswerError,
 )
 from rotary.engine.limits import EngineLimits
@@ -56,6 +58,8 @@ __all__ = [
     "PickRefused",
     "PickRequest",
     "RateLimitedError",
+    "UnauthenticatedError",
+    "UnauthorizedError",
     "UnexpectedAnswerError",
 ]
 

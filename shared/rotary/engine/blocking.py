@@ -83,13 +83,14 @@ class BlockingEngine:
         return f"BlockingEngine({self._base!r})"
 
     def __enter__(self) -> Self:
-        self._open = True
+        self._open = self._connections.keep = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open = False
+        # A thread that still has a connection closes it.
+        self._open = self._connections.keep = False
         self._connections.close()
 
     def pick(
@@ -143,13 +144,14 @@ class BlockingEngine:
 
 
 class _Connections:
-    """Connections to one server: each is used by one thread at a time, and kept for the next."""
+    """Connections to one server: each is used by one thread at a time, and kept for the next while `keep` is set."""
 
     def __init__(self, base: str, ssl_context: SSLContext | None, most: int) -> None:
         parts = urlsplit(base)
         self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path
         self._context = (ssl_context or create_default_context()) if parts.scheme == "https" else None
         self._most = most
+        self.keep = False
         self._idle: deque[HTTPConnection] = deque()
 
     def send(self, request: Request[T], headers: dict[str, str], seconds: float) -> Answer:
@@ -165,9 +167,7 @@ class _Connections:
             self.close()
             raise
         self._give_back(connection)
-        return protocol.answer(
-            response.status, body, response.getheader("Retry-After"), response.getheader("X-Request-Id")
-        )
+        return protocol.answer(response.status, body, response.getheader)
 
     def close(self) -> None:
         """Closes the connections that nobody uses."""
@@ -193,7 +193,7 @@ class _Connections:
         return HTTPSConnection(self._host, self._port, timeout=seconds, context=self._context)
 
     def _give_back(self, connection: HTTPConnection) -> None:
-        if connection.sock is not None and len(self._idle) < self._most:
+        if self.keep and connection.sock is not None and len(self._idle) < self._most:
             self._idle.append(connection)
         else:
             connection.close()

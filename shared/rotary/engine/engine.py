@@ -135,7 +135,9 @@ class Engine:
 
         `lead_id` keeps its number if the group is sticky. Caller IDs of `carrier` are preferred, then those whose
         number begins with `prefix` or with most of it; those in `exclude` are never picked. `idempotency_key` defaults
-        to a new one: give your own, unique to the call attempt, to get the same pick again after a crash of yours.
+        to a new one: give your own, unique to the call attempt, to get the same pick again after a crash of yours, and
+        then compare its `expires_at` with the time. A pick whose answer nobody awaits, because the task was cancelled,
+        expires by itself.
 
         Raises NothingEligible, which says when to come again, and GroupDisabled. Do not dial then.
         """
@@ -190,9 +192,7 @@ class Engine:
             timeout=aiohttp.ClientTimeout(total=seconds),
             allow_redirects=False,
         ) as response:
-            body = await response.read()
-            headers = response.headers
-            return protocol.answer(response.status, body, headers.get("Retry-After"), headers.get("X-Request-Id"))
+            return protocol.answer(response.status, await response.read(), response.headers.get)
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import Annotated, Generic, TypeVar
 from urllib.parse import quote, urlsplit
@@ -10,7 +11,6 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from rotary.engine.errors import (
-    AccessRefusedError,
     EngineError,
     EngineUnavailableError,
     GroupDisabled,
@@ -19,6 +19,8 @@ from rotary.engine.errors import (
     InvalidRequestError,
     NothingEligible,
     RateLimitedError,
+    UnauthenticatedError,
+    UnauthorizedError,
     UnexpectedAnswerError,
 )
 from rotary.engine.picks import PickedCallerId, PickRequest
@@ -28,20 +30,22 @@ T = TypeVar("T")
 _MAX_KEY = 255
 _ERRORS: Mapping[int, type[EngineError]] = {
     400: InvalidRequestError,
-    401: AccessRefusedError,
-    403: AccessRefusedError,
+    401: UnauthenticatedError,
+    403: UnauthorizedError,
     413: InvalidRequestError,
-    422: InvalidRequestError,
+    422: IdempotencyConflictError,  # the 422 that names no field
 }
+_NO_GROUP = "Pool not found."
 
 
 class Answer(Struct, frozen=True):
-    """What came back. `retry_after` is in seconds."""
+    """What came back. `retry_after` is in seconds, `date` the engine's clock."""
 
     status: int
     body: bytes
     retry_after: float | None = None
     request_id: str | None = None
+    date: datetime | None = None
 
 
 class Request(Struct, Generic[T], frozen=True):
@@ -87,10 +91,11 @@ _refusal = msgspec.json.Decoder(_Refusal)
 _failure = msgspec.json.Decoder(_Failure)
 
 
-def answer(status: int, body: bytes, retry_after: str | None, request_id: str | None) -> Answer:
-    """An answer with the headers that count."""
-    seconds = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
-    return Answer(status, body, seconds, request_id)
+def answer(status: int, body: bytes, header: Callable[[str], str | None]) -> Answer:
+    """An answer with the headers that count. `header` returns one by its name."""
+    wait = header("Retry-After") or ""
+    seconds = float(wait) if wait.isascii() and wait.isdigit() else None
+    return Answer(status, body, seconds, header("X-Request-Id"), _date(header("Date")))
 
 
 def base_url(url: str) -> str:
@@ -140,18 +145,28 @@ def forget_lead(group_id: int, lead_id: str) -> Request[None]:
 
 def failure(answer: Answer) -> EngineError:
     """The error that an answer other than a success or a refusal stands for."""
-    message = _message(answer)
+    told = _told(answer)
+    message = told.message or f"The engine answered {answer.status}."
     if answer.status == 429:
         return RateLimitedError(message, answer.retry_after, answer.request_id)
     if answer.status >= 500 or answer.status == 408:
         return EngineUnavailableError(message, answer.status, answer.request_id, answer.retry_after)
-    if answer.status == 404 and message == "Pool not found.":
+    if answer.status == 404 and message == _NO_GROUP:
         return GroupNotFoundError(message, 404, answer.request_id)
-    if answer.status == 422 and message.startswith("This idempotency key"):
-        return IdempotencyConflictError(message, 422, answer.request_id)
-    if answer.status in _ERRORS:
-        return _ERRORS[answer.status](message, answer.status, answer.request_id)
-    return _unexpected(answer)
+    if answer.status == 422 and told.errors:
+        return InvalidRequestError(message, 422, answer.request_id, told.errors)
+    error = _ERRORS.get(answer.status)
+    if error is None or not told.message:
+        return _unexpected(answer)
+    return error(message, answer.status, answer.request_id)
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else None
 
 
 def _group(group_id: int) -> str:
@@ -212,8 +227,10 @@ def _refused(refusal: _Refusal, answer: Answer) -> EngineError:
 
 
 def _nothing(refusal: _Refusal, answer: Answer) -> NothingEligible:
-    reasons = refusal.reasons or {}
-    return NothingEligible(refusal.message, reasons, refusal.next_eligible_at, answer.retry_after, answer.request_id)
+    after, next_at = answer.retry_after, refusal.next_eligible_at
+    if after is None and next_at is not None and answer.date is not None:  # a batch has no Retry-After
+        after = max(1.0, (next_at - answer.date).total_seconds())
+    return NothingEligible(refusal.message, refusal.reasons or {}, next_at, after, answer.request_id)
 
 
 def _read_nothing(answer: Answer) -> None:
@@ -221,15 +238,13 @@ def _read_nothing(answer: Answer) -> None:
         raise failure(answer)
 
 
-def _message(answer: Answer) -> str:
+def _told(answer: Answer) -> _Failure:
     try:
-        told = _failure.decode(answer.body)
+        return _failure.decode(answer.body)
     except msgspec.MsgspecError:
-        return f"the engine answered {answer.status}"
-    fields = " ".join(f"{field}: {' '.join(texts)}" for field, texts in told.errors.items())
-    return f"{told.message} {fields}".strip() or f"the engine answered {answer.status}"
+        return _Failure()
 
 
 def _unexpected(answer: Answer) -> UnexpectedAnswerError:
-    text = f"{answer.status} is not an answer of the engine; is its URL right?"
+    text = f"The answer {answer.status} is not the engine's. Check the URL: it is the engine's, without /api."
     return UnexpectedAnswerError(text, answer.status, answer.request_id)
