@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import get_args
 
@@ -220,7 +221,19 @@ def test_a_lost_connection_is_replaced_at_once_and_then_with_delays_until_the_de
         attempts.lost("reset", 105)
 
 
-@pytest.mark.parametrize("url", ["", "engine.example.com", "ftp://engine", "https://", "https://engine?x=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "engine.example.com",
+        "ftp://engine",
+        "https://",
+        "https://engine?x=1",
+        "https://engine:99999",
+        "https://[engine",
+        "https://user:secret@engine",
+    ],
+)
 def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="URL is invalid"):
         BlockingEngine(url, "token")
@@ -236,6 +249,26 @@ def test_an_invalid_token_is_refused(token: str) -> None:
 def test_an_invalid_idempotency_key_is_refused(key: str) -> None:
     with pytest.raises(InvalidRequestError, match="idempotency key is invalid"):
         protocol.pick(3, PickRequest(), key)
+
+
+def test_an_id_of_a_path_is_not_empty() -> None:
+    with pytest.raises(InvalidRequestError, match="pick_id is empty"):
+        protocol.release(3, "")
+    with pytest.raises(InvalidRequestError, match="lead_id is empty"):
+        protocol.forget_lead(3, "")
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda text: protocol.pick(3, PickRequest(lead_id=text), None),
+        lambda text: protocol.pick_many(3, [PickRequest(prefix=text)], None),
+        lambda text: protocol.forget_lead(3, text),
+    ],
+)
+def test_a_text_that_is_not_unicode_is_refused(send: Callable[[str], object]) -> None:
+    with pytest.raises(InvalidRequestError, match="not valid Unicode"):
+        send("L-\udcff")
 
 
 @pytest.mark.parametrize("values", [{"deadline_seconds": 0}, {"attempt_seconds": -1}, {"connections": 0}])

@@ -100,8 +100,7 @@ def answer(status: int, body: bytes, header: Callable[[str], str | None]) -> Ans
 
 def base_url(url: str) -> str:
     """The URL without a slash at its end. Raises ConfigurationError if it is not an address of HTTP."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if not _is_address(url):
         raise ConfigurationError("the engine's URL is invalid; expected https://host or https://host/path")
     return url.rstrip("/")
 
@@ -115,7 +114,7 @@ def common_headers(token: str) -> dict[str, str]:
 
 def pick(group_id: int, request: PickRequest, idempotency_key: str | None) -> Request[PickedCallerId]:
     """One pick."""
-    return Request("POST", _picks(group_id), _read_pick, _encode(request), _json_headers(idempotency_key))
+    return Request("POST", _picks(group_id), _read_pick, _body(request), _json_headers(idempotency_key))
 
 
 def pick_many(
@@ -129,18 +128,17 @@ def pick_many(
             raise _unexpected(answer)
         return outcomes
 
-    body = _encode(_Batch(requests))
-    return Request("POST", _picks(group_id), read, body, _json_headers(idempotency_key))
+    return Request("POST", _picks(group_id), read, _body(_Batch(requests)), _json_headers(idempotency_key))
 
 
 def release(group_id: int, pick_id: str) -> Request[None]:
     """Gives a reservation back."""
-    return Request("DELETE", f"{_picks(group_id)}/{_segment(pick_id)}", _read_nothing)
+    return Request("DELETE", f"{_picks(group_id)}/{_segment('pick_id', pick_id)}", _read_nothing)
 
 
 def forget_lead(group_id: int, lead_id: str) -> Request[None]:
     """Ends a sticky binding."""
-    return Request("DELETE", f"{_group(group_id)}/leads/{_segment(lead_id)}", _read_nothing)
+    return Request("DELETE", f"{_group(group_id)}/leads/{_segment('lead_id', lead_id)}", _read_nothing)
 
 
 def failure(answer: Answer) -> EngineError:
@@ -161,6 +159,17 @@ def failure(answer: Answer) -> EngineError:
     return error(message, answer.status, answer.request_id)
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError if it is no port
+    except ValueError:
+        return False
+    # A login in the URL would be another Authorization than the token's.
+    beside = parts.query or parts.fragment or parts.username or parts.password
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not beside
+
+
 def _date(text: str | None) -> datetime | None:
     try:
         date = parsedate_to_datetime(text or "")
@@ -177,9 +186,21 @@ def _picks(group_id: int) -> str:
     return f"{_group(group_id)}/picks"
 
 
-def _segment(text: str) -> str:
+def _body(value: PickRequest | _Batch) -> bytes:
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        raise InvalidRequestError("lead_id or prefix is not valid Unicode") from None
+
+
+def _segment(name: str, text: str) -> str:
+    if not text:
+        raise InvalidRequestError(f"{name} is empty")
+    try:
+        quoted = quote(text, safe="")
+    except UnicodeEncodeError:
+        raise InvalidRequestError(f"{name} is not valid Unicode") from None
     # A segment of dots alone would be resolved as a relative path on the way.
-    quoted = quote(text, safe="")
     return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 
 
