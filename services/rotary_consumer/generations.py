@@ -34,6 +34,11 @@ class Generation(Struct, frozen=True):
     current: int = 0
     building: int | None = None
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the rebuild was requested for a generation that has been replaced: two requests met."""
+        return self.building is not None and self.building <= self.current
+
 
 async def read_generation(client: Redis) -> Generation:
     """The generations as stored in Redis. Raises UnavailableError."""
@@ -55,7 +60,7 @@ class Generations:
     def being_read(self) -> list[int]:
         """The generations that every log is folded into."""
         known = self._known
-        return [known.current] if known.building is None else [known.current, known.building]
+        return [known.current] if known.building is None or known.is_outdated else [known.current, known.building]
 
     async def look(self) -> Generation:
         """Reads the generations. Raises UnavailableError."""
@@ -70,12 +75,19 @@ class Generations:
                 known = await self.look()
                 if known.building is None:
                     self._caught_up_at = None
+                elif known.is_outdated:
+                    await self._dismiss()
                 elif await self._is_caught_up(known.building):
                     await self._complete(known.current, known.building)
                 backoff.reset()
                 await asyncio.sleep(LOOK_SECONDS)
             except UnavailableError as error:
                 await backoff.wait(error.what)
+
+    async def _dismiss(self) -> None:
+        """Removes a request that nothing is to be done for."""
+        with translate_errors():
+            await self._client.hdel(keys.REBUILD, "building")
 
     async def _is_caught_up(self, building: int) -> bool:
         positions = Positions(self._pipeline, building)

@@ -83,9 +83,8 @@ async def cut_in_the_middle(strike: Strike) -> None:
 
 async def publish(strike: Strike, body: bytes, key: str, content_type: str = BATCH_CONTENT_TYPE) -> None:
     """Publishes whatever it is, confirmed."""
-    exchange = await strike.load.line.exchange()
     message = aio_pika.Message(body, content_type=content_type, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-    await exchange.publish(message, key, mandatory=True, timeout=10)
+    await strike.load.line.publish(message, key, 10)
 
 
 async def parked_reasons(world: World, before: int, count: int) -> list[str]:

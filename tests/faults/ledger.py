@@ -46,6 +46,8 @@ class Ledger:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.times_sent: Counter[Fact] = Counter()
         self.confirmed: set[Fact] = set()
+        self.confirmed_at: dict[Fact, float] = {}
+        """When the broker first confirmed them, in Unix seconds."""
         self.confirmations = 0
         """Events that were ever confirmed, each once."""
         self.sent: dict[Fact, Sent] = {}
@@ -81,6 +83,7 @@ class Ledger:
         for one in events:
             if (fact := one.fact) not in self.confirmed:
                 self.confirmed.add(fact)
+                self.confirmed_at[fact] = time.time()
                 self.confirmations += 1
                 self._to_fold.append(one)
                 match one.event:

@@ -14,6 +14,7 @@ from faults.stored import read_facts
 from faults.streams import Stream
 from faults.table import Row
 from faults.watch import Watch
+from faults.whereabouts import whereabouts
 from faults.world import PATIENCE_SECONDS, World, until
 from histories import group, member
 from rotary.domain.monitor import MonitorMember, monitor
@@ -70,6 +71,8 @@ async def trial(world: World, fault: Fault) -> Outcome:
         await world.quiet()
         verdict = await world.verdict()
         wrong = [] if verdict.is_clean else [str(verdict)]
+        if verdict.lost:
+            wrong += await whereabouts(world)
         wrong += await _disagreements(world)
     if fault.readable:
         wrong += [f"{reading.path}: {reading.message}" for reading in watch.readings if reading.status != 200]

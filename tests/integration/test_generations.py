@@ -28,6 +28,11 @@ async def begin(made: Installation) -> int:
     return building
 
 
+async def rebuild(made: Installation) -> None:
+    building = await begin(made)
+    await until(lambda: is_current(made, building), 30, "the new generation is current")
+
+
 async def is_current(made: Installation, generation: int) -> bool:
     return await made.generation() == generation and not await made.redis.hexists(keys.REBUILD, "building")
 
@@ -45,8 +50,7 @@ async def test_a_rebuild_ends_with_the_facts_of_the_logs_and_readers_notice_noth
         await fill(installed)
         before = {customer: await installed.facts_by_caller(customer, 18) for customer in CUSTOMERS}
         async with meanwhile(lambda: open_and_all_there(installed, 2)):
-            building = await begin(installed)
-            await until(lambda: is_current(installed, building), 30, "the new generation is current")
+            await rebuild(installed)
             await installed.publish(1, placed("4", now_ms()))
             await installed.caught_up()
         assert await installed.calls(1) == 3
@@ -74,8 +78,7 @@ async def test_a_rebuild_mends_what_somebody_broke_by_hand(installed: Installati
         await fill(installed)
         await installed.redis.delete(*[name for name in await names(installed.redis) if ":calls:18:" in name])
         assert await installed.calls(5) == 0
-        building = await begin(installed)
-        await until(lambda: is_current(installed, building), 30, "the new generation is current")
+        await rebuild(installed)
         assert await installed.calls(5) == 2
 
 
@@ -120,3 +123,22 @@ async def test_a_consumer_that_begins_during_a_rebuild_goes_on_with_it(installed
     async with installed.consumer():
         await until(lambda: is_current(installed, building), 30, "the new generation is current")
         assert [await installed.calls(customer) for customer in CUSTOMERS] == [2] * len(CUSTOMERS)
+
+
+async def test_a_request_for_an_older_generation_changes_nothing(installed: Installation) -> None:
+    """Two rebuilds were requested at once, and the slower request names a generation that is already replaced."""
+    async with installed.consumer():
+        await installed.caught_up()
+        await fill(installed)
+        for _ in range(2):
+            await rebuild(installed)
+        await installed.redis.hset(keys.REBUILD, "building", "1")
+
+        async def is_answered() -> bool:
+            return not await installed.redis.hexists(keys.REBUILD, "building")
+
+        await until(is_answered, 30, "the request is answered")
+        assert await is_current(installed, 2)
+        await installed.publish(1, placed("4", now_ms()))
+        await installed.caught_up()
+        assert await installed.calls(1) == 3
