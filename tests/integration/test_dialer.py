@@ -22,7 +22,8 @@ DIALERS = ROOT / "infra" / "dialers"
 
 async def test_publish_reads_json_lines(broker_url: str, inbox: Inbox) -> None:
     lines = [
-        {"type": "call-placed", "caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "id": "a"},
+        {"type": "call-placed", "caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "pick_id": "01JD-18"}
+        | {"id": "a"},
         {"type": "carrier-flag", "caller_id_id": 18, "kind": "blocked", "code": 608, "id": "b", "source": "/feed"},
         {"type": "cooldown-cleared", "caller_id_id": 18, "time": "2026-06-06T11:59:00+07:00", "id": "c"},
         {"specversion": "1.0", "id": "d", "source": "/x", "type": "call-placed", "time": "2026-06-06T11:59:00Z"}
@@ -32,21 +33,26 @@ async def test_publish_reads_json_lines(broker_url: str, inbox: Inbox) -> None:
     assert done == Done(0, "confirmed 4, refused 0\n", "")
     arrived = {str(event["id"]): event for event in await inbox.events(4)}
     assert [arrived[name]["source"] for name in "abcd"] == [SOURCE, "/feed", SOURCE, "/x"]
-    assert arrived["a"]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}
+    assert arrived["a"]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "pick_id": "01JD-18"}
     assert arrived["b"]["data"] == {"caller_id_id": 18, "kind": "blocked", "code": 608}
     assert arrived["c"]["time"] == "2026-06-06T11:59:00+07:00"
 
 
 async def test_publish_reads_csv_with_a_header(broker_url: str, inbox: Inbox) -> None:
     table = (
-        "type,caller_id_id,group_id,lead_id,kind,time,id\n"
-        'call-placed,18,3,"Nguyễn, An",,2026-06-06T11:59:00Z,1780747140.17\n'
-        "carrier-flag,18,,,spam_label,2026-06-06T12:04:31Z,ticket-4711\n"
+        "type,caller_id_id,group_id,lead_id,pick_id,kind,time,id\n"
+        'call-placed,18,3,"Nguyễn, An",01JD-18,,2026-06-06T11:59:00Z,1780747140.17\n'
+        "carrier-flag,18,,,,spam_label,2026-06-06T12:04:31Z,ticket-4711\n"
     )
     done = await dialer(broker_url, "publish", stdin=table)
     assert done == Done(0, "confirmed 2, refused 0\n", "")
     arrived = {str(event["id"]): event for event in await inbox.events(2)}
-    assert arrived["1780747140.17"]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "Nguyễn, An"}
+    assert arrived["1780747140.17"]["data"] == {
+        "caller_id_id": 18,
+        "group_id": 3,
+        "lead_id": "Nguyễn, An",
+        "pick_id": "01JD-18",
+    }
     assert arrived["ticket-4711"]["data"] == {"caller_id_id": 18, "kind": "spam_label"}
 
 

@@ -50,12 +50,13 @@ class EventFactory:
         group_id: int | None = None,
         lead_id: str | None = None,
         *,
+        pick_id: str | None = None,
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CallPlaced:
-        """One outbound call that showed this caller ID."""
+        """One outbound call that showed this caller ID. `pick_id` is the pick that it was placed with, if any."""
         now, new_id = self._now()
-        data = CallPlacedData(caller_id_id, group_id, lead_id)
+        data = CallPlacedData(caller_id_id, group_id, lead_id, pick_id)
         return CallPlaced(specversion="1.0", id=event_id or new_id, source=self.source, time=time or now, data=data)
 
     def carrier_flag(
