@@ -71,7 +71,8 @@ class PicksWorld:
         self.is_behind = lag_ms > 0
         at = await self.positions.now_ms() - lag_ms
         self.complete_ms = at + self.offset_ms
-        failed = await self.positions.advance(LOG, self.end, at, [LOG], [self.end or None] * keys.BUCKETS)
+        reached = [self.end or None] * keys.BUCKETS
+        failed = await self.positions.advance(LOG, self.end, at, [LOG], reached, reached)
         assert not failed.replaced
 
     async def define(self, *groups: GroupDefinition) -> None:
@@ -87,7 +88,7 @@ class PicksWorld:
 
     async def fold(self, *events: Event) -> None:
         """Folds events and advances."""
-        span = Span(LOG, self.end or None, self.end + 1, await self.positions.now_ms())
+        span = Span(LOG, self.end or None, self.end + 1, await self.positions.now_ms(), self.end or None)
         self.end += 1
         await fold(self.pipeline, {BUCKET: batches_of((CUSTOMER, event) for event in events)}, {BUCKET: span}, LOG)
         await self.advance()

@@ -280,7 +280,8 @@ class FoldMachine(RuleBasedStateMachine):
             by_bucket.setdefault(keys.bucket_of(customer), []).extend((customer, event) for event in events)
         self.marker_ms += 1
         return {
-            bucket: Span(reader.log, reader.reached[bucket], offsets.stop, self.marker_ms) for bucket in by_bucket
+            bucket: Span(reader.log, reader.reached[bucket], offsets.stop, self.marker_ms, reader.reached[bucket])
+            for bucket in by_bucket
         }, by_bucket
 
     def folding(
@@ -312,7 +313,9 @@ class FoldMachine(RuleBasedStateMachine):
             for bucket in BUCKETS
         }
         moved = self.run(
-            Positions(self.pipeline, reader.generation).advance(reader.log, end, self.marker_ms, LOGS, continued)
+            Positions(self.pipeline, reader.generation).advance(
+                reader.log, end, self.marker_ms, LOGS, continued, continued
+            )
         )
         for failed, why in ((moved.behind, BEHIND), (moved.replaced, REPLACED)):
             assert set(failed) & set(BUCKETS) == {bucket for bucket, answer in answers.items() if answer == why}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from rotary.domain.facts import DAY_MS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, event_ms
+from rotary.errors import UnavailableError
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, identity
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable
@@ -116,14 +117,16 @@ def batches_of(events: Iterable[tuple[int, Event]]) -> list[Batch]:
 class Span(NamedTuple):
     """The part of a log that a fold covers.
 
-    From the offset that the bucket is known to have reached (None: from the log's beginning) to the first offset after
-    it (None: the position stays where it is), with the time of the last arrival marker before that.
+    From the offset that the bucket has reached if all that was sent has arrived (None: from the log's beginning) to the
+    first offset after it (None: the position stays where it is), with the time of the last arrival marker before that.
+    `acknowledged` is the offset that Redis acknowledged: a bucket that is before it has lost data.
     """
 
     log: str
     begin: int | None
     end: int | None
     marker_ms: int
+    acknowledged: int | None
 
 
 class Folded(NamedTuple):
@@ -139,6 +142,13 @@ class Folded(NamedTuple):
 
 class PositionLostError(Exception):
     """A bucket is behind the position that we continue from: Redis lost data. Go on from what is stored."""
+
+
+class FoldLostError(UnavailableError):
+    """What was sent before this fold has not arrived: Redis has lost nothing. Go on from what is stored."""
+
+    def __init__(self) -> None:
+        super().__init__("Redis is away", "a fold has not arrived")
 
 
 class GenerationReplacedError(Exception):
@@ -174,18 +184,19 @@ async def fold(
 def _commands(key: str, span: Span, logs: str, batches: Sequence[Batch]) -> Iterator[bytes]:
     """Calls of bounded weight, of which only the last moves the position, if all before it were folded."""
     begin = "" if span.begin is None else span.begin
+    acknowledged = "" if span.acknowledged is None else span.acknowledged
     first = ("FCALL", "fold_1", 1, key, span.log, begin)
     calls = list(_calls(batches))
     if span.end is None or (span.begin is not None and span.end <= span.begin):
         # The position stays: all of it is behind, and folded again to hear again what is refused.
         for call in calls:
-            yield pack(*first, "", span.marker_ms, logs, call)
+            yield pack(*first, "", span.marker_ms, logs, call, "", "", acknowledged)
         return
     batch, before = token_hex(8) if len(calls) > 1 else "", ""
     for at, call in enumerate(calls, 1):
         is_last = at == len(calls)
         piece = "" if is_last else f"{batch}.{at}"
-        yield pack(*first, span.end if is_last else "", span.marker_ms, logs, call, piece, before)
+        yield pack(*first, span.end if is_last else "", span.marker_ms, logs, call, piece, before, acknowledged)
         before = piece
 
 
@@ -214,6 +225,8 @@ def _accept(reply: object) -> Folded | None:
             )
         case b"BEHIND":
             raise PositionLostError
+        case b"AHEAD":
+            raise FoldLostError
         case b"REPLACED":
             raise GenerationReplacedError
         case _:

@@ -102,6 +102,13 @@ local function write(key, fields, changed, reads)
   end
 end
 
+-- Whether Redis had more than it has: it acknowledged up to an offset that the position is before. What was sent and not
+-- acknowledged may never have arrived.
+local function is_lost(position, acknowledged)
+  acknowledged = tonumber(acknowledged)
+  return acknowledged ~= nil and (not position or position < acknowledged)
+end
+
 -- A reader continues from a position that this bucket has not reached: it was here before, and Redis went back.
 local function went_back(key, fields, log, logs, reads)
   local changed = {logs = union(fields.logs, logs)}
@@ -290,14 +297,16 @@ local function fold_customer(customer, batch)
   return calls, flags
 end
 
--- FCALL fold_1 1 {b17}position log from to marker logs batch [piece before]
+-- FCALL fold_1 1 {b17}position log from to marker logs batch [piece before acknowledged]
 -- `from`: the offset that the caller continues from, '' for the beginning of the log. `to`: the first offset after the
 -- batch, '' for a piece that leaves the position where it is because others follow. `marker`: the time of the last arrival
 -- marker before `to`. `batch`: msgpack {customer, ...}, see fold_customer. `piece`: what tells this piece of a batch from
 -- any other, '' for the last; `before`: the piece that must be the last one folded, '' for the first. One that was refused,
--- or that Redis lost, would else be missing below the position that the last one sets.
+-- or that Redis lost, would else be missing below the position that the last one sets. `acknowledged`: up to where Redis
+-- told the caller that it had folded, '' for nowhere; by default `from`.
 -- Returns the position, or {position, {{customer, caller refused, ...}, ...}, how many unknown callers were admitted}, or
--- the status BEHIND with nothing folded (continue from the stored position) or REPLACED (the generation is over).
+-- the status BEHIND with nothing folded (Redis lost what it had; continue from the stored position), AHEAD with nothing
+-- folded (what the caller sent before has not arrived; likewise), or REPLACED (the generation is over).
 local function fold(keys, args)
   local key, log, from, to = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
   local tag, part, generation = parse(key)
@@ -305,6 +314,7 @@ local function fold(keys, args)
   local stored = redis.call('HMGET', key, log, 'logs')
   local position = next_offset(stored[1])
   if from and (not position or position < from) then
+    if not is_lost(position, args[9] or args[2]) then return redis.status_reply('AHEAD') end
     local reads = {}
     went_back(key, hash(key), log, args[5], reads)
     announce(reads)
