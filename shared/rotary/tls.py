@@ -59,7 +59,8 @@ def _behind(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str | None:
-    if isinstance(error, ssl.SSLCertVerificationError):
+    # aiohttp's own error is of this type too, without the message. OpenSSL's is its cause.
+    if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
         # OpenSSL's message alone; str(error) adds its C source line.
         return (
             f"its certificate is not trusted ({error.verify_message}): "

@@ -1,4 +1,4 @@
-"""What the engine's clients do when answers are missing, late, or from somebody else: against a server that misbehaves."""
+"""What the engine's clients do when answers are missing, late, or of somebody else: a server that misbehaves."""
 
 import asyncio
 import ssl
@@ -40,6 +40,7 @@ class Server:
         self.url = ""
         self.keys: list[str] = []
         self.connections: set[object] = set()
+        self.over = asyncio.Event()
         self._answers = list(answers)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -47,8 +48,8 @@ class Server:
         self.connections.add(request.transport)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if answer is None:
-            await asyncio.sleep(3600)
-            raise AssertionError
+            await self.over.wait()
+            return web.Response()
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
 
@@ -64,6 +65,7 @@ async def serving(*answers: web.Response | None, context: ssl.SSLContext | None 
     try:
         yield server
     finally:
+        server.over.set()
         await runner.cleanup()
 
 
