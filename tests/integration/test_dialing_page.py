@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 import textwrap
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -13,23 +13,17 @@ import pytest
 
 import rotary.engine
 from integration.dialer_runner import run
-from integration.dialing import Dialing, dialing, dialing_stack
+from integration.dialing import Dialing, dialing
 from rotary.definitions import Carrier
 
 PAGE = (Path(__file__).parents[2] / "docs" / "dialing.md").read_text(encoding="utf-8")
 ASYNCHRONOUS, BLOCKING = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Mapping[str, str]]:
-    with dialing_stack() as variables:
-        yield variables
-
-
 @pytest.fixture
-async def dialer(stack: Mapping[str, str]) -> AsyncIterator[Dialing]:
+async def dialer(services: Mapping[str, str]) -> AsyncIterator[Dialing]:
     """Whose group has one caller ID, for one call a day."""
-    async with dialing(stack) as made:
+    async with dialing(services) as made:
         yield made
 
 
