@@ -9,7 +9,7 @@ import re
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -41,6 +41,7 @@ class Channel:
         self.headers: list[str] = []
         self.dialed: list[str] = []
         self.caller = ""
+        self.name = ""
         self.hangup_cause = ""
         for name, value in variables.items():
             self.set(name, value)
@@ -57,11 +58,11 @@ class Channel:
 
 
 class Dialplan:
-    """The contexts of some files. `scripts` is the folder of AGI scripts, `environ` their environment."""
+    """The contexts of some files. `scripts` are the AGI scripts, `environ` their environment."""
 
-    def __init__(self, text: str, scripts: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, text: str, scripts: Sequence[Path], environ: Mapping[str, str]) -> None:
         self._contexts: dict[str, dict[str, list[Line]]] = {}
-        self._scripts = scripts
+        self._scripts = {script.name: script for script in scripts}
         self._environ = environ
         self._parse(text)
 
@@ -130,9 +131,11 @@ class Dialplan:
         self._run(channel, found[1], found[2])
 
     def _agi(self, channel: Channel, arguments: str) -> None:
+        if arguments.startswith("agi://"):
+            return  # a server of somebody else
         script, *rest = arguments.split(",")
         done = subprocess.run(
-            [self._scripts / script, *rest],
+            [self._scripts[script], *rest],
             input=f"agi_request: {script}\nagi_uniqueid: {channel.unique}\n\n" + "200 result=1\n" * 20,
             env=self._environ, capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
@@ -203,6 +206,10 @@ def _compared(expression: str) -> str:
 def _value(channel: Channel, name: str) -> str:
     if re.fullmatch(r"\w+", name):
         return channel.variables.get(name, "")
+    if offset := re.fullmatch(r"(\w+):(\d+)", name):
+        return channel.variables.get(offset[1], "")[int(offset[2]) :]
+    if name == "CALLERID(name)":
+        return channel.name
     function, _, arguments = name.removesuffix(")").partition("(")
     first, _, second = arguments.partition(",")
     match function:

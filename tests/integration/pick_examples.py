@@ -17,6 +17,7 @@ from integration.dialplan import Channel, Dialplan
 
 DIALERS = Path(__file__).parents[2] / "infra" / "dialers"
 ASTERISK = DIALERS / "asterisk"
+VICIDIAL = DIALERS / "vicidial" / "rotary-pick.pl"
 UUID = "5e3a8c1e-77f0-4a55-9d2e-0c1b6a1f0001"
 _AGI_COMMAND = re.compile(
     r'SET VARIABLE __(\w+) "([A-Za-z0-9 ._:+@/,-]*)"|VERBOSE "rotary-pick: [A-Za-z0-9 ._:+@/,-]*" 1'
@@ -134,12 +135,9 @@ class Asterisk:
 
     async def dial(self, environ: Mapping[str, str], group: str, lead: str = "") -> Channel:
         """A call to 0281234567, with everything that happened on its channel."""
-        text = "\n".join(
-            (ASTERISK / name).read_text() for name in ("extensions_rotary.conf", "extensions_rotary_pick.conf")
-        )
         secrets = {name: environ[name] for name in ("ROTARY_ENGINE_URL", "ROTARY_ENGINE_TOKEN")}
         channel = Channel("1780747140.17", {**secrets, "ROTARY_GROUP": group, "__LEAD_ID": lead})
-        await asyncio.to_thread(Dialplan(text, ASTERISK, environ).run, channel, self._context, "0281234567")
+        await asyncio.to_thread(_dialplan(environ).run, channel, self._context, "0281234567")
         return channel
 
     async def pick(self, environ: Mapping[str, str], group: str, lead: str = "") -> Told:
@@ -160,9 +158,26 @@ class Asterisk:
         raise NotImplementedError
 
 
+async def dial_vicidial(environ: Mapping[str, str], name: str) -> Channel:
+    """A call of VICIdial with this name to 0281234567, through the carrier's lines of the page for group 3."""
+    lines = re.findall(r"^    (exten => _9X\.,.*)$", (DIALERS / "README.md").read_text(), re.MULTILINE)
+    [_, start] = [at for at, line in enumerate(lines) if line.startswith("exten => _9X.,1,")]
+    channel = Channel("1780747140.17", {})
+    channel.name = name
+    text = "\n".join(["[carrier]", *lines[start:]])
+    await asyncio.to_thread(_dialplan(environ, text).run, channel, "carrier", "90281234567")
+    return channel
+
+
+def _dialplan(environ: Mapping[str, str], more: str = "") -> Dialplan:
+    files = [ASTERISK / "extensions_rotary.conf", ASTERISK / "extensions_rotary_pick.conf"]
+    scripts = [ASTERISK / "rotary-pick", ASTERISK / "rotary-event", VICIDIAL]
+    return Dialplan("\n".join([*(file.read_text() for file in files), more]), scripts, environ)
+
+
 EXAMPLES: Mapping[str, tuple[Example, str, tuple[str, ...]]] = {
     "asterisk": (Agi(ASTERISK / "rotary-pick"), "python3", ("python3",)),
-    "vicidial": (Agi(DIALERS / "vicidial" / "rotary-pick.pl", "V606115900{:>010}"), "perl", ("perl",)),
+    "vicidial": (Agi(VICIDIAL, "V606115900{:>010}"), "perl", ("perl",)),
     "freeswitch": (FreeSwitch(), "lua5.3", ("lua5.3", "lua-dkjson", "curl")),
     "php": (Script("php", DIALERS / "php" / "pick.php"), "php", ("php-cli",)),
     "javascript": (Script("node", DIALERS / "javascript" / "pick.mjs"), "node", ("nodejs",)),

@@ -231,6 +231,17 @@ async def test_one_key_gives_one_pick_and_refuses_other_arguments(world: EngineW
         await client.pick(GROUP, lead_id="L-2", idempotency_key="attempt-1")
 
 
+async def test_one_key_gives_one_refusal_and_another_asks_anew(world: EngineWorld, client: Client) -> None:
+    await world.picks.define(group([member(1, daily_cap=1)]))
+    pick = await client.pick(GROUP)
+    with pytest.raises(NothingEligible):
+        await client.pick(GROUP, idempotency_key="attempt-1")
+    await client.release(GROUP, pick.id)
+    with pytest.raises(NothingEligible):
+        await client.pick(GROUP, idempotency_key="attempt-1")
+    assert (await client.pick(GROUP, idempotency_key="attempt-2")).caller_id_id == 1
+
+
 async def test_an_engine_that_is_away_is_waited_for_until_the_deadline(world: EngineWorld, clients: Clients) -> None:
     async with lossy_engine(world.base) as gone:
         pass

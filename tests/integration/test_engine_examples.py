@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from integration.engine_world import EngineWorld, engine_world
 from integration.lossy_engine import LossyEngine, lossy_engine
-from integration.pick_examples import EXAMPLES, UUID, Asterisk, Example, FreeSwitch, Told, example
+from integration.pick_examples import EXAMPLES, UUID, Asterisk, Example, FreeSwitch, Told, dial_vicidial, example
 from pick_groups import GROUP, group, member
 from rotary.events import CallPlaced, CallPlacedData
 from rotary.publisher.event_factory import EventFactory
@@ -189,6 +189,21 @@ async def test_the_dialplan_shows_the_number_and_publishes_the_call_with_its_pic
     pick = channel.variables["ROTARY_PICK"]
     assert published(environ) == [CallPlacedData(18, GROUP, "L-991", pick)]
     await world.picks.call(18, pick)
+
+
+@pytest.mark.parametrize(
+    ("call", "lead"), [("V6061159000000000991", "991"), ("M6061159001234567890", "1234567890"), ("x", None)]
+)
+async def test_the_carrier_of_vicidial_shows_the_leads_number_and_publishes_the_call_with_its_pick(
+    world: EngineWorld, environ: dict[str, str], call: str, lead: str | None
+) -> None:
+    example("vicidial")
+    await world.picks.define(group([member(18, daily_cap=1)]))
+    channel = await dial_vicidial(environ, call)
+    assert (channel.caller, channel.dialed) == ("0280000018", ["PJSIP/0281234567@trunk"])
+    assert published(environ) == [CallPlacedData(18, GROUP, lead, channel.variables["ROTARY_PICK"])]
+    refused = await dial_vicidial(environ, call)
+    assert (refused.dialed, refused.hangup_cause) == ([], "34")
 
 
 async def test_freeswitch_publishes_the_call_with_its_pick(world: EngineWorld, environ: dict[str, str]) -> None:
