@@ -42,6 +42,26 @@ local function look_again(p, second, caller)
   if redis.call('ZADD', p .. 'due', second, name) == 1 then redis.call('EXPIRE', p .. 'due:' .. name, 86400) end
 end
 
+-- Likewise, at many: {caller → second}.
+local function look_again_at(p, callers)
+  local names, due = {}, {}
+  for caller, second in pairs(callers) do
+    local name = second .. '.' .. string.sub(caller, -1)
+    local some = names[name]
+    if not some then
+      some = {}
+      names[name] = some
+      due[#due + 1] = second
+      due[#due + 1] = name
+    end
+    some[#some + 1] = caller
+  end
+  for name, some in pairs(names) do redis.call('SADD', p .. 'due:' .. name, unpack(some)) end
+  if #due > 0 and redis.call('ZADD', p .. 'due', unpack(due)) > 0 then
+    for name in pairs(names) do redis.call('EXPIRE', p .. 'due:' .. name, 86400) end
+  end
+end
+
 -- Ends the reservations that have expired. One does when the facts are complete up to its end: a call that was
 -- published before has been counted by then.
 local function settle_due(c)
