@@ -1,7 +1,8 @@
 """Both clients of the engine behind one interface, so that one test runs with each."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from ssl import SSLContext
 from typing import Any
 
@@ -36,6 +37,16 @@ class Client:
         outcomes: list[AnyPick | NothingEligible] = await self._call("pick_many", group, requests, **named)
         return outcomes
 
+    async def hold_many(self, group: int, requests: Sequence[PickRequest], placed: int) -> list[AnyPick]:
+        """Enters a batch's context, places the first calls of it, and leaves it with an error."""
+        if isinstance(self._engine, BlockingEngine):
+            return await asyncio.to_thread(_hold_many, self._engine, group, requests, placed)
+        held: list[AnyPick] = []
+        with suppress(ZeroDivisionError):
+            async with self._engine.pick_many(group, requests) as outcomes:
+                _dial_many(outcomes, held, placed)
+        return held
+
     async def release(self, group: int, pick_id: str) -> None:
         await self._call("release", group, pick_id)
 
@@ -55,6 +66,20 @@ def _hold(engine: BlockingEngine, group: int, is_placed: bool, error: Exception 
     with engine.pick(group) as pick:
         _dial(pick, is_placed, error)
     return pick
+
+
+def _hold_many(engine: BlockingEngine, group: int, requests: Sequence[PickRequest], placed: int) -> list[AnyPick]:
+    held: list[AnyPick] = []
+    with suppress(ZeroDivisionError), engine.pick_many(group, requests) as outcomes:
+        _dial_many(outcomes, held, placed)
+    return held
+
+
+def _dial_many(outcomes: Iterable[AnyPick | NothingEligible], held: list[AnyPick], placed: int) -> None:
+    held.extend(one for one in outcomes if not isinstance(one, NothingEligible))
+    for one in held[:placed]:
+        one.placed()
+    raise ZeroDivisionError
 
 
 def _dial(pick: AnyPick, is_placed: bool, error: Exception | None) -> None:

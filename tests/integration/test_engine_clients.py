@@ -89,6 +89,17 @@ async def test_a_batch_has_a_pick_or_a_refusal_for_each_request(world: EngineWor
     assert (await client.pick(GROUP)).caller_id_id == 1
 
 
+async def test_leaving_a_batch_releases_the_picks_whose_calls_were_not_placed(
+    world: EngineWorld, client: Client
+) -> None:
+    await world.picks.define(group([member(1, daily_cap=5)]))
+    held = await client.hold_many(GROUP, [PickRequest()] * 7, placed=2)
+    assert [one.is_placed for one in held] == [True, True, False, False, False]
+    assert [one.is_released for one in held] == [False, False, True, True, True]
+    outcomes = await client.pick_many(GROUP, [PickRequest()] * 5)
+    assert [isinstance(one, NothingEligible) for one in outcomes] == [False, False, False, True, True]
+
+
 async def test_an_empty_batch_asks_nothing(lossy: LossyEngine, clients: Clients) -> None:
     client = await clients.open(lossy.url, "token")
     assert await client.pick_many(GROUP, []) == []
