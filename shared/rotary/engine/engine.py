@@ -154,8 +154,8 @@ class Engine:
         `lead_id` keeps its number if the group is sticky. Caller IDs of `carrier` are preferred, then those whose
         number begins with `prefix` or with most of it; those in `exclude` are never picked. `idempotency_key` defaults
         to a new one: give your own, unique to the call attempt, to get the same answer again after a crash of yours,
-        a refusal too, and then compare the pick's `expires_at` with the time. A pick that nobody awaits, because the
-        task was cancelled, expires by itself.
+        a refusal too. Compare the pick's `expires_at` with the time then. A pick whose answer nobody awaits, because
+        the task was cancelled, expires by itself.
 
         Raises NothingEligible, which says when to come again, and GroupDisabled. Do not dial then.
         """
