@@ -19,7 +19,7 @@ local function plan_of(c, group, build)
     classes = f[12] ~= '' and cmsgpack.unpack(f[12]) or {},
     turns = c.p .. 'turns:' .. group, rounds = c.p .. 'rounds:' .. group,
     records = {}, calls = {},  -- what was read in this call of the function, during which neither changes
-    views = {}, wanted = 1,
+    views = {}, wanted = 1, empty = {},
     turn = order.turn, round = order.round, moved = order.moved,
   }
   c.plans[group .. ' ' .. build] = g
@@ -206,9 +206,17 @@ local function enqueue(g, caller, record, used)
   end
 end
 
+-- Puts a member among those that can't be picked for this reason, or with none; and nowhere else. Most sets are empty.
 local function block(g, caller, reason, wake)
   for _, other in ipairs(BLOCKED) do
-    if other ~= reason then redis.call('ZREM', g.p .. other, caller) end
+    local is_empty = g.empty[other]
+    if is_empty == nil then is_empty = redis.call('EXISTS', g.p .. other) == 0 end
+    if other == reason then
+      redis.call('ZADD', g.p .. reason, wake, caller)
+      is_empty = false
+    elseif not is_empty then
+      redis.call('ZREM', g.p .. other, caller)
+    end
+    g.empty[other] = is_empty
   end
-  if reason then redis.call('ZADD', g.p .. reason, wake, caller) end
 end

@@ -12,20 +12,27 @@ local function settle(c, g, caller)
   return true
 end
 
--- In every plan that has it, also in one that is being built.
-local function settle_everywhere(c, caller)
+-- The plans of a group, also one that is being built.
+local function plans_of(c, group)
+  local known = c.plans_of[group]
+  if known then return known end
+  known = {}
+  for _, build in ipairs(redis.call('MGET', c.p .. 'plan:' .. group, c.p .. 'plan:' .. group .. ':building')) do
+    known[#known + 1] = build and plan_of(c, group, build) or nil
+  end
+  c.plans_of[group] = known
+  return known
+end
+
+-- In every plan that has it: `groups` are theirs.
+local function settle_everywhere(c, caller, groups)
   local kept = ''
-  local groups = redis.call('HGET', c.p .. 'in', caller) or ''
   for group in string.gmatch(groups, '%d+') do
-    local found = false
-    for _, build in ipairs(redis.call('MGET', c.p .. 'plan:' .. group, c.p .. 'plan:' .. group .. ':building')) do
-      local g = build and plan_of(c, group, build)
-      if g then
-        found = true
-        if c.quarter >= g.first and c.quarter < g.last then settle(c, g, caller) end
-      end
+    local plans = plans_of(c, group)
+    for _, g in ipairs(plans) do
+      if c.quarter >= g.first and c.quarter < g.last then settle(c, g, caller) end
     end
-    if found then kept = kept .. group .. ' ' end
+    if #plans > 0 then kept = kept .. group .. ' ' end
   end
   if kept == '' then
     redis.call('HDEL', c.p .. 'in', caller)
@@ -68,9 +75,11 @@ local function settle_due(c)
   local due, left, expired = c.p .. 'due', SETTLED_AT_ONCE, 0
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', c.complete / 1000)) do
     local callers = redis.call('SPOP', due .. ':' .. name, left)
-    for _, caller in ipairs(callers) do
+    local groups = #callers > 0 and redis.call('HMGET', c.p .. 'in', unpack(callers))
+    for at, caller in ipairs(callers) do
       expired = expired + redis.call('ZREMRANGEBYSCORE', c.p .. 'live:' .. caller, '-inf', c.complete)
-      settle_everywhere(c, caller)
+      c.live[caller] = nil
+      settle_everywhere(c, caller, groups[at] or '')
     end
     left = left - #callers
     if left <= 0 then break end
