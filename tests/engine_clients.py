@@ -1,85 +1,92 @@
 """Both clients of the engine behind one interface, so that one test runs with each."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from ssl import SSLContext
-from typing import Protocol
+from typing import Any
 
-from rotary.engine import BlockingEngine, Engine, EngineLimits, NothingEligible, PickRequest
-from rotary.engine.picks import PickedCallerId
+from rotary.engine import BlockingEngine, BlockingPick, Engine, EngineLimits, NothingEligible, Pick, PickRequest
 
 PATIENT = EngineLimits(deadline_seconds=60, attempt_seconds=10)
 """So that a slow machine fails no test."""
+HASTY = EngineLimits(deadline_seconds=0.3, attempt_seconds=0.3)
 KINDS = ("asynchronous", "blocking")
+AnyPick = Pick | BlockingPick
 
 
-class Client(Protocol):
-    """Either client, as these tests use it: pick a number, hold it while something happens, and leave its context."""
+class Client:
+    """Either client, awaited: the blocking one runs in a thread."""
 
-    async def pick(
-        self, group: int, *, lead_id: str | None = None, prefix: str | None = None, idempotency_key: str | None = None
-    ) -> PickedCallerId: ...
-    async def pick_many(
-        self, group: int, requests: Sequence[PickRequest]
-    ) -> Sequence[PickedCallerId | NothingEligible]: ...
-    async def hold(self, group: int, *, is_placed: bool = False, error: Exception | None = None) -> PickedCallerId: ...
-    async def release(self, group: int, pick_id: str) -> None: ...
-    async def forget_lead(self, group: int, lead_id: str) -> None: ...
-
-
-class AsyncClient:
-    def __init__(self, engine: Engine) -> None:
-        self.pick_many = engine.pick_many
-        self.release = engine.release
-        self.forget_lead = engine.forget_lead
+    def __init__(self, engine: Engine | BlockingEngine) -> None:
         self._engine = engine
 
-    async def pick(
-        self, group: int, *, lead_id: str | None = None, prefix: str | None = None, idempotency_key: str | None = None
-    ) -> PickedCallerId:
-        return await self._engine.pick(group, lead_id=lead_id, prefix=prefix, idempotency_key=idempotency_key)
+    async def _call(self, method: str, *arguments: object, **named: object) -> Any:  # whatever the method returns
+        function = getattr(self._engine, method)
+        if isinstance(self._engine, Engine):
+            return await function(*arguments, **named)
+        return await asyncio.to_thread(function, *arguments, **named)
 
-    async def hold(self, group: int, *, is_placed: bool = False, error: Exception | None = None) -> PickedCallerId:
-        async with self._engine.pick(group) as pick:
-            if is_placed:
-                pick.placed()
-            if error:
-                raise error
-        return pick
-
-
-class BlockingClient:
-    def __init__(self, engine: BlockingEngine) -> None:
-        self._engine = engine
-
-    async def pick(
-        self, group: int, *, lead_id: str | None = None, prefix: str | None = None, idempotency_key: str | None = None
-    ) -> PickedCallerId:
-        return await asyncio.to_thread(
-            self._engine.pick, group, lead_id=lead_id, prefix=prefix, idempotency_key=idempotency_key
-        )
+    async def pick(self, group: int, **asked: object) -> AnyPick:
+        picked: AnyPick = await self._call("pick", group, **asked)
+        return picked
 
     async def pick_many(
-        self, group: int, requests: Sequence[PickRequest]
-    ) -> Sequence[PickedCallerId | NothingEligible]:
-        return await asyncio.to_thread(self._engine.pick_many, group, requests)
+        self, group: int, requests: Sequence[PickRequest], **named: object
+    ) -> list[AnyPick | NothingEligible]:
+        outcomes: list[AnyPick | NothingEligible] = await self._call("pick_many", group, requests, **named)
+        return outcomes
 
-    async def hold(self, group: int, *, is_placed: bool = False, error: Exception | None = None) -> PickedCallerId:
-        return await asyncio.to_thread(self._hold, group, is_placed, error)
-
-    def _hold(self, group: int, is_placed: bool, error: Exception | None) -> PickedCallerId:
-        with self._engine.pick(group) as pick:
-            if is_placed:
-                pick.placed()
-            if error:
-                raise error
-        return pick
+    async def hold_many(self, group: int, requests: Sequence[PickRequest], placed: int) -> list[AnyPick]:
+        """Enters a batch's context, places the first calls of it, and leaves it with an error."""
+        if isinstance(self._engine, BlockingEngine):
+            return await asyncio.to_thread(_hold_many, self._engine, group, requests, placed)
+        held: list[AnyPick] = []
+        with suppress(ZeroDivisionError):
+            async with self._engine.pick_many(group, requests) as outcomes:
+                _dial_many(outcomes, held, placed)
+        return held
 
     async def release(self, group: int, pick_id: str) -> None:
-        await asyncio.to_thread(self._engine.release, group, pick_id)
+        await self._call("release", group, pick_id)
 
     async def forget_lead(self, group: int, lead_id: str) -> None:
-        await asyncio.to_thread(self._engine.forget_lead, group, lead_id)
+        await self._call("forget_lead", group, lead_id)
+
+    async def hold(self, group: int, *, is_placed: bool = False, error: Exception | None = None) -> AnyPick:
+        """Enters a pick's context, says whether the call was placed, and leaves it, with the error if there is one."""
+        if isinstance(self._engine, BlockingEngine):
+            return await asyncio.to_thread(_hold, self._engine, group, is_placed, error)
+        async with self._engine.pick(group) as pick:
+            _dial(pick, is_placed, error)
+        return pick
+
+
+def _hold(engine: BlockingEngine, group: int, is_placed: bool, error: Exception | None) -> AnyPick:
+    with engine.pick(group) as pick:
+        _dial(pick, is_placed, error)
+    return pick
+
+
+def _hold_many(engine: BlockingEngine, group: int, requests: Sequence[PickRequest], placed: int) -> list[AnyPick]:
+    held: list[AnyPick] = []
+    with suppress(ZeroDivisionError), engine.pick_many(group, requests) as outcomes:
+        _dial_many(outcomes, held, placed)
+    return held
+
+
+def _dial_many(outcomes: Iterable[AnyPick | NothingEligible], held: list[AnyPick], placed: int) -> None:
+    held.extend(one for one in outcomes if not isinstance(one, NothingEligible))
+    for one in held[:placed]:
+        one.placed()
+    raise ZeroDivisionError
+
+
+def _dial(pick: AnyPick, is_placed: bool, error: Exception | None) -> None:
+    if is_placed:
+        pick.placed()
+    if error:
+        raise error
 
 
 class Clients:
@@ -95,10 +102,10 @@ class Clients:
         if self._kind == "blocking":
             blocking = BlockingEngine(url, token, limits=limits, ssl_context=ssl_context)
             self._opened.append(blocking.__enter__())
-            return BlockingClient(blocking)
+            return Client(blocking)
         engine = Engine(url, token, limits=limits, ssl_context=ssl_context)
         self._opened.append(await engine.__aenter__())
-        return AsyncClient(engine)
+        return Client(engine)
 
     async def close(self) -> None:
         for one in self._opened:

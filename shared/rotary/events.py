@@ -25,7 +25,14 @@ MAX_ID = 2**63 - 1
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 """A row's id in Postgres: a positive 64-bit integer."""
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-PickId = Annotated[str, Meta(min_length=1, max_length=64)]
+PickId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="The rotation engine's pick that the call was placed with: its reservation becomes this call.",
+    ),
+]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 """RFC 3339 with an offset; a time without one is refused, because it could mean any of 24 hours."""
 FlagKind = Literal["spam_label", "blocked", "user_report", "rejected"]
@@ -33,10 +40,7 @@ FLAG_KINDS: tuple[FlagKind, ...] = ("spam_label", "blocked", "user_report", "rej
 
 
 class CallPlacedData(Struct, frozen=True, omit_defaults=True, gc=False):
-    """`caller_id_id` is the caller ID that the call showed; group and lead are the dialer's own bookkeeping.
-
-    `pick_id` names the rotation engine's pick that the call was placed with: its reservation becomes this call.
-    """
+    """`caller_id_id` is the caller ID that the call showed; group and lead are the dialer's own bookkeeping."""
 
     caller_id_id: Id
     group_id: Id | None = None

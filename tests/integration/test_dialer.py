@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
 from integration.dialer_runner import SOURCE, Done, dialer, environ, run, start
 from integration.inbox import Inbox
 from integration.private_vhost import private_user
 from integration.tcp_proxy import TcpProxy
+from rotary.events import CallPlaced, CarrierFlag, CooldownCleared
 from running import until
 
 ROOT = Path(__file__).parents[2]
@@ -262,6 +264,16 @@ async def test_the_committed_contract_is_generated_from_the_types(broker_url: st
     done = await dialer(broker_url, "asyncapi")
     committed = (DIALERS / "asyncapi.json").read_text()
     assert done.out == committed, "run: rotary-dialer asyncapi > infra/dialers/asyncapi.json"
+
+
+def test_the_examples_of_the_contract_are_events_and_a_call_names_its_pick() -> None:
+    messages = json.loads((DIALERS / "asyncapi.json").read_text())["components"]["messages"]
+    event, batch = CallPlaced | CarrierFlag | CooldownCleared, list[CallPlaced | CarrierFlag | CooldownCleared]
+    for name, message in messages.items():
+        for example in message["examples"]:
+            msgspec.convert(example["payload"], batch if name.endswith("-batch") else event)
+    [example] = messages["call-placed"]["examples"]
+    assert example["payload"]["data"].keys() == {"caller_id_id", "group_id", "lead_id", "pick_id"}
 
 
 def test_the_contract_is_valid_asyncapi_3() -> None:

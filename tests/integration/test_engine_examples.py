@@ -1,256 +1,218 @@
-"""The examples that pick, run as programs against a real engine; and both clients of rotary.engine."""
+"""The examples that pick, run against the engine itself: one table of laws for every platform."""
 
-import asyncio
-import json
 import os
-import re
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
-from integration.dialer_runner import Done, run
 from integration.engine_world import EngineWorld, engine_world
+from integration.lossy_engine import LossyEngine, lossy_engine
+from integration.pick_examples import EXAMPLES, UUID, Asterisk, Example, FreeSwitch, Told, dial_vicidial, example
 from pick_groups import GROUP, group, member
-from rotary.engine import BlockingEngine, Engine, NothingEligible, PickRequest
-from rotary.redis import keys
-
-DIALERS = Path(__file__).parents[2] / "infra" / "dialers"
-CHANNEL = "agi_request: rotary-pick\nagi_uniqueid: {}\nagi_threadid: 1\n\n"
-REPLIES = "200 result=1 ({})\n"
+from rotary.events import CallPlaced, CallPlacedData
+from rotary.publisher.event_factory import EventFactory
+from rotary_dialer.event_reader import EventReader
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+ID = str(GROUP)
+DIALPLANS = {"dialplan", "dialplan-curl"}
+"""They dial at once, so that nothing is left to give back."""
+HOSTILE = [
+    '", "carrier": "nokia',
+    "$(touch {canary})",
+    "`touch {canary}`",
+    "'; touch {canary}; '",
+    'x" 1\nEXEC System "touch {canary}',
+    "${{SHELL(touch {canary})}}",
+    "x):System(touch {canary}",
+    "%27%0d%0aX-Other: 1",
+    "Nguyễn An",
+]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(params=EXAMPLES)
+def name(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def dialer(name: str) -> Example:
+    return example(name)
 
 
 @pytest_asyncio.fixture(loop_scope="function")
 async def world(redis_url: str) -> AsyncIterator[EngineWorld]:
     async with engine_world(redis_url) as one:
-        await one.picks.define(group([member(18, daily_cap=2)], sticky_enabled=True))
         yield one
 
 
-async def environ(world: EngineWorld) -> dict[str, str]:
-    return os.environ | {"ROTARY_ENGINE_URL": world.base, "ROTARY_TOKEN": await world.token()}
+@pytest_asyncio.fixture(loop_scope="function")
+async def lossy(world: EngineWorld) -> AsyncIterator[LossyEngine]:
+    async with lossy_engine(world.base) as one:
+        yield one
 
 
-async def live(redis: Redis) -> int:
-    """Reservations of the caller ID 18."""
-    found: int = await redis.zcard(f"{keys.facts_prefix(7)}live:18")
-    return found
-
-
-# The clients
-
-
-async def test_the_client_picks_releases_and_tells_when_nothing_is_eligible(world: EngineWorld) -> None:
-    async with Engine(world.base, await world.token()) as engine:
-        async with engine.pick(GROUP, lead_id="L-1") as kept:
-            assert (kept.caller_id_id, kept.number) == (18, "0280000018")
-            kept.placed()
-        async with engine.pick(GROUP):
-            assert await live(world.picks.client) == 2
-            with pytest.raises(NothingEligible) as refused:
-                await engine.pick(GROUP)
-        assert await live(world.picks.client) == 1
-        first, second = await engine.pick_many(GROUP, [PickRequest(), PickRequest()])
-        await engine.forget_lead(GROUP, "L-1")
-    assert refused.value.reasons == {"quota_exceeded": 1}
-    assert refused.value.retry_after is not None
-    assert 1 <= refused.value.retry_after <= 32
-    assert refused.value.next_eligible_at is not None
-    assert not isinstance(first, NothingEligible)
-    assert isinstance(second, NothingEligible)
-
-
-async def test_the_blocking_client_does_the_same(world: EngineWorld) -> None:
+@pytest_asyncio.fixture(loop_scope="function")
+async def environ(world: EngineWorld, tmp_path: Path) -> dict[str, str]:
+    spool = tmp_path / "spool"
+    spool.mkdir()
     token = await world.token()
-
-    def dial() -> tuple[str, dict[str, int]]:
-        with BlockingEngine(world.base, token) as engine:
-            with engine.pick(GROUP, lead_id="L-1") as kept:
-                kept.placed()
-            with engine.pick(GROUP):
-                pass
-            engine.pick(GROUP)
-            try:
-                engine.pick(GROUP)
-            except NothingEligible as nothing:
-                return kept.number, dict(nothing.reasons)
-        raise AssertionError("a pick above the cap")
-
-    assert await asyncio.to_thread(dial) == ("0280000018", {"quota_exceeded": 1})
-    assert await live(world.picks.client) == 2
+    return os.environ | {
+        "ROTARY_ENGINE_URL": world.base,
+        "ROTARY_ENGINE_TOKEN": token,
+        "ROTARY_SPOOL": str(spool),
+    }
 
 
-async def test_a_pick_is_confirmed_by_the_call_that_names_it(world: EngineWorld) -> None:
-    async with Engine(world.base, await world.token()) as engine, engine.pick(GROUP) as pick:
-        pick.placed()
-        await world.picks.call(pick.caller_id_id, pick.id)
-    assert await live(world.picks.client) == 0
+async def test_an_example_gets_a_number_and_the_pick_that_the_call_names(
+    dialer: Example, world: EngineWorld, environ: dict[str, str]
+) -> None:
+    await world.picks.define(group([member(18, daily_cap=2)]))
+    told = await dialer.pick(environ, ID)
+    assert (told.status, told.number, told.caller) == ("PICKED", "0280000018", "18")
+    await world.picks.call(18, told.pick)
+    assert (await dialer.pick(environ, ID)).status == "PICKED", "the reservation became the call"
+    assert (await dialer.pick(environ, ID)).status == "NONE"
 
 
-# PHP and JavaScript
+async def test_an_example_gives_a_lead_its_number(dialer: Example, world: EngineWorld, environ: dict[str, str]) -> None:
+    await world.picks.define(group([member(number) for number in range(1, 6)], sticky_enabled=True))
+    first, again, other = [await dialer.pick(environ, ID, lead) for lead in ("991", "991", "992")]
+    assert first.caller == again.caller != other.caller
 
 
-@pytest.fixture(params=["php", "javascript"])
-def example(request: pytest.FixtureRequest) -> list[str]:
-    program, name = {"php": ("php", "pick.php"), "javascript": ("node", "pick.mjs")}[request.param]
-    if shutil.which(program) is None:
-        _install({"php": "php-cli", "node": "nodejs"}[program])
-    return [program, str(DIALERS / request.param / name)]
+async def test_an_example_dials_nothing_when_nothing_is_eligible(
+    name: str, dialer: Example, world: EngineWorld, environ: dict[str, str]
+) -> None:
+    await world.picks.define(group([member(1, daily_cap=1)]))
+    await (await world.dialer()).pick()
+    told = await dialer.pick(environ, ID)
+    assert (told.status, told.number, told.pick) == ("NONE", "", "")
+    assert name == "dialplan-curl" or 1 <= int(told.retry_after) <= 31
 
 
-def _install(package: str) -> None:
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    get = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"]
-    subprocess.run([*get, "update"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*get, "install", "--no-install-recommends", package], check=True, stdout=subprocess.DEVNULL)
+async def test_an_example_dials_nothing_from_a_disabled_group(
+    dialer: Example, world: EngineWorld, environ: dict[str, str]
+) -> None:
+    await world.picks.define(group([member(1)], status="disabled"))
+    assert await dialer.pick(environ, ID) == Told("NONE")
 
 
-async def test_an_example_picks_and_gives_back(world: EngineWorld, example: list[str]) -> None:
-    env = await environ(world)
-    first, second = [await run(*example, "3", "L-991", env=env) for _ in range(2)]
-    assert (first.status, first.err, second.status) == (0, "", 0)
-    pick_id, caller, number = first.out.split()
-    assert (caller, number) == ("18", "0280000018")
-    nothing = await run(*example, "3", env=env)
-    assert (nothing.status, nothing.out) == (3, "")
-    assert re.fullmatch(r'No caller ID is eligible\. \{"quota_exceeded":1\} Retry after \d+ s\.\n', nothing.err), (
-        nothing.err
-    )
-    assert await run(*example, "3", "--release", pick_id, env=env) == Done(0, "", "")
-    assert (await run(*example, "3", env=env)).status == 0
+@pytest.mark.parametrize("wrong", [{"ROTARY_ENGINE_TOKEN": "made-up"}, {"group": "99"}, {"path": "/api"}])
+async def test_an_example_dials_nothing_after_an_error(
+    dialer: Example, world: EngineWorld, environ: dict[str, str], wrong: dict[str, str]
+) -> None:
+    await world.picks.define(group([member(1)]))
+    environ["ROTARY_ENGINE_URL"] += wrong.get("path", "")
+    environ["ROTARY_ENGINE_TOKEN"] = wrong.get("ROTARY_ENGINE_TOKEN", environ["ROTARY_ENGINE_TOKEN"])
+    assert await dialer.pick(environ, wrong.get("group", ID)) == Told("ERROR")
 
 
-async def test_an_example_says_what_is_wrong(world: EngineWorld, example: list[str]) -> None:
-    env = await environ(world) | {"ROTARY_TOKEN": "rot_wrong"}
-    refused = await run(*example, "3", env=env)
-    assert (refused.status, refused.out, refused.err.split(".")[0]) == (1, "", "Unauthenticated")
-    assert (await run(*example, env=env)).status == 2
+async def test_an_example_asks_again_after_a_lost_answer_and_picks_once(
+    name: str, dialer: Example, world: EngineWorld, lossy: LossyEngine, environ: dict[str, str]
+) -> None:
+    if name == "dialplan-curl":
+        pytest.skip("a dialplan's CURL asks once; the reservation expires")
+    await world.picks.define(group([member(1, daily_cap=1)]))
+    lossy.losing = 1
+    assert (await dialer.pick(environ | {"ROTARY_ENGINE_URL": lossy.url}, ID)).status == "PICKED"
+    assert len(lossy.asked) == 2
+    assert len(set(lossy.asked)) == 1, "the same idempotency key"
 
 
-# Asterisk
+async def test_an_example_asks_with_another_key_for_another_call(
+    name: str, dialer: Example, world: EngineWorld, lossy: LossyEngine, environ: dict[str, str]
+) -> None:
+    await world.picks.define(group([member(1)]))
+    picks = {(await dialer.pick(environ | {"ROTARY_ENGINE_URL": lossy.url}, ID)).pick for _ in range(2)}
+    assert len(picks) == 2
+    assert name == "dialplan-curl" or len({key for _, _, key in lossy.asked}) == 2
 
 
-async def agi(world: EngineWorld, unique: str, *arguments: str, variables: tuple[str, ...] = ()) -> list[str]:
-    """Runs the script as Asterisk does, which answers every command; `variables` are those it asks for, in order."""
-    said = "".join(REPLIES.format(value) for value in [*variables, *[""] * 8])
-    script = DIALERS / "asterisk" / "rotary-pick"
-    done = await run(script, *arguments, env=await environ(world), stdin=CHANNEL.format(unique) + said)
-    assert (done.status, done.err) == (0, "")
-    return done.out.splitlines()
+async def test_an_example_gives_a_pick_back(
+    name: str, dialer: Example, world: EngineWorld, environ: dict[str, str]
+) -> None:
+    if name in DIALPLANS:
+        pytest.skip("the dialplan dials what it picked")
+    await world.picks.define(group([member(1, daily_cap=1)]))
+    told = await dialer.pick(environ, ID)
+    await dialer.release(environ, ID, told.pick)
+    assert (await dialer.pick(environ, ID)).status == "PICKED"
 
 
-async def test_the_agi_script_sets_what_the_dialplan_reads(world: EngineWorld) -> None:
-    told = await agi(world, "1780747140.17", "3", "L-991")
-    again = await agi(world, "1780747140.17", "3", "L-991")
-    assert told == again, "the channel's id makes it the same pick"
-    pick_id = told[3].split('"')[1]
-    assert told == [
-        "SET VARIABLE ROTARY_STATUS OK",
-        'SET VARIABLE ROTARY_NUMBER "0280000018"',
-        'SET VARIABLE ROTARY_CALLER "18"',
-        f'SET VARIABLE ROTARY_PICK "{pick_id}"',
-        'SET VARIABLE ROTARY_TRUNK "trunk-1"',
-        'SET VARIABLE ROTARY_GROUP "3"',
+@pytest.mark.parametrize("lead", HOSTILE)
+async def test_no_value_of_a_lead_is_evaluated(
+    dialer: Example, world: EngineWorld, environ: dict[str, str], tmp_path: Path, lead: str
+) -> None:
+    await world.picks.define(group([member(18)]))
+    told = await dialer.pick(environ, ID, lead.format(canary=tmp_path / "canary"))
+    assert told.status in {"PICKED", "ERROR"}
+    assert told.number in {"0280000018", ""}
+    assert names(tmp_path) == ["spool"]
+
+
+@pytest.mark.parametrize("group_id", ["", "3; reboot", "$(id)", "-3", "3/../4"])
+async def test_a_group_is_a_number(dialer: Example, world: EngineWorld, environ: dict[str, str], group_id: str) -> None:
+    assert (await dialer.pick(environ, group_id)).status == "ERROR"
+
+
+# The call that is published
+
+
+def published(environ: dict[str, str]) -> list[CallPlacedData]:
+    """The calls in the spool, as `rotary-dialer spool` reads them."""
+    read = [
+        line
+        for file in Path(environ["ROTARY_SPOOL"]).iterdir()
+        for line in EventReader(file.read_bytes().splitlines(keepends=True), EventFactory("/dialers/hcm-1"))
     ]
-    await agi(world, "1780747140.18", "3")
-    nothing = await agi(world, "1780747140.19", "3")
-    assert nothing[1] == "SET VARIABLE ROTARY_STATUS NONE"
-    assert re.fullmatch(r"SET VARIABLE ROTARY_RETRY \d+", nothing[2])
-    assert await agi(world, "1780747140.17", "release", variables=("3", pick_id)) == [
-        "GET VARIABLE ROTARY_GROUP",
-        "GET VARIABLE ROTARY_PICK",
-    ]
-    assert await live(world.picks.client) == 1
+    calls = [line.event for line in read if isinstance(line.event, CallPlaced)]
+    assert len(calls) == len(read)
+    return [call.data for call in calls]
 
 
-@pytest.mark.parametrize("arguments", [("",), ("3; reboot",), ("99",)])
-async def test_the_agi_script_never_fails_the_channel(world: EngineWorld, arguments: tuple[str, ...]) -> None:
-    assert (await agi(world, "1.1", *arguments))[-1] == "SET VARIABLE ROTARY_STATUS ERROR"
+@pytest.mark.parametrize("context", ["rotary-dial", "rotary-dial-curl"])
+async def test_the_dialplan_shows_the_number_and_publishes_the_call_with_its_pick(
+    world: EngineWorld, environ: dict[str, str], context: str
+) -> None:
+    await world.picks.define(group([member(18)]))
+    channel = await Asterisk(context).dial(environ, ID, "L-991")
+    assert channel.caller == "0280000018"
+    pick = channel.variables["ROTARY_PICK"]
+    assert published(environ) == [CallPlacedData(18, GROUP, "L-991", pick)]
+    await world.picks.call(18, pick)
 
 
-async def test_the_dialplan_alone_sends_a_request_that_picks(world: EngineWorld) -> None:
-    """What its CURL line sends, with the variables substituted, and the fields that it reads of the answer."""
-    text = (DIALERS / "asterisk" / "extensions_rotary_pick.conf").read_text()
-    token = await world.token()
-    values = {"ROTARY_ENGINE_URL": world.base, "ROTARY_TOKEN": token, "ROTARY_GROUP": "3", "LEAD_ID": "L-991"}
-    values["UNIQUEID"] = "1780747140.17"
-    text = re.sub(r"\$\{FILTER\([^,]+,\$\{(\w+)\}\)\}", lambda found: values.get(found[1], found[0]), text)
-    for name, value in values.items():
-        text = text.replace("${" + name + "}", value)
-    headers = dict(line.split(": ", 1) for line in re.findall(r"CURLOPT\(httpheader\)=(.*)\)\n", text))
-    [(url, body)] = re.findall(r"\$\{CURL\(([^,]+),(.*)\)\}\)\n", text)
-    async with world.session.post(url, data=body, headers=headers) as response:
-        picked = json.loads(await response.read())["data"]
-    assert response.status == 201
-    assert set(re.findall(r"JSON_DECODE\(PICKED,(\w+)\)", text)) <= set(picked)
+@pytest.mark.parametrize(
+    ("call", "lead"), [("V6061159000000000991", "991"), ("M6061159001234567890", "1234567890"), ("x", None)]
+)
+async def test_the_carrier_of_vicidial_shows_the_leads_number_and_publishes_the_call_with_its_pick(
+    world: EngineWorld, environ: dict[str, str], call: str, lead: str | None
+) -> None:
+    example("vicidial")
+    await world.picks.define(group([member(18, daily_cap=1)]))
+    channel = await dial_vicidial(environ, call)
+    assert (channel.caller, channel.dialed) == ("0280000018", ["PJSIP/0281234567@trunk"])
+    assert published(environ) == [CallPlacedData(18, GROUP, lead, channel.variables["ROTARY_PICK"])]
+    refused = await dial_vicidial(environ, call)
+    assert (refused.dialed, refused.hangup_cause) == ([], "34")
 
 
-# FreeSWITCH
-
-FREESWITCH = """
-local variables = {{}}
-local globals = {{rotary_engine_url = "{base}", rotary_token = "{token}"}}
-freeswitch = {{consoleLog = function(level, text) print(level .. " " .. text) end}}
-function freeswitch.API()
-  return {{execute = function(_, command, arguments)
-    if command == "global_getvar" then return globals[arguments] end
-    assert(command == "curl")
-    local words = {{}}
-    for word in arguments:gmatch("%S+") do words[#words + 1] = word:gsub("%%20", " ") end
-    local line = "curl -sS"
-    local at = 2
-    while at <= #words do
-      local word = words[at]
-      if word == "content-type" then line = line .. " -H 'Content-Type: " .. words[at + 1] .. "'"
-      elseif word == "append_headers" then line = line .. " -H '" .. words[at + 1]:gsub(":", ": ", 1) .. "'"
-      elseif word == "post" then line = line .. " -d '" .. words[at + 1] .. "'"
-      end
-      at = at + 2
-    end
-    local pipe = io.popen(line .. " '" .. words[1] .. "'")
-    return pipe:read("a")
-  end}}
-end
-session = {{
-  get_uuid = function() return "{uuid}" end,
-  hangup = function(_, cause) print("hangup " .. cause) end,
-  setVariable = function(_, name, value) print(name .. "=" .. value) end,
-}}
-argv = {{{arguments}}}
-dofile("{script}")
-"""
-
-
-async def freeswitch(world: EngineWorld, uuid: str, *arguments: str) -> list[str]:
-    """Runs the script on a stand-in for FreeSWITCH, whose `curl` has the arguments of mod_curl."""
-    if (lua := shutil.which("lua5.4") or shutil.which("lua")) is None:
-        _install("lua5.4")
-        lua = "lua5.4"
-    quoted = ", ".join(json.dumps(one) for one in arguments)
-    code = FREESWITCH.format(
-        base=world.base,
-        token=await world.token(),
-        uuid=uuid,
-        arguments=quoted,
-        script=DIALERS / "freeswitch" / "pick.lua",
-    )
-    done = await run(lua, "-", env=os.environ, stdin=code)
-    assert (done.status, done.err) == (0, "")
-    return done.out.splitlines()
-
-
-async def test_the_freeswitch_script_sets_the_number_or_hangs_up(world: EngineWorld) -> None:
-    lines = await freeswitch(world, "call-1", "3", 'L 9"91')
-    assert all("=" in line for line in lines), lines
-    told = dict(line.split("=", 1) for line in lines)
-    assert (told["effective_caller_id_number"], told["rotary_caller_id"]) == ("0280000018", "18")
-    assert (told["rotary_trunk"], told["rotary_pick_id"].rpartition("-")[2]) == ("trunk-1", "18")
-    await freeswitch(world, "call-2", "3")
-    assert (await freeswitch(world, "call-3", "3"))[-1] == "hangup NO_CIRCUIT_AVAILABLE"
-    assert (await freeswitch(world, "call-4", "3; reboot"))[-1] == "hangup NORMAL_TEMPORARY_FAILURE"
+async def test_freeswitch_publishes_the_call_with_its_pick(world: EngineWorld, environ: dict[str, str]) -> None:
+    example("freeswitch")
+    await world.picks.define(group([member(18)]))
+    freeswitch = FreeSwitch()
+    variables, _ = await freeswitch.run(environ, "pick", ID, "L-991")
+    channel = {f"CHANNEL_{name}": value for name, value in variables.items()}
+    assert await freeswitch.run(environ | channel, "placed") == ({}, [])
+    pick = variables["rotary_pick"]
+    assert published(environ) == [CallPlacedData(18, GROUP, "L-991", pick)]
+    assert names(Path(environ["ROTARY_SPOOL"])) == [f"call-placed-{UUID}-{pick}"]

@@ -134,10 +134,10 @@ DIALPLAN = "".join((SCRIPTS / name).read_text() for name in ("extensions_rotary.
 PAGE = (DIALERS / "README.md").read_text()
 LINES = [line.strip() for line in [*DIALPLAN.splitlines(), *PAGE.splitlines()] if re.match(r"\s*(exten|same) =>", line)]
 OWN = (
-    r"\$\{(ROTARY_(CALLER|GROUP|PICK|NUMBER)|UNIQUEID|JSON_DECODE\(PICKED|LEAD_ID|EXTEN(:\d+)?|CALLERID\(num\)"
+    r"\$\{(ROTARY_(CALLER|GROUP|PICK|NUMBER)|ARG\d|JSON_DECODE\(|LEAD_ID|EXTEN(:\d+)?|CALLERID\((num|name)\)"
     r"|HANGUPCAUSE_KEYS\(\)|HANGUPCAUSE\(|DB\()"
 )
-"""What comes from outside: the call, the lead, the carrier, Asterisk's database."""
+"""What comes from outside: the call, the lead, the carrier, the engine, Asterisk's database."""
 
 
 @pytest.mark.parametrize("line", LINES)

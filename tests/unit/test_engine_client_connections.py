@@ -10,7 +10,13 @@ import trustme
 from aiohttp import web
 
 from engine_clients import KINDS, PATIENT, Clients
-from rotary.engine import ConfigurationError, EngineLimits, EngineUnavailableError, RateLimitedError
+from rotary.engine import (
+    ConfigurationError,
+    EngineLimits,
+    EngineUnavailableError,
+    PickRequest,
+    RateLimitedError,
+)
 
 PICKED = {
     "id": "01JD-18",
@@ -130,6 +136,17 @@ async def test_a_release_that_fails_on_leaving_does_not_hide_the_callers_own_out
     assert [record.message for record in caplog.records] == [
         "pick 01JD-18 not released, it expires by itself: Redis is away."
     ]
+
+
+async def test_a_batch_of_picks_waits_once_for_an_engine_that_is_away(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = web.json_response({"data": [PICKED] * 3}, status=201)
+    async with serving(batch, closed(**{"Retry-After": "3600"})) as server:
+        client = await clients.open(server.url, "token")
+        assert len(await client.hold_many(3, [PickRequest()] * 3, placed=0)) == 3
+    assert all("expires by itself" in record.message for record in caplog.records)
+    assert caplog.records
 
 
 async def test_tls_needs_a_trusted_certificate(clients: Clients) -> None:

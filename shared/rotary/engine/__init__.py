@@ -14,7 +14,7 @@ which says why and when to come again. Dialers without asyncio use `BlockingEngi
 
 from typing import TYPE_CHECKING
 
-from rotary.engine.blocking import BlockingEngine, BlockingPick
+from rotary.engine.blocking import BlockingEngine, BlockingPick, BlockingPicks
 from rotary.engine.errors import (
     AccessRefusedError,
     EngineClosedError,
@@ -36,12 +36,13 @@ from rotary.engine.picks import Carrier, PickRequest
 from rotary.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from rotary.engine.engine import Engine, Pick
+    from rotary.engine.engine import Engine, Pick, Picks
 
 __all__ = [
     "AccessRefusedError",
     "BlockingEngine",
     "BlockingPick",
+    "BlockingPicks",
     "Carrier",
     "ConfigurationError",
     "Engine",
@@ -57,6 +58,7 @@ __all__ = [
     "Pick",
     "PickRefused",
     "PickRequest",
+    "Picks",
     "RateLimitedError",
     "UnauthenticatedError",
     "UnauthorizedError",
@@ -66,7 +68,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Imports the asynchronous client when it is first asked for, so that the blocking one works without aiohttp."""
-    if name in {"Engine", "Pick"}:
+    if name in {"Engine", "Pick", "Picks"}:
         try:
             from rotary.engine import engine  # noqa: PLC0415 - see above
         except ModuleNotFoundError as missing:

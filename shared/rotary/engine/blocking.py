@@ -35,6 +35,7 @@ class BlockingPick(PickedCallerId, kw_only=True):
 
     engine: "BlockingEngine"
     is_placed: bool = False
+    is_released: bool = False
 
     def placed(self) -> None:
         """The call went out: leaving the context does not release the pick. Call it before you publish the call."""
@@ -43,6 +44,7 @@ class BlockingPick(PickedCallerId, kw_only=True):
     def release(self) -> None:
         """Gives the reservation back. Does nothing if it was confirmed or has expired. Raises as `Engine.release`."""
         self.engine.release(self.group_id, self.id)
+        self.is_released = True
 
     def __enter__(self) -> Self:
         return self
@@ -50,13 +52,29 @@ class BlockingPick(PickedCallerId, kw_only=True):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.is_placed:
+        if self.is_placed or self.is_released:
             return
         try:
             self.release()
         except EngineError as failed:
             # Not the caller's concern: the reservation expires by itself.
             _log.warning("pick %s not released, it expires by itself: %s", self.id, failed)
+
+
+class BlockingPicks(list[BlockingPick | NothingEligible]):
+    """The outcomes of a batch, in order. Leaving them as a context releases the picks whose calls were not placed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self:
+            if isinstance(one, BlockingPick) and not (one.is_placed or one.is_released):
+                one.__exit__(kind, error, trace)
+                if not one.is_released:
+                    return  # the engine is away: it would be waited for once for each pick
 
 
 class BlockingEngine:
@@ -109,12 +127,12 @@ class BlockingEngine:
 
     def pick_many(
         self, group_id: int, requests: Sequence[PickRequest], *, idempotency_key: str | None = None
-    ) -> list[BlockingPick | NothingEligible]:
-        """Like `Engine.pick_many`."""
+    ) -> BlockingPicks:
+        """Like `Engine.pick_many`. The outcomes may be entered with `with`."""
         if not requests:
-            return []
+            return BlockingPicks()
         outcomes = self._call(protocol.pick_many(group_id, requests, idempotency_key))
-        return [self._bound(one) if isinstance(one, PickedCallerId) else one for one in outcomes]
+        return BlockingPicks(self._bound(one) if isinstance(one, PickedCallerId) else one for one in outcomes)
 
     def release(self, group_id: int, pick_id: str) -> None:
         """Like `Engine.release`."""

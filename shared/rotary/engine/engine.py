@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Generator, Sequence
+from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import aiohttp
 from msgspec.structs import asdict
@@ -34,6 +35,7 @@ class Pick(PickedCallerId, kw_only=True):
 
     engine: "Engine"
     is_placed: bool = False
+    is_released: bool = False
 
     def placed(self) -> None:
         """The call went out: leaving the context does not release the pick. Call it before you publish the call."""
@@ -42,6 +44,7 @@ class Pick(PickedCallerId, kw_only=True):
     async def release(self) -> None:
         """Gives the reservation back. Does nothing if it was confirmed or has expired. Raises as `Engine.release`."""
         await self.engine.release(self.group_id, self.id)
+        self.is_released = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,7 +52,7 @@ class Pick(PickedCallerId, kw_only=True):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.is_placed:
+        if self.is_placed or self.is_released:
             return
         try:
             await self.release()
@@ -58,23 +61,38 @@ class Pick(PickedCallerId, kw_only=True):
             _log.warning("pick %s not released, it expires by itself: %s", self.id, failed)
 
 
-class Picking:
-    """A pick that is being made: await it for the `Pick`, or enter it with `async with`."""
+class Picks(list[Pick | NothingEligible]):
+    """The outcomes of a batch, in order. Leaving them as a context releases the picks whose calls were not placed."""
 
-    def __init__(self, picking: Coroutine[Any, Any, Pick]) -> None:
-        self._picking = picking
-
-    def __await__(self) -> Generator[Any, None, Pick]:
-        return self._picking.__await__()
-
-    async def __aenter__(self) -> Pick:
-        self._pick = await self._picking
-        return self._pick
+    async def __aenter__(self) -> Self:
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._pick.__aexit__(kind, error, trace)
+        await asyncio.gather(*(one.__aexit__(kind, error, trace) for one in self if isinstance(one, Pick)))
+
+
+Picked = TypeVar("Picked", bound=AbstractAsyncContextManager[Any, None])
+
+
+class Picking(Generic[Picked]):
+    """A request that is being made: await it for the `Pick` or the `Picks`, or enter it with `async with`."""
+
+    def __init__(self, picking: Coroutine[Any, Any, Picked]) -> None:
+        self._picking = picking
+
+    def __await__(self) -> Generator[Any, None, Picked]:
+        return self._picking.__await__()
+
+    async def __aenter__(self) -> Picked:
+        self._picked = await self._picking
+        return self._picked
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._picked.__aexit__(kind, error, trace)
 
 
 class Engine:
@@ -130,28 +148,28 @@ class Engine:
         prefix: str | None = None,
         exclude: Sequence[int] = (),
         idempotency_key: str | None = None,
-    ) -> Picking:
+    ) -> Picking[Pick]:
         """Reserves a caller ID of the group for one call: `await` it, or enter it with `async with`.
 
         `lead_id` keeps its number if the group is sticky. Caller IDs of `carrier` are preferred, then those whose
         number begins with `prefix` or with most of it; those in `exclude` are never picked. `idempotency_key` defaults
-        to a new one: give your own, unique to the call attempt, to get the same pick again after a crash of yours, and
-        then compare its `expires_at` with the time. A pick whose answer nobody awaits, because the task was cancelled,
-        expires by itself.
+        to a new one: give your own, unique to the call attempt, to get the same answer again after a crash of yours,
+        a refusal too. Compare the pick's `expires_at` with the time then. A pick whose answer nobody awaits, because
+        the task was cancelled, expires by itself.
 
         Raises NothingEligible, which says when to come again, and GroupDisabled. Do not dial then.
         """
         request = protocol.pick(group_id, PickRequest(lead_id, carrier, prefix, exclude), idempotency_key)
         return Picking(self._pick(request))
 
-    async def pick_many(
+    def pick_many(
         self, group_id: int, requests: Sequence[PickRequest], *, idempotency_key: str | None = None
-    ) -> list[Pick | NothingEligible]:
-        """Up to 500 picks in one request. Returns an outcome for each, in order. Raises GroupDisabled."""
-        if not requests:
-            return []
-        outcomes = await self._call(protocol.pick_many(group_id, requests, idempotency_key))
-        return [self._bound(one) if isinstance(one, PickedCallerId) else one for one in outcomes]
+    ) -> Picking[Picks]:
+        """Up to 500 picks in one request, with an outcome for each, in order: `await` it, or enter it.
+
+        Raises GroupDisabled.
+        """
+        return Picking(self._pick_many(group_id, requests, idempotency_key))
 
     async def release(self, group_id: int, pick_id: str) -> None:
         """Gives a reservation back. Does nothing if it was confirmed or has expired."""
@@ -163,6 +181,12 @@ class Engine:
 
     async def _pick(self, request: Request[PickedCallerId]) -> Pick:
         return self._bound(await self._call(request))
+
+    async def _pick_many(self, group_id: int, requests: Sequence[PickRequest], idempotency_key: str | None) -> Picks:
+        if not requests:
+            return Picks()
+        outcomes = await self._call(protocol.pick_many(group_id, requests, idempotency_key))
+        return Picks(self._bound(one) if isinstance(one, PickedCallerId) else one for one in outcomes)
 
     def _bound(self, picked: PickedCallerId) -> Pick:
         return Pick(**asdict(picked), engine=self)
