@@ -239,19 +239,20 @@ async def consumers_dead(dialing: Dialing) -> None:
 async def subscriptions_lost(dialing: Dialing) -> None:
     """Nobody hears of changes, while numbers are flagged and switched off."""
     world = dialing.world
-    cutting = asyncio.create_task(_cut_subscriptions(world))
+    ended = asyncio.Event()
+    cutting = asyncio.create_task(_cut_subscriptions(world, ended))
     try:
         for at in range(3):
             await rest(dialing, at)
             await disable(dialing, at + 3)
             await dialing.load.more(100)
     finally:
-        cutting.cancel()
-        await asyncio.wait([cutting])
+        ended.set()  # a cancellation may be swallowed on the way: Python 3.11
+        await cutting
 
 
-async def _cut_subscriptions(world: World) -> None:
-    while True:
+async def _cut_subscriptions(world: World, ended: asyncio.Event) -> None:
+    while not ended.is_set():
         await world.redis.client_kill_filter(_type="pubsub", skipme=True)
         await asyncio.sleep(0.05)
 
