@@ -29,9 +29,11 @@ class Statistics:
         """A request was answered with these, after so many seconds."""
         self.latencies[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         self.seconds += seconds
+        kinds = [_kind(one) for one in outcomes]
         # A batch has few kinds of outcomes: counted in C, then noted once for each.
-        for (kind, reason, ends_ms), count in Counter([_kind(one) for one in outcomes]).items():
-            self.picks[strategy, kind, reason] += count
+        for kind, count in Counter(kinds).items() if len(kinds) > 1 else ((kinds[0], 1),):
+            outcome, reason, ends_ms = kind
+            self.picks[strategy, outcome, reason] += count
             if ends_ms:
                 self._ends[ends_ms // 1000] += count
         if len(self._ends) > _SWEEP:

@@ -30,7 +30,7 @@ CUSTOMER = 7
 GROUP = 3
 SIZES = (12, 1_000, 100_000)
 GOALS = {1_000: 1.5, 100_000: 2.0}
-PICKS = 2_000
+PICKS = 1_000
 """In one round of the growth case."""
 TOGETHER = 64
 """Picks under way at once, as from so many connections."""

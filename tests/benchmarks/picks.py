@@ -24,6 +24,8 @@ from rotary.redis.picks import open_picks
 
 CONNECTIONS = 64
 RATE = 2_000.0
+RATE_CONNECTIONS = 256
+"""At a rate: with many, each pauses for long, so that an answer that is late delays few requests."""
 BATCH = 100
 BATCH_CONNECTIONS = 16
 """Requests of a hundred: with more at once each only waits longer."""
@@ -105,8 +107,9 @@ class PickCases:
 
     async def steady(self, base: str) -> Sequence[Row]:
         """At a dialer's pace."""
-        await self._wrk(self._target(base), rate=RATE)
-        loads = [await self._wrk(self._target(base), rate=RATE) for _ in range(self.run.scale.rounds)]
+        at_rate = partial(self._wrk, self._target(base), rate=RATE, connections=RATE_CONNECTIONS)
+        await at_rate()
+        loads = [await at_rate() for _ in range(self.run.scale.rounds)]
         p99 = [load.p99_ms for load in loads]
         rate = median(load.rate for load in loads)
         if rate < 0.9 * RATE:
@@ -171,7 +174,8 @@ class PickCases:
             return await wrk(target, self.run.scale.seconds, self.run.cores.rest)
 
         async def beside() -> Load:
-            picking = asyncio.create_task(self._wrk(self._target(base), extra=1, rate=RATE))
+            at_rate = self._wrk(self._target(base), extra=1, rate=RATE, connections=RATE_CONNECTIONS)
+            picking = asyncio.create_task(at_rate)
             await asyncio.sleep(0.3)  # wrk has connected
             load = await read()
             picked = await picking
