@@ -44,6 +44,9 @@ local function open(key, offset)
     tag = tag, p = tag .. prefix, facts = part .. prefix, position = part .. 'position', generation = generation,
     micros = time[1] * 1000000 + time[2], real = real, now = now, offset = offset, quarter = math.floor(now / QUARTER_MS),
     plans = {},
+    orders = {},  -- group → whose turn it is, as far as it was read, of all its plans; `moved` has who was picked
+    live = {},  -- caller → reservations, as far as they were counted in this call
+    reserved = {}, callers = {}, answers = {},  -- what `write` has yet to write
   }
 end
 

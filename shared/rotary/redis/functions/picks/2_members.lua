@@ -10,6 +10,8 @@ local function plan_of(c, group, build)
   local f = redis.call('HMGET', key, 'version', 'flags', 'generation', 'begin', 'end', 'strategy', 'sticky', 'sticky_ms',
     'ttl_ms', 'status', 'disabled', 'classes', 'digest', 'touched')
   if not f[1] then return nil end
+  local order = c.orders[group] or {turn = {}, round = {}, moved = {}}
+  c.orders[group] = order
   local g = {
     id = group, build = build, key = key, p = key .. ':', version = f[1], flags = f[2], generation = f[3],
     first = tonumber(f[4]), last = tonumber(f[5]), strategy = f[6], sticky = f[7] == '1', sticky_ms = f[8],
@@ -17,6 +19,7 @@ local function plan_of(c, group, build)
     classes = f[12] ~= '' and cmsgpack.unpack(f[12]) or {},
     turns = c.p .. 'turns:' .. group, rounds = c.p .. 'rounds:' .. group,
     records = {}, calls = {},  -- what was read in this call of the function, during which neither changes
+    turn = order.turn, round = order.round, moved = order.moved,
   }
   c.plans[group .. ' ' .. build] = g
   return g
@@ -49,7 +52,24 @@ local function calls_between(c, caller, first, last)
   return total
 end
 
+local function live_of(c, caller)
+  local known = c.live[caller] or redis.call('ZCARD', c.p .. 'live:' .. caller)
+  c.live[caller] = known
+  return known
+end
+
+-- Writes a caller's new reservations. They live for a day after the last one was made.
+local function write_reservations(c, caller)
+  local reserved = c.reserved[caller]
+  if not reserved then return end
+  local live = c.p .. 'live:' .. caller
+  redis.call('ZADD', live, unpack(reserved))
+  redis.call('EXPIRE', live, 86400)
+  c.reserved[caller] = nil
+end
+
 local function first_expiry(c, caller)
+  write_reservations(c, caller)
   return tonumber(redis.call('ZRANGE', c.p .. 'live:' .. caller, 0, 0, 'WITHSCORES')[2])
 end
 
@@ -69,7 +89,7 @@ local function evaluate(c, g, caller, record, is_rested)
   local cap, hourly, gap, until_ms = record[2], record[3], record[4], record[5]
   if until_ms > c.now and not is_rested then return 'cooldown', until_ms end
   local calls = g.calls[caller] or calls_between(c, caller, g.first, g.last)
-  local live = redis.call('ZCARD', c.p .. 'live:' .. caller)
+  local live = live_of(c, caller)
   g.calls[caller] = calls
   if calls + live >= cap then
     return 'quota_exceeded', calls >= cap and g.last * QUARTER_MS or first_expiry(c, caller)
@@ -93,7 +113,11 @@ local function turn_at(record, k)
 end
 
 local function round_of(g, caller, record)
-  local stored = redis.call('HGET', g.rounds, caller)
+  local stored = g.round[caller]
+  if stored == nil then
+    stored = redis.call('HGET', g.rounds, caller)
+    g.round[caller] = stored
+  end
   if stored then
     local round, k, weight = string.match(stored, '^(%d+) (%d+) (%d+)$')
     if tonumber(weight) == record[1] then return tonumber(round), tonumber(k) end
@@ -102,18 +126,23 @@ local function round_of(g, caller, record)
 end
 
 local function set_round(g, caller, record, round, k)
-  redis.call('HSET', g.rounds, caller, text(round) .. ' ' .. text(k) .. ' ' .. text(record[1]))
+  g.round[caller] = text(round) .. ' ' .. text(k) .. ' ' .. text(record[1])
+end
+
+local function write_round(g, caller)
+  redis.call('HSET', g.rounds, caller, g.round[caller])
 end
 
 -- Who was away has no turns to make up for: it goes on with its first turn that is not before the last pick.
 local function catch_up(g, caller, record)
   local round, k = round_of(g, caller, record)
-  local passed, at = string.match(redis.call('HGET', g.rounds, 'passed') or '0 0', '^(%d+) (%d+)$')
+  local passed, at = string.match(g.passed or redis.call('HGET', g.rounds, 'passed') or '0 0', '^(%d+) (%d+)$')
   passed, at = tonumber(passed), tonumber(at)
   if round > passed or round == passed and turn_at(record, k) >= at then return end
   k = math.max(0, math.floor(at / 4503599627370496 * record[1] - record[6] / 4294967296))
   while k < record[1] and turn_at(record, k) < at do k = k + 1 end
   if k < record[1] then set_round(g, caller, record, passed, k) else set_round(g, caller, record, passed + 1, 0) end
+  write_round(g, caller)
 end
 
 -- Where a member stands in the queue: a score, and eight bytes that decide among equal scores. `turn` is given if
@@ -124,7 +153,8 @@ local function place(g, caller, record, used, turn)
     local round, k = round_of(g, caller, record)
     return round, struct.pack('>I8', turn_at(record, k))
   end
-  turn = turn or tonumber(redis.call('HGET', g.turns, caller) or 0)
+  turn = turn or g.turn[caller] or tonumber(redis.call('HGET', g.turns, caller) or 0)
+  g.turn[caller] = turn
   if g.strategy == 'round_robin' then return turn, NO_TIE end
   return g.strategy == 'cap_based' and used / record[2] or used, struct.pack('>I8', turn)
 end

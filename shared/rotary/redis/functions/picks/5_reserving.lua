@@ -46,14 +46,15 @@ end
 local function take_turn(c, g, chosen, queue)
   local caller, record = chosen.caller, chosen.record
   if g.strategy == 'random' then return end
+  g.moved[caller] = true
   if g.strategy == 'weighted' then
     local round, k = round_of(g, caller, record)
     if queue == g.p .. 'queue' and chosen.is_first then
-      redis.call('HSET', g.rounds, 'passed', text(round) .. ' ' .. text(turn_at(record, k)))
+      g.passed = text(round) .. ' ' .. text(turn_at(record, k))
     end
     if k + 1 < record[1] then set_round(g, caller, record, round, k + 1) else set_round(g, caller, record, round + 1, 0) end
   else
-    redis.call('HSET', g.turns, caller, text(c.seq))
+    g.turn[caller] = c.seq
   end
   if queue then
     local score, tie = place(g, caller, record, chosen.used + 1, c.seq)
@@ -65,10 +66,12 @@ end
 -- A reservation ends at a whole second. It is named by its id without the caller ID that ends it.
 local function reserve(c, g, chosen, id)
   local caller, second = chosen.caller, text(math.ceil((c.now + g.ttl_ms) / 1000))
-  local live = c.p .. 'live:' .. caller
-  redis.call('ZADD', live, second .. '000', id)
-  redis.call('EXPIRE', live, 86400)
-  look_again(c.p, second, caller)
+  local reserved = c.reserved[caller] or {}
+  reserved[#reserved + 1] = second .. '000'
+  reserved[#reserved + 1] = id
+  c.reserved[caller] = reserved
+  c.live[caller] = live_of(c, caller) + 1
+  c.callers[caller] = second
   if chosen.record[4] > 0 then redis.call('SET', c.p .. 'gap:' .. caller, text(c.now), 'PX', chosen.record[4] + 60000) end
   return tonumber(second) * 1000
 end
@@ -175,15 +178,37 @@ end
 -- body.
 local function answer(c, g, request)
   local stored = request[1] ~= '' and c.p .. 'idempotent:' .. request[1]
-  local known = stored and redis.call('GET', stored)
+  local known = stored and (c.answers[stored] or redis.call('GET', stored))
   if known then
     known = cmsgpack.unpack(known)
     return known[1] == request[2] and known[2]
   end
   local answers = {}
   for at, pick in ipairs(request[3]) do answers[at] = pick_one(c, g, pick) end
-  if stored then redis.call('SET', stored, cmsgpack.pack({request[2], answers}), 'EX', IDEMPOTENT_S) end
+  if stored then c.answers[stored] = cmsgpack.pack({request[2], answers}) end
   return answers
+end
+
+-- Writes what picks have left, a command for many: answers last, so that none is remembered without its reservations.
+local function write(c, g)
+  for caller, second in pairs(c.callers) do
+    write_reservations(c, caller)
+    look_again(c.p, second, caller)
+  end
+  local key, value_of = g.turns, g.turn
+  if g.strategy == 'weighted' then key, value_of = g.rounds, g.round end
+  local changed = {}
+  for caller in pairs(g.moved) do
+    local value = value_of[caller]
+    changed[#changed + 1] = caller
+    changed[#changed + 1] = type(value) == 'number' and text(value) or value
+  end
+  if g.passed then
+    changed[#changed + 1] = 'passed'
+    changed[#changed + 1] = g.passed
+  end
+  if #changed > 0 then redis.call('HSET', key, unpack(changed)) end
+  for stored, packed in pairs(c.answers) do redis.call('SET', stored, packed, 'EX', IDEMPOTENT_S) end
 end
 
 -- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {request, ...}}
@@ -212,6 +237,7 @@ local function pick(keys, args)
   redis.call('HSET', c.tag .. 'picks', 'seq', text(last))
   c.seq = first
   for at, request in ipairs(requests) do answers[at] = answer(c, g, request) end
+  write(c, g)
   if c.seq < last then redis.call('HSET', c.tag .. 'picks', 'seq', text(c.seq)) end
   seen_here[c.id] = c.seq
   return reply('OK', answers)
