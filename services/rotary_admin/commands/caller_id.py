@@ -26,10 +26,14 @@ def _field_options(*, new: bool) -> Decorator:
     clearing = "" if new else 'Pass "" to clear.'
     return options(
         click.option("--number", required=new, help="As displayed: 3 to 20 digits, with or without a leading +."),
-        click.option("--carrier", type=CARRIERS, required=new),
+        click.option("--carrier", type=CARRIERS, help="[default: the one that the number suggests]" if new else ""),
         click.option("--display-name", help=clearing),
         click.option("--trunk", "trunk_name", metavar="NAME", help=clearing),
         click.option("--daily-cap", type=int, metavar="N", help="Calls per day." + "  [default: 200]" * new),
+        click.option(
+            "--hourly-cap", type=int, metavar="N", help=f"Calls in any hour, for the engine. {clearing}".strip()
+        ),
+        click.option("--min-gap-seconds", type=int, metavar="N", help="Between two picks of the rotation engine."),
         click.option("--status", type=STATUSES),
     )
 

@@ -10,23 +10,108 @@ SELECT nextval(pg_get_serial_sequence($1, 'id')) AS id FROM generate_series(1, $
 -- name: customers
 SELECT id, name, timezone, policy::text AS policy,
   (SELECT count(*) FROM caller_id_groups WHERE customer_id = customers.id) AS groups,
-  (SELECT count(*) FROM caller_ids WHERE customer_id = customers.id) AS caller_ids
+  (SELECT count(*) FROM caller_ids WHERE customer_id = customers.id) AS caller_ids,
+  version
 FROM customers
 WHERE $1::bigint IS NULL OR id = $1
 ORDER BY id;
 
 -- name: caller_ids
 SELECT id, customer_id, number, display_name, carrier, status, trunk_name, daily_cap,
-  ARRAY(SELECT group_id FROM caller_id_group_members WHERE caller_id_id = caller_ids.id ORDER BY group_id) AS groups
+  ARRAY(SELECT group_id FROM caller_id_group_members WHERE caller_id_id = caller_ids.id ORDER BY group_id) AS groups,
+  hourly_cap, min_gap_seconds, activated_at, version
 FROM caller_ids
 WHERE ($1::bigint IS NULL OR customer_id = $1)
   AND ($2::bigint IS NULL OR id IN (SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $2))
   AND ($3::bigint IS NULL OR id = $3)
 ORDER BY id;
 
+-- name: find_caller_ids
+SELECT id, customer_id, number, display_name, carrier, status, trunk_name, daily_cap,
+  ARRAY(SELECT group_id FROM caller_id_group_members WHERE caller_id_id = caller_ids.id ORDER BY group_id) AS groups,
+  hourly_cap, min_gap_seconds, activated_at, version
+FROM caller_ids
+WHERE customer_id = $1
+  AND ($2::text IS NULL OR number LIKE $2 OR display_name ILIKE $2)
+  AND ($3::text IS NULL OR status = $3)
+  AND ($4::text IS NULL OR carrier = $4)
+  AND ($5::bigint IS NULL OR id IN (SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $5))
+ORDER BY id;
+
+-- name: find_groups
+SELECT id, customer_id, name, description, rotation_strategy, sticky_enabled, status,
+  (SELECT count(*) FROM caller_id_group_members AS member JOIN caller_ids AS caller ON caller.id = member.caller_id_id
+   WHERE member.group_id = groups.id AND caller.status = 'active') AS caller_ids_count,
+  created_at, version
+FROM caller_id_groups AS groups
+WHERE ($1::bigint IS NULL OR customer_id = $1)
+  AND ($2::bigint IS NULL OR id = $2)
+  AND ($3::text IS NULL OR name ILIKE $3)
+  AND ($4::text IS NULL OR status = $4)
+ORDER BY id;
+
+-- name: find_campaigns
+SELECT id, customer_id, name, description, dialer_mode, caller_id_group_id, ring_timeout_sec, preview_window_sec,
+  priority, max_attempts, pdpl_enforce, abandon_rate_limit_pct, time_window::text AS time_window, status, created_at,
+  updated_at, version
+FROM campaigns
+WHERE ($1::bigint IS NULL OR customer_id = $1)
+  AND ($2::bigint IS NULL OR id = $2)
+  AND ($3::text IS NULL OR status = $3)
+ORDER BY id;
+
+-- name: lock_group_status
+-- The group can be neither disabled nor moved nor deleted until the transaction ends.
+SELECT status FROM caller_id_groups WHERE id = $1 AND customer_id = $2 FOR SHARE;
+
+-- name: find_changes
+SELECT id, at, actor, database_user, entity, entity_id, action, before::text AS before, after::text AS after
+FROM audit_log
+WHERE customer_id = $1
+  AND ($2::text IS NULL OR entity = $2)
+  AND ($3::bigint IS NULL OR entity_id = $3)
+  AND ($4::text IS NULL OR actor = $4)
+ORDER BY id DESC;
+
+-- name: act_as
+SELECT set_config('rotary.actor', $1, $2);
+
+-- name: act_as_token
+SELECT set_config('rotary.actor', format('token %s (%s)', id, name), true) IS NOT NULL
+FROM (
+  SELECT id, name
+  FROM api_tokens
+  WHERE token_sha256 = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+  FOR KEY SHARE
+) AS token;
+
+-- name: now
+SELECT now();
+
+-- name: record_clears
+INSERT INTO cooldown_clears (customer_id, caller_id_id) SELECT $1, unnest($2::bigint[]);
+
+-- name: claim_key
+-- Waits for a transaction that is claiming the same key. A key whose time is over counts as new.
+INSERT INTO idempotency_keys AS stored (customer_id, key, request_sha256)
+VALUES ($1, $2, $3)
+ON CONFLICT (customer_id, key) DO UPDATE
+SET request_sha256 = excluded.request_sha256, created_at = now(), status = NULL, body = NULL
+WHERE stored.created_at < now() - make_interval(hours => $4)
+RETURNING true;
+
+-- name: read_key
+SELECT request_sha256, status, body, etag, location FROM idempotency_keys WHERE customer_id = $1 AND key = $2;
+
+-- name: keep_answer
+UPDATE idempotency_keys SET status = $3, body = $4, etag = $5, location = $6 WHERE customer_id = $1 AND key = $2;
+
+-- name: forget_keys
+DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(hours => $1);
+
 -- name: named_caller_ids
 -- The caller IDs that an import names, by number or by id.
-SELECT id, number, display_name, carrier, status, trunk_name, daily_cap
+SELECT id, number, display_name, carrier, status, trunk_name, daily_cap, hourly_cap, min_gap_seconds, activated_at
 FROM caller_ids
 WHERE customer_id = $1 AND (number = ANY ($2::text[]) OR id = ANY ($3::bigint[]));
 
@@ -75,7 +160,7 @@ USING unnest($1::bigint[], $2::bigint[]) AS unwanted (group_id, caller_id_id)
 WHERE member.group_id = unwanted.group_id AND member.caller_id_id = unwanted.caller_id_id;
 
 -- name: tokens
-SELECT id, customer_id, name, scopes, rate_limit_per_minute, created_at, expires_at, revoked_at
+SELECT id, customer_id, name, scopes, rate_limit_per_minute, created_at, expires_at, revoked_at, version
 FROM api_tokens
 WHERE ($1::bigint IS NULL OR customer_id = $1) AND ($2::bigint IS NULL OR id = $2)
 ORDER BY id;
