@@ -1,11 +1,10 @@
-"""What the handlers of requests share, beside the database: the ways to the other servers."""
+"""What the handlers of requests share, beside their connection."""
 
 from msgspec import Struct
 
-from rotary.http.streams import StreamLimit
 from rotary_campaigns.database import Database
+from rotary_campaigns.http.streams import StreamLimit
 from rotary_campaigns.settings import CampaignsSettings
-from rotary_campaigns.webhooks.sender import Sender
 
 
 class Parts(Struct, frozen=True):
@@ -13,5 +12,4 @@ class Parts(Struct, frozen=True):
 
     settings: CampaignsSettings
     database: Database
-    sender: Sender
     streams: StreamLimit

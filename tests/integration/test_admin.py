@@ -80,7 +80,11 @@ def test_a_caller_id_from_its_creation_to_its_end(seeded: Admin) -> None:
     expected = {"customer_id": 7, "number": "0901", "display_name": None, "carrier": "viettel", "status": "active"}
     engine = {"hourly_cap": None, "min_gap_seconds": None, "activated_at": None}
     assert created == {
-        "id": created["id"], **expected, "trunk_name": None, "daily_cap": 200, "groups": [],
+        "id": created["id"],
+        **expected,
+        "trunk_name": None,
+        "daily_cap": 200,
+        "groups": [],
         **engine,
         "version": 1,
     }

@@ -121,9 +121,10 @@ customer,number,carrier,daily_cap,group,rotation_strategy,weight
         "5: weight: Expected `int` >= 1",
         "8: weight: differs from another line about 0903",
     ]
-    file = written(tmp_path, "x.csv", "customer,number,group\n7,0902,\n7,+84901234567,B\n")
+    file = written(tmp_path, "x.csv", "customer,number,group\n7,0902,C\n7,+84901234567,B\n")
     told = [line.removeprefix(f"{file}:") for line in seeded.refused("import", file).splitlines()[1:]]
     assert told == [
+        "2: group C does not exist: to create it, specify its rotation_strategy",
         "3: group B does not exist: to create it, specify its rotation_strategy",
     ]
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from rotary.errors import ConfigurationError, UnavailableError
+from rotary.errors import ConfigurationError
 from rotary.http import errors as shared
 from rotary.http.errors import UNAUTHENTICATED, Refusal
 from rotary.http.responses import JSON, CachedResponse, ResponseTemplate, failure
 from rotary.management.errors import (
     ConflictError,
-    InvalidError,
     KeyReusedError,
     NotFoundError,
     RefusedError,
@@ -48,31 +47,34 @@ class InvalidBody(Struct, frozen=True):
     errors: dict[str, list[str]]
 
 
+_FIXED: tuple[tuple[type[Exception], CachedResponse], ...] = (
+    (TokenRevokedError, UNAUTHENTICATED),
+    (StaleError, STALE),
+    (StillAcceptedError, REVOCATION_PENDING),
+    (PublishError, BROKER_AWAY),
+    (ConfigurationError, BROKER_AWAY),
+)
+
+
 def answer_to(error: Exception, missing: str) -> CachedResponse:
     """The answer to an error. `missing` is what a request for what does not exist is told. SERVER_ERROR is a defect."""
+    if isinstance(error, Refusal):
+        return error.answer
+    if isinstance(error, RefusedError) and not isinstance(error, StaleError):
+        return _refusal(error, missing)
+    return next((answer for kind, answer in _FIXED if isinstance(error, kind)), None) or shared.answer_to(error)
+
+
+def _refusal(error: RefusedError, missing: str) -> CachedResponse:
     match error:
-        case Refusal():
-            return error.answer
-        case TokenRevokedError():
-            return UNAUTHENTICATED
         case NotFoundError() if error.field in _OF_PATH:
             return failure(404, missing)
-        case NotFoundError() | InvalidError():
-            return invalid(error.violations)
         case ConflictError():
             return failure(409, _sentence(error.detail))
-        case StaleError():
-            return STALE
         case KeyReusedError():
-            return failure(422, error.detail)
-        case StillAcceptedError():
-            return REVOCATION_PENDING
-        case PublishError() | ConfigurationError():
-            return BROKER_AWAY
-        case RefusedError() | UnavailableError():
-            return shared.answer_to(error)
+            return failure(422, _sentence(error.detail))
         case _:
-            return shared.answer_to(error)
+            return invalid(error.violations)
 
 
 def invalid(violations: Sequence[Violation]) -> CachedResponse:
@@ -86,5 +88,3 @@ def invalid(violations: Sequence[Violation]) -> CachedResponse:
 def _sentence(text: str) -> str:
     """The write model's words as an answer has them."""
     return text[:1].upper() + text[1:].rstrip(".") + "."
-
-

@@ -1,6 +1,6 @@
 """What the table of operations is made of: one entry says how a request is decoded, answered and documented."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -80,7 +80,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     failures: tuple[str, ...] = ()
     """Names of the failures that are this operation's own."""
     max_body_bytes: int = MAX_BODY_BYTES
-    is_stream: bool = False
+    stream: Callable[[Call], AsyncIterator[bytes]] | None = None
+    """What answers a client that prefers server-sent events."""
 
     @property
     def is_change(self) -> bool:
@@ -123,5 +124,3 @@ def version_of(tag: str) -> int:
     """The version in an ETag; one that no row has for any other text."""
     number = tag.strip('"').partition("-")[0]
     return int(number) if number.isascii() and number.isdigit() and len(number) < 19 else NO_VERSION
-
-

@@ -9,11 +9,12 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
+from rotary.http.errors import Refusal
 from rotary.http.request_bodies import read_body
 from rotary.management.errors import InvalidError, Violation
 from rotary.management.idempotency import MAX_KEY
 from rotary.management.validation import violations_of
-from rotary_campaigns.http.errors import MALFORMED, PRECONDITION_REQUIRED, UNSUPPORTED, Refusal
+from rotary_campaigns.http.errors import MALFORMED, PRECONDITION_REQUIRED, UNSUPPORTED
 from rotary_campaigns.http.operations import Operation, RawBody
 
 S = TypeVar("S", bound=Struct)

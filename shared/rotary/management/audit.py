@@ -6,6 +6,8 @@ from typing import Literal, get_args
 import asyncpg
 from msgspec import Raw, Struct
 
+from rotary.events import Id
+from rotary.management.fields import Search
 from rotary.management.pages import Page, PageRequest, fetch_page, page
 from rotary.postgres.connection import Connection
 
@@ -35,8 +37,8 @@ class AuditFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which changes. `actor` is the whole text."""
 
     entity: Entity | None = None
-    entity_id: int | None = None
-    actor: str | None = None
+    entity_id: Id | None = None
+    actor: Search | None = None
 
 
 async def find_changes(

@@ -5,8 +5,9 @@ from datetime import datetime
 from msgspec import UNSET, Struct, structs
 
 from rotary.definitions import Carrier, Status
+from rotary.events import Id
 from rotary.management.carriers import suggest_carrier
-from rotary.management.fields import CallerIdFields, NewCallerId, given
+from rotary.management.fields import CallerIdFields, NewCallerId, Search, given
 from rotary.management.lookups import require_customer, require_group
 from rotary.management.pages import Page, PageRequest, fetch_page, like, page
 from rotary.management.rows import Target, delete, insert, missing, update
@@ -35,10 +36,10 @@ class CallerId(Struct, frozen=True):
 class CallerIdFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which caller IDs. `search` is part of a number or of a display name, in any letter case."""
 
-    search: str | None = None
+    search: Search | None = None
     status: Status | None = None
     carrier: Carrier | None = None
-    group_id: int | None = None
+    group_id: Id | None = None
 
 
 async def list_caller_ids(

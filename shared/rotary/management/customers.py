@@ -6,6 +6,7 @@ from msgspec import Struct
 from rotary.management.fields import CustomerFields, NewCustomer, check_timezone, given
 from rotary.management.rows import Target, insert, missing, update
 from rotary.management.statements import statement
+from rotary.policy import Policy
 from rotary.postgres.connection import Connection
 
 
@@ -15,7 +16,7 @@ class Customer(Struct, frozen=True):
     id: int
     name: str
     timezone: str
-    policy: dict[str, int | float] | None
+    policy: Policy | None
     groups: int
     caller_ids: int
     version: int
@@ -54,7 +55,7 @@ async def _read(connection: Connection, customer_id: int | None) -> list[Custome
             row["id"],
             row["name"],
             row["timezone"],
-            msgspec.json.decode(row["policy"] or "null", type=dict[str, int | float] | None),
+            msgspec.json.decode(row["policy"] or "null", type=Policy | None),
             row["groups"],
             row["caller_ids"],
             row["version"],

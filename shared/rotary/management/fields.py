@@ -14,7 +14,8 @@ from rotary.policy import Policy
 _PLAIN = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
 Name = Annotated[str, Meta(min_length=1, max_length=150, pattern=_PLAIN)]
 Number = Annotated[str, Meta(pattern=r"\A[+]?[0-9]{3,20}\Z")]
-Description = Annotated[str, Meta(max_length=500)]
+Description = Annotated[str, Meta(max_length=500, pattern=r"\A[^\x00]*\Z")]
+Search = Annotated[str, Meta(max_length=200, pattern=r"\A[^\x00]*\Z")]
 DisplayName = Annotated[str, Meta(max_length=100, pattern=_PLAIN)]
 TrunkName = Annotated[str, Meta(max_length=255, pattern=_PLAIN)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from rotary.definitions import GroupDefinition, GroupSummary, RotationStrategy, Status
-from rotary.management.fields import GroupFields, NewGroup, given
+from rotary.management.fields import GroupFields, NewGroup, Search, given
 from rotary.management.lookups import require_customer, require_group
 from rotary.management.pages import Page, PageRequest, fetch_page, like, page
 from rotary.management.rows import Target, delete, insert, missing, update
@@ -32,7 +32,7 @@ class Group(Struct, frozen=True):
 class GroupFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which groups. `search` is part of a name, in any letter case."""
 
-    search: str | None = None
+    search: Search | None = None
     status: Status | None = None
 
 

@@ -1,5 +1,6 @@
 """Lists in pages."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 import asyncpg
@@ -9,15 +10,20 @@ from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
 
 T = TypeVar("T")
+U = TypeVar("U")
 MAX_PER_PAGE = 200
 MAX_PAGE = 1_000_000
+
+
+PageNumber = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+PerPage = Annotated[int, Meta(ge=1, le=MAX_PER_PAGE)]
 
 
 class PageRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of a list. Pages count from 1."""
 
-    page: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 1
-    per_page: Annotated[int, Meta(ge=1, le=MAX_PER_PAGE)] = 50
+    page: PageNumber = 1
+    per_page: PerPage = 50
 
 
 class Page(Struct, Generic[T], frozen=True):
@@ -28,6 +34,10 @@ class Page(Struct, Generic[T], frozen=True):
     last_page: int
     per_page: int
     total: int
+
+    def map(self, change: Callable[[T], U]) -> "Page[U]":
+        """The same page of other things."""
+        return Page(self.current_page, [change(one) for one in self.data], self.last_page, self.per_page, self.total)
 
 
 def page(rows: list[T], total: int, request: PageRequest) -> Page[T]:

@@ -177,3 +177,40 @@ SELECT id, name, timezone, policy::text AS policy
 FROM customers
 WHERE CASE WHEN $1::bigint IS NULL THEN name = $2 ELSE id = $1 END
 ORDER BY id;
+
+-- name: create_import
+INSERT INTO imports (customer_id, actor, format, dry_run, content)
+VALUES ($1, coalesce(nullif(current_setting('rotary.actor', true), ''), 'sql'), $2, $3, $4)
+RETURNING id;
+
+-- name: find_imports
+SELECT id, customer_id, status, format, dry_run, rows_total, rows_done, summary::text AS changes, error_count,
+  errors::text AS errors, created_at, finished_at
+FROM imports
+WHERE customer_id = $1 AND ($2::bigint IS NULL OR id = $2)
+ORDER BY id DESC;
+
+-- name: find_import_changes
+SELECT action, what, name, fields FROM import_changes WHERE import_id = $1 ORDER BY position;
+
+-- name: open_imports
+SELECT id FROM imports WHERE status IN ('queued', 'running') ORDER BY id;
+
+-- name: try_import
+-- One worker for each import, until its connection closes. ("rota" and the id, which fits for two thousand million.)
+SELECT pg_try_advisory_lock(1919906913, ($1::bigint % 2147483648)::integer);
+
+-- name: begin_import
+UPDATE imports SET status = 'running', attempts = attempts + 1, rows_total = 0, rows_done = 0
+WHERE id = $1 AND status IN ('queued', 'running')
+RETURNING id, customer_id, actor, format, dry_run, content, attempts;
+
+-- name: record_progress
+UPDATE imports SET rows_total = $2, rows_done = $3 WHERE id = $1;
+
+-- name: finish_import
+UPDATE imports SET status = 'succeeded', summary = $2, content = NULL, rows_done = rows_total, finished_at = now()
+WHERE id = $1;
+
+-- name: fail_import
+UPDATE imports SET status = 'failed', error_count = $2, errors = $3, content = NULL, finished_at = now() WHERE id = $1;

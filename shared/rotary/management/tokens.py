@@ -11,6 +11,7 @@ from rotary.definitions import SCOPES
 from rotary.management.errors import ConflictError, InvalidError, Violation
 from rotary.management.fields import NewToken, given
 from rotary.management.lookups import require_customer
+from rotary.management.pages import Page, PageRequest, fetch_page, page
 from rotary.management.rows import Target, insert, lock, missing, update
 from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
@@ -35,6 +36,12 @@ async def list_tokens(connection: Connection, customer_id: int | None = None) ->
     if customer_id is not None:
         await require_customer(connection, customer_id)
     return await _read(connection, customer_id, None)
+
+
+async def find_tokens(connection: Connection, customer_id: int, request: PageRequest) -> Page[Token]:
+    """A page of a customer's tokens, ascending by id."""
+    rows, total = await fetch_page(connection, "tokens", request, customer_id, None)
+    return page([Token(*row) for row in rows], total, request)
 
 
 async def read_token(connection: Connection, token_id: int, owner: int | None = None) -> Token:
