@@ -107,6 +107,8 @@ async def campaigns_world(
     """A service in this process, on ports of its own, that is ready. `connection` is to the database; it is emptied."""
     await connection.execute(EMPTY)
     await connection.execute(SEED)
+    for table in ("customers", "caller_ids", "caller_id_groups", "api_tokens"):
+        await connection.execute("SELECT setval(pg_get_serial_sequence($1, 'id'), 1000)", table)
     async with private_redis(redis_url) as client:
         await complete_tokens(client)
         chosen = CampaignsSettings(

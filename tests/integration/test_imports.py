@@ -140,7 +140,7 @@ async def test_progress_is_told_as_events_until_the_import_is_over(world: Campai
     states = [json.loads(lines[1].removeprefix("data: ")) for lines in events]
     done = [state["rows_done"] for state in states]
     assert done == sorted(done)
-    assert (states[-1]["status"], done[-1]) == ("succeeded", 20_000)
+    assert (states[-1]["status"], done[-1]) == ("succeeded", 20_000), states[-1]
     assert any(0 < rows < 20_000 for rows in done), done
 
 
@@ -159,7 +159,8 @@ async def test_an_import_whose_worker_died_is_applied_by_another(world: Campaign
 
 async def test_two_workers_apply_an_import_once(connection: Connection, database_url: str) -> None:
     row_id = await connection.fetchval(
-        "INSERT INTO imports (customer_id, actor, format, dry_run, content) VALUES (7, 'x', 'csv', false, $1) RETURNING id",
+        "INSERT INTO imports (customer_id, actor, format, dry_run, content)"
+        " VALUES (7, 'x', 'csv', false, $1) RETURNING id",
         CSV,
     )
     await asyncio.gather(*(run_import(database_url, row_id) for _ in range(2)))

@@ -184,7 +184,7 @@ def _operation(resource: Resource, operation: Operation, schemas: Schemas) -> Js
 
 def _content(operation: Operation, schemas: Schemas) -> Json:
     if operation.content_types:
-        return {kind: {"schema": {"type": "string"}} for kind in operation.content_types}
+        return {kind: {"schema": {}} for kind in operation.content_types}
     return {"application/json": {"schema": schemas.of(operation.body)}}
 
 

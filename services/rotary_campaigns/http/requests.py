@@ -67,10 +67,13 @@ def read_query(request: web.BaseRequest, kind: type[S]) -> S:
         raise InvalidError(Violation("", "The query is not valid.")) from None
     values: Mapping[str, str] = {name: value for name, value in pairs if name in known}
     try:
-        return msgspec.convert(values, kind, strict=False)
+        decoded = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError:
         found = [Violation(path.removeprefix("."), detail) for path, detail in violations_of(kind, values)]
         raise InvalidError(*found) from None
+    if nulls := [name for name in values if getattr(decoded, name) is None]:  # the text "null", which is no value here
+        raise InvalidError(*(Violation(name, "Expected a value.") for name in nulls))
+    return decoded
 
 
 def read_key(request: web.BaseRequest) -> str | None:
