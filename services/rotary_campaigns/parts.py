@@ -5,6 +5,7 @@ from msgspec import Struct
 from rotary_campaigns.database import Database
 from rotary_campaigns.http.streams import StreamLimit
 from rotary_campaigns.settings import CampaignsSettings
+from rotary_campaigns.webhooks.sender import Sender
 
 
 class Parts(Struct, frozen=True):
@@ -13,3 +14,4 @@ class Parts(Struct, frozen=True):
     settings: CampaignsSettings
     database: Database
     streams: StreamLimit
+    sender: Sender

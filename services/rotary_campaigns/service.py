@@ -31,6 +31,10 @@ from rotary_campaigns.imports.runner import ImportRunner
 from rotary_campaigns.metrics import registry
 from rotary_campaigns.parts import Parts
 from rotary_campaigns.settings import CampaignsSettings
+from rotary_campaigns.webhooks.addresses import AllowedAddresses
+from rotary_campaigns.webhooks.consumer import DeliveryConsumer
+from rotary_campaigns.webhooks.sender import opened
+from rotary_campaigns.webhooks.watcher import Watcher
 
 REDIS_TIMEOUT_SECONDS = 0.8
 """A request must have its 503 within two seconds."""
@@ -64,12 +68,16 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         proxies = TrustedProxies.parse(settings.trusted_proxies)
         connections = Connections(proxies, max_connections(), settings.max_connections_per_address)
         tokens = TokenAccess(client, clock, settings.failed_attempts_per_minute)
-        parts = Parts(settings, database, StreamLimit())
+        allowed = AllowedAddresses.parse(settings.webhook_networks)
+        sender = await stack.enter_async_context(opened(database, allowed, settings.ca_file))
+        parts = Parts(settings, database, StreamLimit(), sender)
         cors = Cors(settings.origins(), _METHODS, _SENDABLE)
         access = Access(tokens.tokens, tokens.rate_limits, SCOPE, proxies, cors)
         api = Api(parts, pages(), access, clock, access_log=settings.access_log)
         runner, supervisor = ImportRunner(settings.postgres_url), Supervisor()
-        measured = registry(api, parts, runner)
+        deliveries = DeliveryConsumer(settings.rabbitmq_url, sender)
+        watcher = Watcher(settings.postgres_url, client, deliveries)
+        measured = registry(api, parts, runner, watcher)
         measured.register(ConnectionCollector(connections))
 
         async def not_ready_reasons() -> list[str]:
@@ -80,6 +88,8 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         stack.push_async_callback(supervisor.close)
         supervisor.start("importing", runner.run())
         supervisor.start("sweeping", _sweep(database))
+        supervisor.start("sending webhooks", deliveries.run())
+        supervisor.start("watching for webhooks", watcher.run())
         host, port = await stack.enter_async_context(
             listening("ROTARY_CAMPAIGNS_BIND", settings.campaigns_bind, QueryServer(api.handle, connections))
         )

@@ -83,21 +83,35 @@ class CampaignsWorld:
 
     async def client(self, *scopes: str, customer: int = 7, limit: int | None = None, name: str = "tests") -> Client:
         """One with a new token, which PostgreSQL and Redis both know."""
-        text = f"test-{next(_numbers)}"
-        chosen: Sequence[str] = scopes or (SCOPE, MANAGE_SCOPE)
-        digest = sha256(text.encode())
-        row_id = await self.connection.fetchval(
-            "INSERT INTO api_tokens (customer_id, name, token_sha256, scopes, rate_limit_per_minute)"
-            " VALUES ($1, $2, $3, $4, $5) RETURNING id",
-            *(customer, name, digest.digest(), list(chosen), limit),
-        )
-        token = TokenDefinition(row_id, customer, tuple(chosen), limit, None)
-        await self._documents.put_tokens({digest.hexdigest(): token}, [])
+        chosen = scopes or (SCOPE, MANAGE_SCOPE)
+        text = await inserted_token(self.connection, self._documents, chosen, customer=customer, limit=limit, name=name)
         return self.stranger(text)
 
     def stranger(self, token: str | None) -> Client:
         """One with this token, or none."""
         return Client(self._session, self.base, token)
+
+
+async def inserted_token(
+    connection: Connection,
+    documents: Documents,
+    scopes: Sequence[str],
+    *,
+    customer: int = 7,
+    limit: int | None = None,
+    name: str = "tests",
+) -> str:
+    """A new token, which PostgreSQL and Redis both know."""
+    text = f"test-{next(_numbers)}"
+    digest = sha256(text.encode())
+    row_id = await connection.fetchval(
+        "INSERT INTO api_tokens (customer_id, name, token_sha256, scopes, rate_limit_per_minute)"
+        " VALUES ($1, $2, $3, $4, $5) RETURNING id",
+        *(customer, name, digest.digest(), list(scopes), limit),
+    )
+    token = TokenDefinition(row_id, customer, tuple(scopes), limit, None)
+    await documents.put_tokens({digest.hexdigest(): token}, [])
+    return text
 
 
 @asynccontextmanager

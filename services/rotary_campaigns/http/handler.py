@@ -131,8 +131,8 @@ class Api(api.Api[str]):
                 secret = b"" if operation.shows_secret else answer.body
                 kept = StoredAnswer(operation.status, secret, _etag(reply, answer.body), reply.location)
                 await keep(connection, customer, key, kept)
-        if reply.then is not None:
-            await reply.then()
+        if reply.then is not None and (data := await reply.then()) is not None:
+            return _answer(operation, Reply(data))
         return answer
 
     def _stream(self, operation: Operation, call: Call) -> CachedResponse:

@@ -49,8 +49,8 @@ class Reply(Struct, frozen=True):
     version: int | str | None = None
     """Of the row; it becomes part of the ETag. Of a text the ETag is the text itself."""
     location: str = ""
-    then: Callable[[], Awaitable[None]] | None = None
-    """Called when the change is committed; the answer waits for it."""
+    then: Callable[[], Awaitable[object]] | None = None
+    """Called when the change is committed. The answer waits for it; what it returns, if not None, is the `data`."""
 
 
 Handler = Callable[[Call], Awaitable[Reply]]

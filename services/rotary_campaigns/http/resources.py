@@ -2,11 +2,11 @@
 
 from rotary.http.endpoints import Endpoint, Route, Routes
 from rotary_campaigns.http.operations import Resource
-from rotary_campaigns.routes import audit, caller_ids, campaigns, customer, groups, imports, tokens
+from rotary_campaigns.routes import audit, caller_ids, campaigns, customer, groups, imports, tokens, webhooks
 
 RESOURCES: dict[str, Resource] = {
     resource.kind: resource
-    for module in (campaigns, caller_ids, groups, imports, tokens, customer, audit)
+    for module in (campaigns, caller_ids, groups, imports, tokens, customer, webhooks, audit)
     for resource in module.RESOURCES
 }
 ENDPOINTS: tuple[Endpoint[str], ...] = (

@@ -7,6 +7,7 @@ from msgspec import Meta, Raw, Struct
 
 from rotary.definitions import Carrier, RotationStrategy, Status
 from rotary.domain.campaigns import CampaignStatus, DialerMode, TimeWindow
+from rotary.domain.transitions import WebhookEvent
 from rotary.events import Id, Timestamp
 from rotary.management.audit import Action, Entity
 from rotary.management.fields import Count
@@ -165,6 +166,43 @@ class ImportChange(Struct, frozen=True):
     what: str
     name: str
     fields: list[str]
+
+
+class Webhook(Struct, frozen=True):
+    """A webhook, without its secret."""
+
+    id: Id
+    url: str
+    events: list[WebhookEvent]
+    status: Status
+    created_at: Timestamp
+
+
+class WebhookShown(Webhook, frozen=True):
+    """A webhook with its secret, which is shown this once."""
+
+    secret: str
+
+
+class Attempt(Struct, frozen=True):
+    """One attempt: the receiver's HTTP status, or why there is none."""
+
+    at: Timestamp
+    status: int | None
+    error: str | None
+    milliseconds: _Number0
+
+
+class Delivery(Struct, frozen=True):
+    """Something that a webhook was told, or is to be told."""
+
+    id: str
+    event: str
+    status: Literal["pending", "delivered", "failed"]
+    attempts: list[Attempt]
+    created_at: Timestamp
+    next_attempt_at: Timestamp | None
+    finished_at: Timestamp | None
 
 
 def shown(kind: type[S], row: Struct, **more: Any) -> S:

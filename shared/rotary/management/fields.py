@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from rotary.definitions import Carrier, RotationStrategy, Status
 from rotary.domain.campaigns import DialerMode, TimeWindow, time_window_problems
+from rotary.domain.transitions import WebhookEvent
 from rotary.events import Id, Timestamp
 from rotary.management.errors import InvalidError, Violation
 from rotary.policy import Policy
@@ -107,6 +108,24 @@ class NewCampaign(CampaignFields, frozen=True, kw_only=True, forbid_unknown_fiel
 
     name: Name
     dialer_mode: DialerMode
+
+
+Url = Annotated[str, Meta(min_length=9, max_length=2000, pattern=r"\Ahttps://[\x21-\x7e]+\Z")]
+
+
+class WebhookFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A webhook's own fields. UNSET keeps the stored value, or takes the table's default in a new row."""
+
+    url: Url | UnsetType = UNSET
+    events: Annotated[list[WebhookEvent], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+
+
+class NewWebhook(WebhookFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A webhook to create."""
+
+    url: Url
+    events: Annotated[list[WebhookEvent], Meta(min_length=1, max_length=20)]
 
 
 S = TypeVar("S", bound=Struct)

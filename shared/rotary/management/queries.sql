@@ -214,3 +214,84 @@ WHERE id = $1;
 
 -- name: fail_import
 UPDATE imports SET status = 'failed', error_count = $2, errors = $3, content = NULL, finished_at = now() WHERE id = $1;
+
+-- name: find_webhooks
+SELECT id, customer_id, url, events, status, created_at, version
+FROM webhooks
+WHERE customer_id = $1 AND ($2::bigint IS NULL OR id = $2)
+ORDER BY id;
+
+-- name: find_deliveries
+SELECT id, webhook_id, event, status, log::text AS attempts, created_at,
+  CASE WHEN status = 'pending' THEN next_attempt_at END AS next_attempt_at, finished_at
+FROM webhook_deliveries
+WHERE ($1::bigint IS NULL OR webhook_id = $1) AND ($2::uuid IS NULL OR id = $2)
+ORDER BY created_at DESC, id;
+
+-- name: forget_watches
+DELETE FROM webhook_watches AS watch
+WHERE NOT EXISTS (SELECT FROM webhooks WHERE customer_id = watch.customer_id AND status = 'active');
+
+-- name: watched_customers
+SELECT DISTINCT customer_id FROM webhooks WHERE status = 'active';
+
+-- name: is_watched
+SELECT EXISTS (SELECT FROM webhook_watches WHERE customer_id = $1);
+
+-- name: read_conditions
+SELECT kind, subject_id FROM webhook_conditions WHERE customer_id = $1;
+
+-- name: watch
+INSERT INTO webhook_watches (customer_id) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: add_conditions
+INSERT INTO webhook_conditions (customer_id, kind, subject_id)
+SELECT $1, * FROM unnest($2::text[], $3::bigint[])
+ON CONFLICT DO NOTHING;
+
+-- name: remove_conditions
+DELETE FROM webhook_conditions AS held
+USING unnest($2::text[], $3::bigint[]) AS over (kind, subject_id)
+WHERE held.customer_id = $1 AND held.kind = over.kind AND held.subject_id = over.subject_id;
+
+-- name: add_deliveries
+INSERT INTO webhook_deliveries (webhook_id, customer_id, event, body)
+SELECT webhook.id, $1, told.event, told.body
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS told (event, body, place)
+JOIN webhooks AS webhook ON webhook.customer_id = $1 AND webhook.status = 'active' AND told.event = ANY (webhook.events)
+ORDER BY told.place, webhook.id
+RETURNING id;
+
+-- name: add_test_delivery
+INSERT INTO webhook_deliveries (webhook_id, customer_id, event, body, next_attempt_at)
+VALUES ($1, $2, $3, $4, 'infinity')
+RETURNING id;
+
+-- name: read_outgoing
+SELECT delivery.id, delivery.webhook_id, webhook.url, webhook.secret, delivery.event, delivery.body,
+  delivery.created_at, delivery.attempts, webhook.status = 'active' AND delivery.status = 'pending' AS is_wanted
+FROM webhook_deliveries AS delivery
+JOIN webhooks AS webhook ON webhook.id = delivery.webhook_id
+WHERE delivery.id = $1;
+
+-- name: record_attempt
+UPDATE webhook_deliveries
+SET attempts = attempts + 1, log = log || $2::jsonb, status = $3,
+  next_attempt_at = clock_timestamp() + make_interval(secs => $4),
+  finished_at = CASE WHEN $3 <> 'pending' THEN clock_timestamp() END
+WHERE id = $1 AND status = 'pending';
+
+-- name: overdue_deliveries
+-- Their messages are published again: what is late twice as long again is overdue again.
+UPDATE webhook_deliveries
+SET next_attempt_at = clock_timestamp()
+WHERE id IN (
+  SELECT id FROM webhook_deliveries
+  WHERE status = 'pending' AND next_attempt_at < clock_timestamp() - make_interval(secs => $1)
+  ORDER BY next_attempt_at
+  LIMIT $2
+  FOR UPDATE SKIP LOCKED)
+RETURNING id;
+
+-- name: forget_deliveries
+DELETE FROM webhook_deliveries WHERE created_at < now() - make_interval(days => $1);
