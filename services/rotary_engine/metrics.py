@@ -86,7 +86,7 @@ class EngineCollector(Collector):
         yield ended
         yield _gauge(
             "rotary_engine_reservations_live",
-            "Reservations that this engine made and whose time has not ended.",
+            "Reservations that this engine made and whose time runs, also those confirmed or released since.",
             self._statistics.live(self._engine.picks.now_ms),
         )
 

@@ -50,7 +50,7 @@ async def serving(settings: EngineSettings, clock: Clock) -> AsyncIterator[Servi
         access = Access(engine.tokens, engine.rate_limits, PICK_SCOPE, proxies, Cors(frozenset()))
         api = Api(engine.picks, statistics, pages(), access, clock, access_log=settings.access_log)
         measured = registry(api, engine, statistics)
-        measured.register(ConnectionCollector(connections))
+        measured.register(ConnectionCollector(connections, "rotary_engine"))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, engine.not_ready_reasons, measured))
         await stack.enter_async_context(engine.running())
         host, port = await stack.enter_async_context(

@@ -29,12 +29,13 @@ class Statistics:
         """A request was answered with these, after so many seconds."""
         self.latencies[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         self.seconds += seconds
-        for outcome in outcomes:
-            if isinstance(outcome, Picked):
-                self.picks[strategy, "picked", outcome.reason] += 1
-                self._ends[outcome.expires_at_ms // 1000] += 1
-            else:
-                self.picks[strategy, "refused", _main_reason(outcome)] += 1
+        kinds = [_kind(one) for one in outcomes]
+        # A batch has few kinds of outcomes: counted in C, then noted once for each.
+        for kind, count in Counter(kinds).items() if len(kinds) > 1 else ((kinds[0], 1),):
+            outcome, reason, ends_ms = kind
+            self.picks[strategy, outcome, reason] += count
+            if ends_ms:
+                self._ends[ends_ms // 1000] += count
         if len(self._ends) > _SWEEP:
             self._sweep(max(self._ends) - _SWEEP // 2)
 
@@ -45,6 +46,13 @@ class Statistics:
     def _sweep(self, before: int) -> None:
         for second in [second for second in self._ends if second < before]:
             del self._ends[second]
+
+
+def _kind(outcome: Outcome) -> tuple[str, str, int]:
+    """Whether somebody was picked, why, and when the reservation ends; 0 for none."""
+    if isinstance(outcome, Picked):
+        return "picked", outcome.reason, outcome.expires_at_ms
+    return "refused", _main_reason(outcome), 0
 
 
 def _main_reason(nothing: NothingEligible) -> str:

@@ -45,7 +45,7 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
         reader = GroupReader(client, settings, clock)
         api = Api(reader, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
         measured = registry(api, reader)
-        measured.register(ConnectionCollector(connections))
+        measured.register(ConnectionCollector(connections, "rotary_query"))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, reader.not_ready_reasons, measured))
         host, port = await stack.enter_async_context(
             listening("ROTARY_QUERY_BIND", settings.query_bind, QueryServer(api.handle, connections))

@@ -107,12 +107,16 @@ async def complete_tokens(client: Redis) -> None:
 
 
 @asynccontextmanager
-async def engine_world(redis_url: str, **settings: Any) -> AsyncIterator[EngineWorld]:  # settings' fields
-    """An engine in this process, on ports of its own, that is ready."""
+async def engine_world(
+    redis_url: str,
+    way: str = "",
+    **settings: Any,  # settings' fields
+) -> AsyncIterator[EngineWorld]:
+    """An engine in this process, on ports of its own, that is ready. `way` is another URL of the same Redis for it."""
     async with picks_world(redis_url) as picks:
         await complete_tokens(picks.client)
         url = own(redis_url)
-        chosen = EngineSettings(url, engine_bind="127.0.0.1:0", ops_bind="127.0.0.1:0", **settings)
+        chosen = EngineSettings(own(way) if way else url, engine_bind="127.0.0.1:0", ops_bind="127.0.0.1:0", **settings)
         async with serving(chosen, system_clock()) as service, aiohttp.ClientSession() as session:
 
             async def is_ready() -> bool:

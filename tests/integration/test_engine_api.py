@@ -378,6 +378,7 @@ async def test_picks_are_counted_by_strategy_outcome_and_reason(world: EngineWor
     assert await world.metric(picks + '{outcome="refused",reason="quota_exceeded",strategy="least_used"}') == 1
     assert await world.metric("rotary_engine_reservations_live") == 2
     assert await world.metric("rotary_engine_pick_seconds_count") == 3
+    assert await world.metric("rotary_engine_connections") == 1
 
     async def is_told() -> bool:
         ended = [

@@ -14,8 +14,8 @@ from rotary_engine.http.docs import pages as engine_pages
 from rotary_query.http.docs import pages as query_pages
 
 HARNESS = Path(__file__).with_name("docs_page.mjs")
-Pages = Mapping[str, CachedResponse]
-SERVICES: Any = pytest.mark.parametrize("pages", [query_pages(), engine_pages()], ids=["query", "engine"])
+Pages = Mapping[Any, CachedResponse]  # each service has its own literals for keys
+SERVICES: Mapping[str, Pages] = {"query": query_pages(), "engine": engine_pages()}
 
 
 def shown(pages: Pages, folder: Path) -> tuple[Any, Any]:
@@ -30,9 +30,9 @@ def shown(pages: Pages, folder: Path) -> tuple[Any, Any]:
     return json.loads(document.read_text()), json.loads(told)
 
 
-@SERVICES
-def test_every_operation_status_and_type_is_shown(pages: Pages, tmp_path: Path) -> None:
-    document, page = shown(pages, tmp_path)
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_operation_status_and_type_is_shown(service: str, tmp_path: Path) -> None:
+    document, page = shown(SERVICES[service], tmp_path)
     assert page["summary"] == document["info"]["summary"]
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -42,9 +42,9 @@ def test_every_operation_status_and_type_is_shown(pages: Pages, tmp_path: Path) 
     assert "undefined" not in page["operations"] + page["schemas"]
 
 
-@SERVICES
-def test_a_curl_line_is_what_the_operation_needs(pages: Pages, tmp_path: Path) -> None:
-    document, page = shown(pages, tmp_path)
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_curl_line_is_what_the_operation_needs(service: str, tmp_path: Path) -> None:
+    document, page = shown(SERVICES[service], tmp_path)
     operations = [(path, method) for path, methods in document["paths"].items() for method in methods]
     curl = tmp_path / "curl"
     curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

@@ -45,6 +45,7 @@ class Api(api.Api[Kind]):
     """Handles every request of the public port. `pages` are the answers that need no token."""
 
     max_body_bytes = MAX_BODY_BYTES
+    reads_bodies = True
 
     def __init__(
         self,

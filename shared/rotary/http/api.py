@@ -82,6 +82,8 @@ class Api(ABC, Generic[K]):
     """Handles every request of a service's public port. A subclass answers those that are admitted."""
 
     max_body_bytes = MAX_BODY_BYTES
+    reads_bodies = False
+    """Whether `answer` reads bodies, and limits those whose length is not told."""
 
     def __init__(
         self,
@@ -224,8 +226,10 @@ class Api(ABC, Generic[K]):
             return RESOURCE_NOT_FOUND
         if request.method not in methods.allowed:
             return methods.options if request.method == "OPTIONS" else methods.refusal
-        if request.can_read_body and (request.content_length or self.max_body_bytes + 1) > self.max_body_bytes:
-            return BODY_TOO_LARGE
+        if request.can_read_body:
+            length = request.content_length
+            if length > self.max_body_bytes if length is not None else not self.reads_bodies:
+                return BODY_TOO_LARGE
         return None
 
     def _failure(self, context: RequestContext[K], error: Exception) -> CachedResponse:

@@ -1,8 +1,8 @@
 """Picking caller IDs: calls of the atomic function in functions/picks, merged into few round trips."""
 
 import asyncio
-from base64 import b32encode
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from os import urandom
 from secrets import token_hex
@@ -29,8 +29,12 @@ MAX_AGE_MS = RECOVERY_LIMIT_MS
 """How old the facts may be that are picked by."""
 ATTEMPTS = 20
 
-_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Base32 in digits and letters that sort as the numbers do."""
+_ANY_DIGIT = (_CROCKFORD * 8).encode()
+"""Translates a random byte into a digit."""
+_RANDOM_DIGITS = 16
+_IDS_IN_ADVANCE = 512
 _encode = msgspec.msgpack.Encoder().encode
 _Request = tuple[str, str, list[tuple[str, str, list[str], list[str], str]]]
 _reply = msgspec.msgpack.Decoder(tuple[str, int, int, msgspec.Raw])
@@ -56,9 +60,9 @@ class _Waiting:
 
     __slots__ = ("answered", "request")
 
-    def __init__(self, request: _Request) -> None:
+    def __init__(self, request: _Request, answered: asyncio.Future[list[list[object]]]) -> None:
         self.request = request
-        self.answered: asyncio.Future[list[list[object]]] = asyncio.get_running_loop().create_future()
+        self.answered = answered
 
 
 class Ended(NamedTuple):
@@ -83,6 +87,8 @@ class Picks:
         self._seen: dict[int, int] = {}
         self._waiting: dict[tuple[int, int, str], list[_Waiting]] = {}
         self._sending: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ids = _Ids()
         self.plans = Plans(pipeline, offset_ms)
         self.now_ms = 0
         """Redis' clock as the last answer had it: by it the times of outcomes count."""
@@ -107,8 +113,7 @@ class Picks:
         """
         outcomes: list[Outcome] = []
         for at, some in enumerate(slices(requests, PICKS_AT_ONCE)):
-            stamp = _stamp(group_id, at, idempotency)
-            answers = await self._answers(customer, group_id, some, stamp)
+            answers = await self._answers(customer, group_id, some, _stamp(group_id, at, idempotency))
             outcomes += [_outcome(group_id, answer) for answer in answers]
         return outcomes
 
@@ -157,7 +162,7 @@ class Picks:
     async def _answers(
         self, customer: int, group_id: int, requests: Sequence[PickRequest], stamp: tuple[str, str]
     ) -> list[list[object]]:
-        ids = [_new_id() for _ in requests]
+        ids = self._ids.next(len(requests))
         known = self.plans.known(customer, group_id) or await self.plans.mend(customer, group_id)
         for _ in range(ATTEMPTS):
             picks = [_pick(known, one, pick_id) for one, pick_id in zip(requests, ids, strict=True)]
@@ -172,9 +177,11 @@ class Picks:
         raise UnavailableError(f"Group {group_id} changes faster than it can be picked from")
 
     async def _ask(self, customer: int, group_id: int, digest: str, request: _Request) -> list[list[object]]:
-        waiting = _Waiting(request)
+        # Kept, because asking for the running loop is a system call each time.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        waiting = _Waiting(request, loop.create_future())
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
         self._waiting.setdefault((customer, group_id, digest), []).append(waiting)
         return await waiting.answered
 
@@ -289,10 +296,29 @@ def _pick(known: KnownGroup, asked: PickRequest, pick_id: str) -> tuple[str, str
     return pick_id, asked.lead_id or "", classes, [str(caller) for caller in asked.exclude], seed
 
 
-def _new_id() -> str:
-    """26 characters: a millisecond and 80 random bits. The function adds the caller ID, to find the reservation by."""
-    raw = _now_ms().to_bytes(6, "big") + urandom(10)
-    return b32encode(raw)[:26].translate(_CROCKFORD).decode()
+class _Ids:
+    """Makes ULIDs: ten digits of the millisecond and 80 random bits. The function adds the caller ID, to find a
+    reservation by."""
+
+    def __init__(self) -> None:
+        self._digits = ""
+        self._at = 0
+
+    def next(self, count: int) -> list[str]:
+        """So many new ones. Randomness is asked for in advance: a system call for each would be dear."""
+        begin, size = self._at, _RANDOM_DIGITS
+        end = begin + size * count
+        if end > len(self._digits):
+            self._digits = urandom(size * max(count, _IDS_IN_ADVANCE)).translate(_ANY_DIGIT).decode()
+            begin, end = 0, size * count
+        self._at = end
+        prefix, digits = _digits_of(_now_ms()), self._digits
+        return [prefix + digits[at : at + size] for at in range(begin, end, size)]
+
+
+@lru_cache(maxsize=4)
+def _digits_of(milliseconds: int) -> str:
+    return "".join(_CROCKFORD[milliseconds >> shift & 31] for shift in range(45, -1, -5))
 
 
 def _outcome(group_id: int, answer: list[object]) -> Outcome:

@@ -18,6 +18,8 @@ local QUARTER_MS, DAY_MS, QUARTERS = 900000, 86400000, 96
 local LONGEST_TTL_MS, PLAN_TTL_S, BUILD_TTL_S, IDEMPOTENT_S = 60000, 3 * 86400, 600, 86400
 local SETTLED_AT_ONCE, REFRESHED_AT_ONCE, FLAGS_LOOKED_AT, BUSY_MS, MAX_CLASSES = 2000, 64, 64, 2000, 64
 local PATCHED_AT_ONCE = 500
+local READ_AHEAD = 3
+local WORTH = {[1] = 16777216, [2] = 65536, [3] = 256, [0] = 1}  -- of a byte, by its place among four
 local BLOCKED = {'cooldown', 'quota_exceeded', 'hourly_cap', 'min_gap'}
 local NO_TIE = '\0\0\0\0\0\0\0\0'
 
@@ -43,7 +45,7 @@ local function open(key, offset)
   return {
     tag = tag, p = tag .. prefix, facts = part .. prefix, position = part .. 'position', generation = generation,
     micros = time[1] * 1000000 + time[2], real = real, now = now, offset = offset, quarter = math.floor(now / QUARTER_MS),
-    plans = {},
+    plans = {}, plans_of = {},
     orders = {},  -- group → whose turn it is, as far as it was read, of all its plans; `moved` has who was picked
     live = {},  -- caller → reservations, as far as they were counted in this call
     reserved = {}, callers = {}, answers = {},  -- what `write` has yet to write

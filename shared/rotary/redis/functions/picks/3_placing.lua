@@ -12,20 +12,27 @@ local function settle(c, g, caller)
   return true
 end
 
--- In every plan that has it, also in one that is being built.
-local function settle_everywhere(c, caller)
+-- The plans of a group, also one that is being built.
+local function plans_of(c, group)
+  local known = c.plans_of[group]
+  if known then return known end
+  known = {}
+  for _, build in ipairs(redis.call('MGET', c.p .. 'plan:' .. group, c.p .. 'plan:' .. group .. ':building')) do
+    known[#known + 1] = build and plan_of(c, group, build) or nil
+  end
+  c.plans_of[group] = known
+  return known
+end
+
+-- In every plan that has it: `groups` are theirs.
+local function settle_everywhere(c, caller, groups)
   local kept = ''
-  local groups = redis.call('HGET', c.p .. 'in', caller) or ''
   for group in string.gmatch(groups, '%d+') do
-    local found = false
-    for _, build in ipairs(redis.call('MGET', c.p .. 'plan:' .. group, c.p .. 'plan:' .. group .. ':building')) do
-      local g = build and plan_of(c, group, build)
-      if g then
-        found = true
-        if c.quarter >= g.first and c.quarter < g.last then settle(c, g, caller) end
-      end
+    local plans = plans_of(c, group)
+    for _, g in ipairs(plans) do
+      if c.quarter >= g.first and c.quarter < g.last then settle(c, g, caller) end
     end
-    if found then kept = kept .. group .. ' ' end
+    if #plans > 0 then kept = kept .. group .. ' ' end
   end
   if kept == '' then
     redis.call('HDEL', c.p .. 'in', caller)
@@ -42,15 +49,37 @@ local function look_again(p, second, caller)
   if redis.call('ZADD', p .. 'due', second, name) == 1 then redis.call('EXPIRE', p .. 'due:' .. name, 86400) end
 end
 
+-- Likewise, at many: {caller → second}.
+local function look_again_at(p, callers)
+  local names, due = {}, {}
+  for caller, second in pairs(callers) do
+    local name = second .. '.' .. string.sub(caller, -1)
+    local some = names[name]
+    if not some then
+      some = {}
+      names[name] = some
+      due[#due + 1] = second
+      due[#due + 1] = name
+    end
+    some[#some + 1] = caller
+  end
+  for name, some in pairs(names) do redis.call('SADD', p .. 'due:' .. name, unpack(some)) end
+  if #due > 0 and redis.call('ZADD', p .. 'due', unpack(due)) > 0 then
+    for name in pairs(names) do redis.call('EXPIRE', p .. 'due:' .. name, 86400) end
+  end
+end
+
 -- Ends the reservations that have expired. One does when the facts are complete up to its end: a call that was
 -- published before has been counted by then.
 local function settle_due(c)
   local due, left, expired = c.p .. 'due', SETTLED_AT_ONCE, 0
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', c.complete / 1000)) do
     local callers = redis.call('SPOP', due .. ':' .. name, left)
-    for _, caller in ipairs(callers) do
+    local groups = #callers > 0 and redis.call('HMGET', c.p .. 'in', unpack(callers))
+    for at, caller in ipairs(callers) do
       expired = expired + redis.call('ZREMRANGEBYSCORE', c.p .. 'live:' .. caller, '-inf', c.complete)
-      settle_everywhere(c, caller)
+      c.live[caller] = nil
+      settle_everywhere(c, caller, groups[at] or '')
     end
     left = left - #callers
     if left <= 0 then break end

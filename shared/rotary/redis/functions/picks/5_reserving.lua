@@ -1,66 +1,152 @@
 -- Part of the library rotary_picks_1: picking and giving back.
 
-local function draw(queue, seed, at)
-  local size = redis.call('ZCARD', queue)
-  if size == 0 then return nil end
-  local index = math.floor(tonumber(string.sub(redis.sha1hex(seed .. ':' .. at), 1, 13), 16) / 4503599627370496 * size)
-  return redis.call('ZRANGE', queue, index, index)[1], 0
+-- A queue as one call of the function sees it. Its head is read in pieces and nothing is written to it before
+-- `write_views`: who is moved meanwhile waits in `moved`, in order, and who can't be picked is `gone`. An entry's `name`
+-- is what it is stored under.
+local function view_of(g, queue)
+  local v = g.views[queue] or {queue = queue, head = {}, at = 1, read = 0, moved = {}, first = 1, last = 0, gone = {}}
+  g.views[queue] = v
+  return v
 end
 
--- The best of a queue that is not excluded: {caller, record, used, entry, is_first}, or nil. What it finds excluded
--- is added to `aside`, out of the queue, with its place.
-local function choose(c, g, queue, excluded, seed, aside)
-  local draws, passed_by = 0, #aside
-  while true do
-    local entry, score
-    if g.strategy == 'random' then
-      draws = draws + 1
-      entry, score = draw(queue, seed, draws)
-    else
-      entry, score = unpack(redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES'))
+local function read_more(c, g, v)
+  local stored = redis.call('ZRANGE', v.queue, v.read, v.read + g.wanted - 1, 'WITHSCORES')
+  local callers, head = {}, {}
+  v.head, v.at, v.read, v.is_read = head, 1, v.read + #stored / 2, #stored < 2 * g.wanted
+  for at = 1, #stored / 2 do
+    local name, score = stored[2 * at - 1], tonumber(stored[2 * at])
+    local caller = string.sub(name, 9)
+    callers[at] = caller
+    head[at] = {name = name, stored = score, score = score, tie = string.sub(name, 1, 8), caller = caller}
+  end
+  if #callers > READ_AHEAD then read_ahead(c, g, callers) end
+end
+
+-- As Redis orders a sorted set's entries. Ties are numbers, because Lua compares texts by the server's locale; caller
+-- IDs are digits.
+local function is_before(one, other)
+  if one.score ~= other.score then return one.score < other.score end
+  if one.tie ~= other.tie then return struct.unpack('>I8', one.tie) < struct.unpack('>I8', other.tie) end
+  return one.caller < other.caller
+end
+
+-- Takes the first entry out of the view.
+local function take(c, g, v)
+  if v.at > #v.head and not v.is_read then read_more(c, g, v) end
+  local head, moved = v.head[v.at], v.moved[v.first]
+  if moved and (not head or is_before(moved, head)) then
+    v.moved[v.first] = nil
+    v.first = v.first + 1
+    return moved
+  end
+  if head then v.at = v.at + 1 end
+  return head
+end
+
+-- Puts an entry where it belongs now, which is mostly last.
+local function put(v, one, score, tie)
+  one.score, one.tie = score, tie
+  local moved, at = v.moved, v.last + 1
+  while at > v.first and is_before(one, moved[at - 1]) do
+    moved[at] = moved[at - 1]
+    at = at - 1
+  end
+  moved[at] = one
+  v.last = v.last + 1
+end
+
+local function write_views(g)
+  for queue, v in pairs(g.views) do
+    local gone, added = v.gone, {}
+    for at = v.first, v.last do
+      local one = v.moved[at]
+      local name = one.tie .. one.caller
+      if name ~= one.name then gone[#gone + 1] = one.name end
+      if name ~= one.name or one.score ~= one.stored then
+        added[#added + 1] = one.score
+        added[#added + 1] = name
+      end
     end
-    if not entry then return nil end
-    local caller = string.sub(entry, 9)
+    if #gone > 0 then redis.call('ZREM', queue, unpack(gone)) end
+    if #added > 0 then redis.call('ZADD', queue, unpack(added)) end
+  end
+  g.views = {}
+end
+
+-- The best of a queue that is not excluded, taken out of the view: {caller, record, used, view, entry, is_first}, or
+-- nil; and how many excluded ones were passed by.
+local function choose_first(c, g, queue, excluded)
+  local v, passed, chosen = view_of(g, queue), {}, nil
+  while not chosen do
+    local one = take(c, g, v)
+    if not one then break end
+    local caller = one.caller
     local record = record_of(g, caller)
     local reason, wake, used = 'gone', nil, nil
     if record then reason, wake, used = evaluate(c, g, caller, record) end
     if reason then
-      redis.call('ZREM', queue, entry)
+      v.gone[#v.gone + 1] = one.name
       if record then block(g, caller, reason, wake) end
     else
-      local new, tie = place(g, caller, record, used)
-      if new ~= tonumber(score) or tie .. caller ~= entry then
-        redis.call('ZREM', queue, entry)
-        redis.call('ZADD', queue, new, tie .. caller)
+      local score, tie = place(g, caller, record, used)
+      if score ~= one.score or tie ~= one.tie then
+        put(v, one, score, tie)
       elseif excluded[caller] then
-        redis.call('ZREM', queue, entry)
-        aside[#aside + 1] = {queue, score, entry, caller}
+        passed[#passed + 1] = one
       else
-        return {caller = caller, record = record, used = used, entry = entry, is_first = #aside == passed_by}
+        chosen = {caller = caller, record = record, used = used, view = v, entry = one, is_first = #passed == 0}
       end
     end
   end
+  for _, one in ipairs(passed) do put(v, one, one.score, one.tie) end
+  return chosen, #passed
+end
+
+-- Likewise, anyone with the same probability. The queue itself is drawn from, so it is written to at once.
+local function choose_at_random(c, g, queue, excluded, seed)
+  local draws, passed, chosen = 0, {}, nil
+  while not chosen do
+    local size = redis.call('ZCARD', queue)
+    if size == 0 then break end
+    draws = draws + 1
+    local share = tonumber(string.sub(redis.sha1hex(seed .. ':' .. draws), 1, 13), 16) / 4503599627370496
+    local index = math.floor(share * size)
+    local entry = redis.call('ZRANGE', queue, index, index)[1]
+    local caller = string.sub(entry, 9)
+    local record = record_of(g, caller)
+    local reason, wake, used = 'gone', nil, nil
+    if record then reason, wake, used = evaluate(c, g, caller, record) end
+    if not reason and not excluded[caller] then
+      chosen = {caller = caller, record = record, used = used}
+    else
+      redis.call('ZREM', queue, entry)
+      if not reason then passed[#passed + 1] = entry elseif record then block(g, caller, reason, wake) end
+    end
+  end
+  for _, entry in ipairs(passed) do redis.call('ZADD', queue, 0, entry) end
+  return chosen, #passed
+end
+
+local function choose(c, g, queue, excluded, seed)
+  if g.strategy == 'random' then return choose_at_random(c, g, queue, excluded, seed) end
+  return choose_first(c, g, queue, excluded)
 end
 
 -- Moves a member behind what it was picked for.
-local function take_turn(c, g, chosen, queue)
-  local caller, record = chosen.caller, chosen.record
+local function take_turn(c, g, chosen)
+  local caller, record, v = chosen.caller, chosen.record, chosen.view
   if g.strategy == 'random' then return end
   g.moved[caller] = true
   if g.strategy == 'weighted' then
     local round, k = round_of(g, caller, record)
-    if queue == g.p .. 'queue' and chosen.is_first then
+    if chosen.is_first and v.queue == g.p .. 'queue' then
       g.passed = text(round) .. ' ' .. text(turn_at(record, k))
     end
     if k + 1 < record[1] then set_round(g, caller, record, round, k + 1) else set_round(g, caller, record, round + 1, 0) end
   else
     g.turn[caller] = c.seq
   end
-  if queue then
-    local score, tie = place(g, caller, record, chosen.used + 1, c.seq)
-    redis.call('ZREM', queue, chosen.entry)
-    redis.call('ZADD', queue, score, tie .. caller)
-  end
+  if v then put(v, chosen.entry, place(g, caller, record, chosen.used + 1, c.seq)) end
 end
 
 -- A reservation ends at a whole second. It is named by its id without the caller ID that ends it.
@@ -111,6 +197,7 @@ end
 local function look_at_blocked(c, g, excluded)
   if g.is_looked_at then return false end
   g.is_looked_at = true
+  write_views(g)
   local found = false
   for _, reason in ipairs({'quota_exceeded', 'hourly_cap', 'min_gap'}) do
     local heads = redis.call('ZRANGE', g.p .. reason, 0, REFRESHED_AT_ONCE, 'WITHSCORES')
@@ -123,7 +210,7 @@ local function look_at_blocked(c, g, excluded)
 end
 
 -- Why nobody can be picked: {false, {reason, count, ...}, when to ask again}; nil if somebody can be after all.
-local function refuse(c, g, excluded, aside)
+local function refuse(c, g, excluded, passed)
   if look_at_blocked(c, g, excluded) then return nil end
   local reasons = {}
   local function count(reason, n)
@@ -134,41 +221,35 @@ local function refuse(c, g, excluded, aside)
   end
   for _, reason in ipairs(BLOCKED) do count(reason, redis.call('ZCARD', g.p .. reason)) end
   count('disabled', g.disabled)
-  count('excluded', #aside)
+  count('excluded', passed)
   return {false, reasons, next_eligible(c, g, excluded) or false}
 end
 
 local function choose_by_class(c, g, pick, excluded)
-  local aside = {}
   for _, class in ipairs(pick[3]) do
-    local queue = g.p .. 'queue:' .. class
-    local chosen = choose(c, g, queue, excluded, pick[5], aside)
-    if chosen then return chosen, queue, aside end
+    local chosen = choose(c, g, g.p .. 'queue:' .. class, excluded, pick[5])
+    if chosen then return chosen end
   end
-  local queue, own = g.p .. 'queue', {}
-  local chosen = choose(c, g, queue, excluded, pick[5], own)
-  for _, one in ipairs(aside) do redis.call('ZADD', one[1], one[2], one[3]) end
-  return chosen, queue, own
+  return choose(c, g, g.p .. 'queue', excluded, pick[5])
 end
 
 -- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier,
 -- trunk}
 local function pick_one(c, g, pick)
-  local excluded, chosen, queue, aside = {}, nil, nil, {}
+  local excluded, chosen, passed = {}, nil, 0
   for _, caller in ipairs(pick[4]) do excluded[caller] = true end
   local lead = g.sticky and pick[2] ~= '' and c.p .. 'lead:' .. g.id .. ':' .. pick[2]
   if lead then chosen = bound(c, g, lead, excluded) end
   local reason = chosen and 'sticky' or g.strategy == 'sticky_lead' and 'least_used' or g.strategy
   for _ = 1, 2 do
     if chosen then break end
-    chosen, queue, aside = choose_by_class(c, g, pick, excluded)
-    for _, one in ipairs(aside) do redis.call('ZADD', one[1], one[2], one[3]) end
-    local refused = not chosen and refuse(c, g, excluded, aside)
+    chosen, passed = choose_by_class(c, g, pick, excluded)
+    local refused = not chosen and refuse(c, g, excluded, passed)
     if refused then return refused end
   end
   if not chosen then return {false, {}, c.now} end
   c.seq = c.seq + 1
-  take_turn(c, g, chosen, queue)
+  take_turn(c, g, chosen)
   local record, expires = chosen.record, reserve(c, g, chosen, pick[1])
   if lead then redis.call('SET', lead, chosen.caller, 'PX', g.sticky_ms) end
   return {chosen.caller, pick[1] .. '-' .. chosen.caller, reason, expires, record[7], record[8], record[9], record[10]}
@@ -191,10 +272,9 @@ end
 
 -- Writes what picks have left, a command for many: answers last, so that none is remembered without its reservations.
 local function write(c, g)
-  for caller, second in pairs(c.callers) do
-    write_reservations(c, caller)
-    look_again(c.p, second, caller)
-  end
+  write_views(g)
+  for caller in pairs(c.callers) do write_reservations(c, caller) end
+  look_again_at(c.p, c.callers)
   local key, value_of = g.turns, g.turn
   if g.strategy == 'weighted' then key, value_of = g.rounds, g.round end
   local changed = {}
@@ -233,6 +313,7 @@ local function pick(keys, args)
   local first, answers = c.seq, {}
   for _, request in ipairs(requests) do c.seq = c.seq + #request[3] end
   local last = c.seq
+  g.wanted = math.min(last - first, 64)
   -- Written first, because an error leaves what was written before it; numbers that are not used are given back.
   redis.call('HSET', c.tag .. 'picks', 'seq', text(last))
   c.seq = first
