@@ -78,7 +78,7 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         deliveries = DeliveryConsumer(settings.rabbitmq_url, sender)
         watcher = Watcher(settings.postgres_url, client, deliveries)
         measured = registry(api, parts, runner, watcher)
-        measured.register(ConnectionCollector(connections))
+        measured.register(ConnectionCollector(connections, "rotary_campaigns"))
 
         async def not_ready_reasons() -> list[str]:
             return [*tokens.not_ready_reasons(), *await _database_reasons(database)]
