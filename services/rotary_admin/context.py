@@ -1,7 +1,9 @@
 """What commands work with: their settings, and connections to the servers that these name."""
 
 import asyncio
+import getpass
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -15,6 +17,7 @@ from msgspec import Meta, Struct
 from redis.asyncio import Redis
 
 from rotary.errors import UnavailableError
+from rotary.management.actor import act_as
 from rotary.postgres.connection import Connection, connect, translate_errors
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
@@ -90,9 +93,19 @@ async def database(url: str, wait_seconds: float = 0) -> AsyncIterator[Connectio
     connection = await _connect(url, wait_seconds)
     try:
         with translate_errors(connection):
+            await act_as(connection, actor(), whole_session=True)
             yield connection
     finally:
         await connection.close(timeout=5)
+
+
+def actor() -> str:
+    """Who uses the command line, as the audit log names them."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"rotary-admin ({user}@{socket.gethostname()})"
 
 
 async def _connect(url: str, wait_seconds: float) -> Connection:

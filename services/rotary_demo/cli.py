@@ -9,11 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random, SystemRandom
 from signal import SIGINT
 
+import aiohttp
 import click
 
 from rotary_demo.activity import ActivityLog, Kind
 from rotary_demo.backfill import backfill
-from rotary_demo.clients import CustomerClient, open_clients
+from rotary_demo.campaign import run_campaign
+from rotary_demo.clients import API_TIMEOUT, CustomerClient, open_clients
 from rotary_demo.dialer import Dialer
 from rotary_demo.display import show
 from rotary_demo.intro import intro
@@ -64,8 +66,9 @@ async def _run_demo(exits: AsyncExitStack, terminal: Terminal, seconds: float | 
     rng = SystemRandom()
     with terminal.working("publishing the calls of today so far"):
         clients = await _prepare_customers(exits, terminal, stack, rng)
-    activity = ActivityLog()
     own = clients[0]
+    await _campaign(exits, terminal, stack, own)
+    activity = ActivityLog()
     first = await own.api.monitor(GROUP_ID)
     picks = PickCounts(SMALL_GROUP_ID)
     poller = MonitorPoller(
@@ -89,6 +92,12 @@ async def _prepare_customers(
     seconds = time.monotonic() - began
     terminal.report(f"published {events:,} events of today so far; the API counted all of them after {seconds:.1f} s")
     return clients
+
+
+async def _campaign(exits: AsyncExitStack, terminal: Terminal, stack: Stack, own: CustomerClient) -> None:
+    session = await exits.enter_async_context(aiohttp.ClientSession(timeout=API_TIMEOUT))
+    url = stack.variables()["ROTARY_CAMPAIGNS_URL"]
+    await run_campaign(session, url, own.customer, GROUP_ID, terminal.report)
 
 
 def _dialer(client: CustomerClient, picks: PickCounts, activity: ActivityLog, rng: Random) -> Dialer:

@@ -47,6 +47,7 @@ SERVICES = (
     ServiceDefinition("consumer", "rotary_consumer", replicated=True),
     ServiceDefinition("query", "rotary_query", {"ROTARY_QUERY_BIND": "{address}"}, "ROTARY_API_URL", "ROTARY_OPS_URL"),
     ServiceDefinition("engine", "rotary_engine", {"ROTARY_ENGINE_BIND": "{address}"}, "ROTARY_ENGINE_URL"),
+    ServiceDefinition("campaigns", "rotary_campaigns", {"ROTARY_CAMPAIGNS_BIND": "{address}"}, "ROTARY_CAMPAIGNS_URL"),
 )
 
 

@@ -11,7 +11,9 @@ SCOPE = "telesales_api_access"
 """The scope a token needs to read the API."""
 PICK_SCOPE = "caller_id_pick"
 """The scope a token needs to pick caller IDs. A token may have several scopes."""
-SCOPES = (SCOPE, PICK_SCOPE)
+MANAGE_SCOPE = "manage_caller_ids"
+"""The scope a token needs to manage caller IDs, groups, tokens and webhooks of its customer."""
+SCOPES = (SCOPE, PICK_SCOPE, MANAGE_SCOPE)
 """The scopes that a service of this version checks: a token with another would open nothing."""
 
 RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]

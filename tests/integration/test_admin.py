@@ -28,7 +28,15 @@ def test_a_customer_is_created_and_listed(admin: Admin) -> None:
     assert admin.done("customer", "create", "--name", "Sài Gòn", "--id", 7) == "created customer 7: Sài Gòn\n"
     admin.done("customer", "create", "--name", "K", "--timezone", "Asia/Kathmandu", "--policy", '{"volume_calls": 5}')
     assert admin.json("customer", "list") == [
-        {"id": 7, "name": "Sài Gòn", "timezone": "Asia/Ho_Chi_Minh", "policy": None, "groups": 0, "caller_ids": 0},
+        {
+            "id": 7,
+            "name": "Sài Gòn",
+            "timezone": "Asia/Ho_Chi_Minh",
+            "policy": None,
+            "groups": 0,
+            "caller_ids": 0,
+            "version": 1,
+        },
         {
             "id": 8,
             "name": "K",
@@ -36,10 +44,11 @@ def test_a_customer_is_created_and_listed(admin: Admin) -> None:
             "policy": {"volume_calls": 5},
             "groups": 0,
             "caller_ids": 0,
+            "version": 1,
         },
     ]
     header, first, _ = admin.done("customer", "list").splitlines()
-    assert header.split() == ["ID", "NAME", "TIMEZONE", "POLICY", "GROUPS", "CALLER", "IDS"]
+    assert header.split() == ["ID", "NAME", "TIMEZONE", "POLICY", "GROUPS", "CALLER", "IDS", "VERSION"]
     assert header.index("TIMEZONE") == first.index("Asia/")
 
 
@@ -70,18 +79,40 @@ def test_a_caller_id_from_its_creation_to_its_end(seeded: Admin) -> None:
     created = seeded.json("caller-id", "create", "--customer", 7, "--number", "0901", "--carrier", "viettel")
     assert isinstance(created, dict)
     expected = {"customer_id": 7, "number": "0901", "display_name": None, "carrier": "viettel", "status": "active"}
-    limits = {"daily_cap": 200, "hourly_cap": None, "min_gap_seconds": None, "activated_at": None}
-    assert created == {"id": created["id"], **expected, "trunk_name": None, **limits, "groups": []}
-    seeded.done("caller-id", "update", created["id"], "--daily-cap", 9, "--trunk", "t1", "--status", "disabled")
+    engine = {"hourly_cap": None, "min_gap_seconds": None, "activated_at": None}
+    assert created == {
+        "id": created["id"],
+        **expected,
+        "trunk_name": None,
+        "daily_cap": 200,
+        "groups": [],
+        **engine,
+        "version": 1,
+    }
+    seeded.done(
+        "caller-id",
+        "update",
+        created["id"],
+        "--daily-cap",
+        9,
+        "--trunk",
+        "t1",
+        "--status",
+        "disabled",
+        "--hourly-cap",
+        5,
+    )
     seeded.done("member", "add", 5, created["id"])
     listed = seeded.json("caller-id", "list", "--group", 5)
-    assert listed == [created | {"daily_cap": 9, "trunk_name": "t1", "status": "disabled", "groups": [5]}]
+    changed = {"daily_cap": 9, "trunk_name": "t1", "status": "disabled", "groups": [5], "hourly_cap": 5, "version": 2}
+    assert listed == [created | changed]
     activated = "2026-06-06T00:00:00Z"
-    seeded.done("caller-id", "update", created["id"], "--hourly-cap", 5, "--min-gap", 30, "--activated-at", activated)
+    seeded.done("caller-id", "update", created["id"], "--min-gap-seconds", 30, "--activated-at", activated)
     [limited] = cast("list[dict[str, object]]", seeded.json("caller-id", "list", "--group", 5))
     assert (limited["hourly_cap"], limited["min_gap_seconds"], limited["activated_at"]) == (5, 30, activated)
-    seeded.done("caller-id", "update", created["id"], "--hourly-cap", "", "--min-gap", "", "--activated-at", "")
-    assert seeded.json("caller-id", "list", "--group", 5) == listed
+    cleared = ("--min-gap-seconds", "", "--activated-at", "", "--hourly-cap", "")
+    seeded.done("caller-id", "update", created["id"], *cleared)
+    assert seeded.json("caller-id", "list", "--group", 5) == [created | changed | engine | {"version": 4}]
     seeded.done("caller-id", "delete", created["id"], "--yes")
     assert seeded.json("caller-id", "list", "--group", 5) == []
 
@@ -231,7 +262,7 @@ def test_what_the_database_will_not_have_is_told_in_one_line(
         ),
         (
             ("token", "create", "--customer", 7, "--name", "x", "--scope", "telesales_api_acess"),
-            "'telesales_api_acess' is not one of 'telesales_api_access', 'caller_id_pick'",
+            "'telesales_api_acess' is not one of 'telesales_api_access', 'caller_id_pick', 'manage_caller_ids'",
         ),
         (
             ("token", "create", "--customer", 7, "--name", "a\x1b[2J"),

@@ -151,8 +151,8 @@ HEAD = "customer,number,carrier,group,weight\n"
         ("x.yaml", "customers: [{name: x, timezone: Mars/Base}]", '"Mars/Base" is not an IANA time zone'),
         (
             "x.yaml",
-            "customers: [{name: x, caller_ids: [{number: 0901}]}]",
-            "caller ID 0901 does not exist: to create it, specify its carrier",
+            "customers: [{name: x, groups: [{name: y}]}]",
+            "group y does not exist: to create it, specify its rotation_strategy",
         ),
         (
             "x.yaml",

@@ -32,8 +32,8 @@ DECIMAL = (
     "format the column as text and enter the number again"
 )
 FIELDS = (
-    "expected one of number, display_name, carrier, status, trunk_name, daily_cap, hourly_cap, min_gap_seconds, "
-    "activated_at, id"
+    "expected one of number, display_name, carrier, status, trunk_name, daily_cap, "
+    "hourly_cap, min_gap_seconds, activated_at, id"
 )
 
 YAML = """\
@@ -90,7 +90,6 @@ customers:
     told = [line.removeprefix(f"{file}:") for line in seeded.refused("import", file).splitlines()[1:]]
     assert told == [
         "2: customers[0]: customer 99 does not exist: to create one, specify its name",
-        "6: customers[1].caller_ids[0]: caller ID 0901 does not exist: to create it, specify its carrier",
         "7: customers[1].caller_ids[1]: that caller ID id is taken, perhaps by another customer",
         "8: customers[1].caller_ids[2]: caller ID +84901234567 has the id 18 in the database, but 44 in the file",
         "10: customers[1].groups[0]: group A does not exist: to create it, specify its rotation_strategy",
@@ -122,10 +121,10 @@ customer,number,carrier,daily_cap,group,rotation_strategy,weight
         "5: weight: Expected `int` >= 1",
         "8: weight: differs from another line about 0903",
     ]
-    file = written(tmp_path, "x.csv", "customer,number,group\n7,0902,\n7,+84901234567,B\n")
+    file = written(tmp_path, "x.csv", "customer,number,group\n7,0902,C\n7,+84901234567,B\n")
     told = [line.removeprefix(f"{file}:") for line in seeded.refused("import", file).splitlines()[1:]]
     assert told == [
-        "2: caller ID 0902 does not exist: to create it, specify its carrier",
+        "2: group C does not exist: to create it, specify its rotation_strategy",
         "3: group B does not exist: to create it, specify its rotation_strategy",
     ]
 

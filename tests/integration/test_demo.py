@@ -124,6 +124,8 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(sandbox: 
     printed = (before + rest.decode()).splitlines()
 
     assert (demo.returncode, errors) == (0, b"")
+    assert any("refused with 422: A caller ID group is required" in line for line in printed)
+    assert "· gave the campaign Demo group 3; it is active" in printed
     assert printed[-1] == "· all servers have stopped and their data is deleted"
     assert sandbox.is_clean()
 

@@ -128,10 +128,12 @@ def test_a_curl_line_that_is_pasted_sends_the_token(line: str, tmp_path: Path) -
     curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     curl.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:/bin:/usr/bin", "TOKEN": "rot_x", "ROTARY_API_URL": "http://host"}
-    environ["ROTARY_ENGINE_URL"] = environ["ROTARY_API_URL"]
+    environ["ROTARY_ENGINE_URL"] = environ["ROTARY_CAMPAIGNS_URL"] = environ["ROTARY_API_URL"]
     told = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=True).stdout
     assert "Authorization: Bearer rot_x\n" in told
-    assert re.search(r"^https?://\S+/api/caller-id-groups\S*$", told, re.MULTILINE)
+    assert re.search(
+        r"^https?://\S+/api/(caller-id-groups|telesales/campaigns|management/audit-log)\S*$", told, re.MULTILINE
+    )
 
 
 def test_docs_need_no_other_host() -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import fields
 from rotary.runtime.settings import variable
 from rotary_admin.__main__ import cli
 from rotary_admin.context import ManagementSettings
+from rotary_campaigns.settings import CampaignsSettings
 from rotary_consumer.settings import Settings
 from rotary_engine.settings import EngineSettings
 from rotary_query.settings import QuerySettings
@@ -38,7 +39,7 @@ def test_admin_commands_exist(command: str) -> None:
         found = found.commands[word]
 
 
-KINDS = (ManagementSettings, Settings, QuerySettings, EngineSettings)
+KINDS = (ManagementSettings, Settings, QuerySettings, EngineSettings, CampaignsSettings)
 SETTINGS = {variable(field.name): field for kind in KINDS for field in fields(kind)}
 
 

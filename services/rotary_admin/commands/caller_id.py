@@ -26,12 +26,12 @@ def _field_options(*, new: bool) -> Decorator:
     clearing = "" if new else 'Pass "" to clear.'
     return options(
         click.option("--number", required=new, help="As displayed: 3 to 20 digits, with or without a leading +."),
-        click.option("--carrier", type=CARRIERS, required=new),
+        click.option("--carrier", type=CARRIERS, help="[default: the one that the number suggests]" if new else ""),
         click.option("--display-name", help=clearing),
         click.option("--trunk", "trunk_name", metavar="NAME", help=clearing),
         click.option("--daily-cap", type=int, metavar="N", help="Calls per day." + "  [default: 200]" * new),
         click.option("--hourly-cap", metavar="N", help=f"Calls in any hour that the engine allows. {clearing}"),
-        click.option("--min-gap", "min_gap_seconds", metavar="SECONDS", help=f"Between two picks. {clearing}"),
+        click.option("--min-gap-seconds", metavar="SECONDS", help=f"Between two picks. {clearing}"),
         click.option("--activated-at", metavar="TIME", help=f"Since when warm-up counts its days. {clearing}"),
         click.option("--status", type=STATUSES),
     )

@@ -1,12 +1,9 @@
 """`rotary-admin cooldown`."""
 
-import asyncio
-
 import click
 
-from rotary.management.lookups import require_caller_ids
+from rotary.management.cooldown import clear_cooldown
 from rotary.postgres.connection import Connection
-from rotary.publisher import Publisher
 from rotary_admin.context import rabbitmq_url, with_database
 from rotary_admin.params import ROW_ID, customer_option
 
@@ -25,7 +22,5 @@ def cooldown() -> None:
 async def clear(connection: Connection, /, *, customer_id: int, caller_ids: tuple[int, ...]) -> None:
     """End the cooldown of caller IDs now, by publishing cooldown-cleared. The flags still lower their health."""
     url = rabbitmq_url()
-    await require_caller_ids(connection, customer_id, caller_ids)
-    async with Publisher(url, customer_id=customer_id, source=SOURCE) as publisher:
-        await asyncio.gather(*(publisher.cooldown_cleared(caller_id) for caller_id in caller_ids))
+    await clear_cooldown(connection, url, customer_id, caller_ids, SOURCE)
     click.echo(f"cleared, confirmed by the broker: {', '.join(map(str, caller_ids))}")

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from rotary.auth.grant import Grant, has_checksum
-from rotary.auth.rate_limit import RateLimits
+from rotary.auth.rate_limit import RateLimits, TokenWindow
 from rotary.auth.tokens import Tokens
 from rotary.clock import Clock
 from rotary.http.client_address import TrustedProxies
@@ -117,6 +117,14 @@ class Api(ABC, Generic[K]):
         """Likewise, if it takes no waiting."""
         return None
 
+    def scope(self, context: RequestContext[K]) -> str:  # noqa: ARG002  # a hook
+        """The scope that a request needs."""
+        return self._access.scope
+
+    def window(self, context: RequestContext[K], grant: Grant) -> TokenWindow | None:  # noqa: ARG002  # a hook
+        """The rate limit that a request counts against; None if there is none."""
+        return grant.window
+
     def failure(self, error: Exception) -> CachedResponse:
         """The response to an error. SERVER_ERROR stands for a defect."""
         return error.answer if isinstance(error, Refusal) else answer_to(error)
@@ -184,7 +192,7 @@ class Api(ABC, Generic[K]):
         now_ms = context.now_ms
         if grant.expires_ms <= now_ms:
             return UNAUTHENTICATED
-        if (window := grant.window) is not None:
+        if (window := self.window(context, grant)) is not None:
             allowed = window.hit(now_ms)
             if not allowed and window.is_dry(now_ms):
                 return _ASK_REDIS
@@ -193,7 +201,7 @@ class Api(ABC, Generic[K]):
             if not allowed:
                 return too_many_requests(window.retry_after(now_ms))
         context.grant = grant
-        if self._access.scope not in grant.scopes:
+        if self.scope(context) not in grant.scopes:
             return UNAUTHORIZED
         route = context.route
         return GROUP_NOT_FOUND if not route.group_id and self._methods[route.kind].needs_group else None
@@ -204,9 +212,10 @@ class Api(ABC, Generic[K]):
         is_checked = has_checksum(request.headers[hdrs.AUTHORIZATION])
         grant = await access.tokens.find_for(sha256_hex, access.proxies.client(request), is_checked=is_checked)
         context.now_ms = self._clock()
-        if grant is not None and grant.window is not None and context.now_ms < grant.expires_ms:
-            while grant.window.is_dry(context.now_ms):
-                await access.rate_limits.fill(grant.window)
+        window = None if grant is None else self.window(context, grant)
+        if grant is not None and window is not None and context.now_ms < grant.expires_ms:
+            while window.is_dry(context.now_ms):
+                await access.rate_limits.fill(window)
                 context.now_ms = self._clock()
         return grant
 

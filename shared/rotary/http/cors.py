@@ -14,13 +14,13 @@ _SENDABLE = "Authorization, Cache-Control, If-None-Match, Last-Event-ID, X-Reque
 class Cors:
     """The header lines for a request's origin, empty for one that is not allowed."""
 
-    def __init__(self, origins: frozenset[str]) -> None:
+    def __init__(self, origins: frozenset[str], methods: str = ALLOWED, sendable: str = _SENDABLE) -> None:
         self._refused = b"Vary: Origin\r\n" if origins else b""
         self._granted = {origin: _grant(origin) for origin in origins}
         self._preflight = header_lines(
             {
-                "Access-Control-Allow-Methods": ALLOWED,
-                "Access-Control-Allow-Headers": _SENDABLE,
+                "Access-Control-Allow-Methods": methods,
+                "Access-Control-Allow-Headers": sendable,
                 "Access-Control-Max-Age": "600",
             }
         )

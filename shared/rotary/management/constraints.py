@@ -10,20 +10,31 @@ from rotary.management.fields import NOT_A_NUMBER, NOT_PLAIN
 
 _NO_CUSTOMER = ("customer_id", "this customer does not exist")
 
+_GROUP_IN_USE = ("caller_id_group_id", "a campaign that is active or paused uses this group")
+
 _NOT_FOUND = {
     "caller_ids_customer_id_fkey": _NO_CUSTOMER,
     "caller_id_groups_customer_id_fkey": _NO_CUSTOMER,
     "api_tokens_customer_id_fkey": _NO_CUSTOMER,
+    "campaigns_customer_id_fkey": _NO_CUSTOMER,
+    "webhooks_customer_id_fkey": _NO_CUSTOMER,
     "member_group_of_one_customer": ("group_id", "this group does not exist"),
     "member_caller_id_of_one_customer": ("caller_ids", "this caller ID does not exist or belongs to another customer"),
 }
 _CONFLICT = {
     "caller_ids_customer_id_number_key": ("number", "this customer already has a caller ID with that number"),
+    "campaigns_name_is_unique": ("name", "this customer already has a campaign with that name"),
+    "campaigns_status_transition": ("status", "the campaign can't get this status from the one that it has"),
+    "campaigns_group_in_use": _GROUP_IN_USE,
+    "campaigns_running_has_group": _GROUP_IN_USE,
+    "campaigns_pkey": ("id", "that campaign id is taken, perhaps by another customer"),
     "customers_pkey": ("id", "that customer id is taken"),
     "caller_ids_pkey": ("id", "that caller ID id is taken, perhaps by another customer"),
     "caller_id_groups_pkey": ("id", "that group id is taken, perhaps by another customer"),
 }
 _INVALID = {
+    "campaigns_name_is_plain": ("name", f"the campaign's name {NOT_PLAIN}"),
+    "campaigns_group_is_usable": ("caller_id_group_id", "this group does not exist or is disabled"),
     "caller_ids_number_is_digits": ("number", f"the number {NOT_A_NUMBER}"),
     "caller_ids_display_name_is_plain": ("display_name", f"the display name {NOT_PLAIN}"),
     "caller_ids_trunk_name_is_plain": ("trunk_name", f"the trunk name {NOT_PLAIN}"),

@@ -4,8 +4,9 @@ import msgspec
 from msgspec import Struct
 
 from rotary.management.fields import CustomerFields, NewCustomer, check_timezone, given
-from rotary.management.rows import insert, missing, update
+from rotary.management.rows import Target, insert, missing, update
 from rotary.management.statements import statement
+from rotary.policy import Policy
 from rotary.postgres.connection import Connection
 
 
@@ -15,9 +16,10 @@ class Customer(Struct, frozen=True):
     id: int
     name: str
     timezone: str
-    policy: dict[str, int | float] | None
+    policy: Policy | None
     groups: int
     caller_ids: int
+    version: int
 
 
 async def list_customers(connection: Connection) -> list[Customer]:
@@ -38,11 +40,12 @@ async def create_customer(connection: Connection, customer: NewCustomer) -> Cust
     return await read_customer(connection, await insert(connection, "customers", given(customer)))
 
 
-async def update_customer(connection: Connection, customer_id: int, fields: CustomerFields) -> Customer:
-    """Changes the fields that are given. Raises NotFoundError."""
+async def update_customer(connection: Connection, customer_id: int | Target, fields: CustomerFields) -> Customer:
+    """Changes the fields that are given. Raises NotFoundError and StaleError."""
+    target = customer_id if isinstance(customer_id, Target) else Target(customer_id)
     check_timezone(fields.timezone)
-    await update(connection, "customers", customer_id, given(fields))
-    return await read_customer(connection, customer_id)
+    await update(connection, "customers", target, given(fields))
+    return await read_customer(connection, target.id)
 
 
 async def _read(connection: Connection, customer_id: int | None) -> list[Customer]:
@@ -52,9 +55,10 @@ async def _read(connection: Connection, customer_id: int | None) -> list[Custome
             row["id"],
             row["name"],
             row["timezone"],
-            msgspec.json.decode(row["policy"] or "null", type=dict[str, int | float] | None),
+            msgspec.json.decode(row["policy"] or "null", type=Policy | None),
             row["groups"],
             row["caller_ids"],
+            row["version"],
         )
         for row in rows
     ]

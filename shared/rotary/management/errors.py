@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from rotary.errors import RotaryError
 
-Code = Literal["not_found", "conflict", "invalid"]
+Code = Literal["not_found", "conflict", "invalid", "stale", "key_reused"]
 
 
 class Violation(Struct, frozen=True):
@@ -49,6 +49,18 @@ class ConflictError(RefusedError):
     """The change contradicts what is stored, such as a number that the customer already has."""
 
     code = "conflict"
+
+
+class StaleError(RefusedError):
+    """The row is not in the version that the change was based on: somebody else has changed it since."""
+
+    code = "stale"
+
+
+class KeyReusedError(RefusedError):
+    """An idempotency key was used within its time for another request."""
+
+    code = "key_reused"
 
 
 class NotFoundError(RefusedError):

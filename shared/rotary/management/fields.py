@@ -6,6 +6,8 @@ from zoneinfo import available_timezones
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from rotary.definitions import Carrier, RotationStrategy, Status
+from rotary.domain.campaigns import DialerMode, TimeWindow, time_window_problems
+from rotary.domain.transitions import WebhookEvent
 from rotary.events import Id, Timestamp
 from rotary.management.errors import InvalidError, Violation
 from rotary.policy import Policy
@@ -13,11 +15,12 @@ from rotary.policy import Policy
 _PLAIN = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
 Name = Annotated[str, Meta(min_length=1, max_length=150, pattern=_PLAIN)]
 Number = Annotated[str, Meta(pattern=r"\A[+]?[0-9]{3,20}\Z")]
-Description = Annotated[str, Meta(max_length=500)]
+Description = Annotated[str, Meta(max_length=500, pattern=r"\A[^\x00]*\Z")]
+Search = Annotated[str, Meta(max_length=200, pattern=r"\A[^\x00]*\Z")]
 DisplayName = Annotated[str, Meta(max_length=100, pattern=_PLAIN)]
 TrunkName = Annotated[str, Meta(max_length=255, pattern=_PLAIN)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-MinGap = Annotated[int, Meta(ge=1, le=86_400)]
+Gap = Annotated[int, Meta(ge=1, le=86_400)]
 
 NOT_A_NUMBER = "is not a phone number: expected 3 to 20 digits, with or without a leading +"
 NOT_PLAIN = "contains a line break or another control character"
@@ -48,15 +51,14 @@ class CallerIdFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     trunk_name: TrunkName | UnsetType | None = UNSET
     daily_cap: Count | UnsetType = UNSET
     hourly_cap: Count | UnsetType | None = UNSET
-    min_gap_seconds: MinGap | UnsetType | None = UNSET
+    min_gap_seconds: Gap | UnsetType | None = UNSET
     activated_at: Timestamp | UnsetType | None = UNSET
 
 
 class NewCallerId(CallerIdFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A caller ID to create."""
+    """A caller ID to create. Without a carrier it gets the one that its number suggests."""
 
     number: Number
-    carrier: Carrier
 
 
 class GroupFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,6 +87,47 @@ class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     expires_at: Timestamp | None = None
 
 
+class CampaignFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A campaign's own fields. UNSET keeps the stored value, or takes the table's default in a new row."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    dialer_mode: DialerMode | UnsetType = UNSET
+    caller_id_group_id: Id | UnsetType | None = UNSET
+    ring_timeout_sec: Annotated[int, Meta(ge=5, le=120)] | UnsetType = UNSET
+    preview_window_sec: Annotated[int, Meta(ge=0, le=60)] | UnsetType = UNSET
+    priority: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET
+    max_attempts: Annotated[int, Meta(ge=1, le=20)] | UnsetType = UNSET
+    pdpl_enforce: bool | UnsetType = UNSET
+    abandon_rate_limit_pct: Annotated[float, Meta(ge=0, le=10)] | UnsetType = UNSET
+    time_window: TimeWindow | UnsetType | None = UNSET
+
+
+class NewCampaign(CampaignFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A campaign to create. It begins as a draft."""
+
+    name: Name
+    dialer_mode: DialerMode
+
+
+Url = Annotated[str, Meta(min_length=9, max_length=2000, pattern=r"\Ahttps://[\x21-\x7e]+\Z")]
+
+
+class WebhookFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A webhook's own fields. UNSET keeps the stored value, or takes the table's default in a new row."""
+
+    url: Url | UnsetType = UNSET
+    events: Annotated[list[WebhookEvent], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+
+
+class NewWebhook(WebhookFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A webhook to create."""
+
+    url: Url
+    events: Annotated[list[WebhookEvent], Meta(min_length=1, max_length=20)]
+
+
 S = TypeVar("S", bound=Struct)
 
 
@@ -109,3 +152,9 @@ def check_timezone(timezone: str | UnsetType) -> None:
     """Raises InvalidError unless it is a time zone or UNSET."""
     if problem := timezone_problem(timezone):
         raise InvalidError(Violation("timezone", problem))
+
+
+def check_time_window(window: TimeWindow | UnsetType | None) -> None:
+    """Raises InvalidError for a day whose spans end before they begin, or overlap."""
+    if isinstance(window, TimeWindow) and (problems := time_window_problems(window)):
+        raise InvalidError(*(Violation(f"time_window.{day}", problem) for day, problem in problems))

@@ -17,12 +17,16 @@ async def require_customer(connection: Connection, customer_id: int) -> None:
         raise NotFoundError("customer_id", f"customer {customer_id} does not exist", hint)
 
 
-async def require_group(connection: Connection, group_id: int) -> int:
-    """The group's customer. Raises NotFoundError unless the group exists. Its hint lists existing groups."""
+async def require_group(connection: Connection, group_id: int, owner: int | None = None) -> int:
+    """The group's customer. Raises NotFoundError unless the group exists, and is `owner`'s if that is given.
+
+    Its hint lists existing groups, unless there is an owner.
+    """
     rows = await connection.fetch(statement("known_groups"), group_id, _MAX_NAMES + 1)
     owners: dict[int, int] = {row["id"]: row["customer_id"] for row in rows}
-    if group_id not in owners:
-        hint = named([f"{row['id']} ({row['name']})" for row in rows], "groups", _MAX_NAMES)
+    if group_id not in owners or owner not in (None, owners[group_id]):
+        known = [f"{row['id']} ({row['name']})" for row in rows] if owner is None else []
+        hint = named(known, "groups", _MAX_NAMES) if owner is None else ""
         raise NotFoundError("group_id", f"group {group_id} does not exist", hint)
     return owners[group_id]
 

@@ -1,11 +1,15 @@
 """Members of groups: a change is planned first, so that it can be shown or confirmed, and then applied."""
 
 from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
 
+import msgspec
 from msgspec import Struct
 
 from rotary.management.constraints import translate_refusals
+from rotary.management.errors import StaleError, Violation
 from rotary.management.lookups import require_caller_ids, require_group
+from rotary.management.rows import Target, lock
 from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
 
@@ -36,6 +40,39 @@ class MemberPlan(Struct, frozen=True):
     group_id: int
     changes: MemberChanges
     weights: Weights
+
+
+class Members(Struct, frozen=True):
+    """A group's members, ascending by caller ID. `digest` differs whenever they do."""
+
+    members: list[Membership]
+    digest: str
+
+
+async def read_members(connection: Connection, group_id: int, owner: int | None = None) -> Members:
+    """The members of a group. Raises NotFoundError, also for one that is not `owner`'s."""
+    await require_group(connection, group_id, owner)
+    members = await read_memberships(connection, [group_id])
+    listed = [(member.caller_id, member.weight) for member in members]
+    return Members(members, blake2b(msgspec.json.encode(listed), digest_size=8).hexdigest())
+
+
+async def sync_members(
+    connection: Connection, group_id: int, weights: Weights, *, owner: int, digests: frozenset[str] | None
+) -> MemberChanges:
+    """Makes these the group's only members. `digests`: only if its members are still those that were read with
+    one of these.
+
+    Nobody else changes the group's members until the transaction ends. Raises NotFoundError for the group and for a
+    caller ID that is not its customer's, and StaleError.
+    """
+    await lock(connection, "caller_id_groups", Target(group_id, owner))
+    present = await read_members(connection, group_id, owner)
+    if digests is not None and present.digest not in digests:
+        raise StaleError(Violation("members", f"the members of group {group_id} have changed since they were read"))
+    plan = await plan_members(connection, group_id, weights, exact=True)
+    await apply_plan(connection, plan)
+    return plan.changes
 
 
 async def plan_members(connection: Connection, group_id: int, weights: Weights, *, exact: bool) -> MemberPlan:

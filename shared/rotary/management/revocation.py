@@ -34,8 +34,18 @@ async def revoke_token(connection: Connection, redis_url: str, token_id: int) ->
 
     `connection` must not be in a transaction. Raises StillAcceptedError.
     """
+    await mark_revoked(connection, token_id)
+    await enforce_revocation(connection, redis_url, token_id)
+
+
+async def mark_revoked(connection: Connection, token_id: int) -> None:
+    """Revokes a token in PostgreSQL. Once that is committed, `enforce_revocation` makes the API reject it."""
     with translate_errors(connection):
         await connection.execute(statement("revoke_token"), token_id)
+
+
+async def enforce_revocation(connection: Connection, redis_url: str, token_id: int) -> None:
+    """Has the API reject a token whose revocation is committed. Raises StillAcceptedError."""
     # This snapshot begins after the commit, so its version and every later one contain the revocation.
     async with store.snapshot(connection):
         version = await store.read_version(connection)

@@ -2,17 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import asyncpg
 import msgspec
 from msgspec import Struct
 
 from rotary.management.constraints import translate_refusals
-from rotary.management.errors import NotFoundError
+from rotary.management.errors import NotFoundError, StaleError, Violation
 from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
 
-Table = Literal["customers", "caller_ids", "caller_id_groups", "api_tokens"]
+Table = Literal["customers", "caller_ids", "caller_id_groups", "api_tokens", "campaigns", "webhooks"]
 Values = Mapping[str, object]
 """Columns to their values. A Struct is stored as JSON. A column that is absent keeps its value or takes its default."""
 
@@ -21,6 +22,8 @@ NAMES: dict[Table, str] = {
     "caller_ids": "caller ID",
     "caller_id_groups": "group",
     "api_tokens": "token",
+    "campaigns": "campaign",
+    "webhooks": "webhook",
 }
 
 _TYPES = {
@@ -52,25 +55,55 @@ async def insert(connection: Connection, table: Table, values: Values) -> int:
     return row_id
 
 
-async def update(connection: Connection, table: Table, row_id: int, values: Values) -> None:
-    """Changes columns of a row. Raises NotFoundError if it does not exist."""
+class Target(NamedTuple):
+    """The row that a change is meant for. `owner`: only if it is this customer's; `version`: only if it still is in it.
+
+    What belongs to another customer is refused as if it did not exist.
+    """
+
+    id: int
+    owner: int | None = None
+    version: int | frozenset[int] | None = None
+    """Or one of these."""
+
+
+async def lock(connection: Connection, table: Table, target: Target) -> asyncpg.Record:
+    """The row, locked until the transaction ends. Raises NotFoundError and StaleError."""
+    with translate_errors(connection):
+        row = await connection.fetchrow(
+            f"SELECT * FROM {table} WHERE id = $1 AND ($2::bigint IS NULL OR {_owner(table)} = $2) FOR UPDATE",  # noqa: S608
+            target.id,
+            target.owner,
+        )
+    if row is None:
+        raise missing(table, target.id)
+    versions = frozenset((target.version,)) if isinstance(target.version, int) else target.version
+    if versions is not None and row["version"] not in versions:
+        raise stale(table, target.id)
+    return row
+
+
+async def update(connection: Connection, table: Table, row_id: int | Target, values: Values) -> None:
+    """Changes columns of a row. Raises NotFoundError if it does not exist, and StaleError."""
+    target = row_id if isinstance(row_id, Target) else Target(row_id)
+    await lock(connection, table, target)
+    if not values:
+        return
     changes = ", ".join(f"{column} = ${place}" for place, column in enumerate(("id", *values), 1))
     with translate_errors(connection), translate_refusals():
-        done = await connection.execute(
+        await connection.execute(
             f"UPDATE {table} SET {changes} WHERE id = $1",  # noqa: S608
-            row_id,
+            target.id,
             *map(_parameter, values.values()),
         )
-    if done == "UPDATE 0":
-        raise missing(table, row_id)
 
 
-async def delete(connection: Connection, table: Table, row_id: int) -> None:
-    """Deletes a row and the rows that depend on it. Raises NotFoundError if it does not exist."""
+async def delete(connection: Connection, table: Table, row_id: int | Target) -> None:
+    """Deletes a row and the rows that depend on it. Raises NotFoundError if it does not exist, and StaleError."""
+    target = row_id if isinstance(row_id, Target) else Target(row_id)
+    await lock(connection, table, target)
     with translate_errors(connection), translate_refusals():
-        done = await connection.execute(f"DELETE FROM {table} WHERE id = $1", row_id)  # noqa: S608
-    if done == "DELETE 0":
-        raise missing(table, row_id)
+        await connection.execute(f"DELETE FROM {table} WHERE id = $1", target.id)  # noqa: S608
 
 
 async def insert_many(connection: Connection, table: Table, rows: Sequence[Values]) -> list[int]:
@@ -104,6 +137,15 @@ async def update_many(connection: Connection, table: Table, rows: Mapping[int, V
 def missing(table: Table, row_id: int) -> NotFoundError:
     """The refusal for a row that does not exist."""
     return NotFoundError("id", f"{NAMES[table]} {row_id} does not exist")
+
+
+def stale(table: Table, row_id: int) -> StaleError:
+    """The refusal for a row that has changed since it was read."""
+    return StaleError(Violation("version", f"{NAMES[table]} {row_id} has changed since it was read"))
+
+
+def _owner(table: Table) -> str:
+    return "id" if table == "customers" else "customer_id"
 
 
 def _by_columns(rows: Sequence[Values]) -> list[tuple[tuple[str, ...], list[Values]]]:

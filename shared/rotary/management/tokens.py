@@ -1,17 +1,18 @@
 """Bearer tokens. Only the SHA-256 of a token is stored; `revocation` revokes one."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from msgspec import UNSET, Struct
 
 from rotary.bearer import new_token
 from rotary.definitions import SCOPES
-from rotary.management.errors import InvalidError, Violation
+from rotary.management.errors import ConflictError, InvalidError, Violation
 from rotary.management.fields import NewToken, given
 from rotary.management.lookups import require_customer
-from rotary.management.rows import insert, missing
+from rotary.management.pages import Page, PageRequest, fetch_page, page
+from rotary.management.rows import Target, insert, lock, missing, update
 from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
 
@@ -27,6 +28,7 @@ class Token(Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    version: int
 
 
 async def list_tokens(connection: Connection, customer_id: int | None = None) -> list[Token]:
@@ -36,9 +38,15 @@ async def list_tokens(connection: Connection, customer_id: int | None = None) ->
     return await _read(connection, customer_id, None)
 
 
-async def read_token(connection: Connection, token_id: int) -> Token:
-    """One token. Raises NotFoundError."""
-    if tokens := await _read(connection, None, token_id):
+async def find_tokens(connection: Connection, customer_id: int, request: PageRequest) -> Page[Token]:
+    """A page of a customer's tokens, ascending by id."""
+    rows, total = await fetch_page(connection, "tokens", request, customer_id, None)
+    return page([Token(*row) for row in rows], total, request)
+
+
+async def read_token(connection: Connection, token_id: int, owner: int | None = None) -> Token:
+    """One token. Raises NotFoundError, also for one that is not `owner`'s."""
+    if tokens := await _read(connection, owner, token_id):
         return tokens[0]
     raise missing("api_tokens", token_id)
 
@@ -53,6 +61,34 @@ async def create_token(connection: Connection, customer_id: int, token: NewToken
     bearer = new_token()
     values = {"customer_id": customer_id, "token_sha256": sha256(bearer.encode()).digest()} | given(token)
     return await read_token(connection, await insert(connection, "api_tokens", values)), bearer
+
+
+async def rotate_token(connection: Connection, target: Target, overlap_seconds: int) -> tuple[Token, str]:
+    """Creates a token like this one, which expires after the overlap at the latest. Returns the new one and its bearer
+    string.
+
+    Raises NotFoundError, StaleError, and ConflictError for a token that is revoked or has expired.
+    """
+    row = await lock(connection, "api_tokens", target)
+    now: datetime = await connection.fetchval(statement("now"))
+    expires: datetime | None = row["expires_at"]
+    if row["revoked_at"] is not None or (expires is not None and expires <= now):
+        raise ConflictError(Violation("id", f"token {target.id} is revoked or has expired: create another"))
+    new = NewToken(
+        name=row["name"],
+        scopes=row["scopes"],
+        rate_limit_per_minute=row["rate_limit_per_minute"],
+        expires_at=expires,
+    )
+    created = await create_token(connection, row["customer_id"], new)
+    ends = now + timedelta(seconds=overlap_seconds)
+    await update(connection, "api_tokens", target, {"expires_at": ends if expires is None else min(ends, expires)})
+    return created
+
+
+async def check_revocable(connection: Connection, target: Target) -> None:
+    """Raises NotFoundError and StaleError."""
+    await lock(connection, "api_tokens", target)
 
 
 def _check_scopes(scopes: Sequence[str]) -> None:

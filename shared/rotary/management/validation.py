@@ -30,33 +30,42 @@ def decode_fields(kind: type[S], values: Mapping[str, object]) -> S:
         raise InvalidError(*violations) from None
 
 
-def violations_of(kind: Any, value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """(path, detail) of everything that keeps `value` from being a `kind`, a type as msgspec takes it (hence Any)."""
+def violations_of(kind: Any, value: object, path: str = "", *, strict: bool = False) -> Iterator[tuple[str, str]]:
+    """(path, detail) of everything that keeps `value` from being a `kind`, a type as msgspec takes it (hence Any).
+
+    `strict` is for what was JSON: text is no number, and a field that is unknown or missing is named by its path.
+    """
     try:
-        msgspec.convert(value, kind, strict=False)
+        msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        inner = list(_inner_violations(kind, value, path))
+        inner = list(_inner_violations(kind, value, path, strict=strict))
         yield from inner or [(path, _detail(kind, value, str(error)))]
 
 
-def _inner_violations(kind: Any, value: object, path: str) -> Iterator[tuple[str, str]]:
+def _inner_violations(kind: Any, value: object, path: str, *, strict: bool) -> Iterator[tuple[str, str]]:
     for option in _options(kind):
         if isinstance(value, dict) and isinstance(option, type) and issubclass(option, Struct):
-            yield from _field_violations(option, value, path)
-        elif isinstance(value, list) and get_origin(option) is list:
-            (item,) = get_args(option)
+            yield from _field_violations(option, value, path, strict=strict)
+        elif isinstance(value, list) and get_origin(_bare(option)) in (list, tuple):
+            item = get_args(_bare(option))[0]
             for index, each in enumerate(value):
-                yield from violations_of(item, each, f"{path}[{index}]")
+                yield from violations_of(item, each, f"{path}[{index}]", strict=strict)
 
 
-def _field_violations(kind: type[Struct], value: dict[object, object], path: str) -> Iterator[tuple[str, str]]:
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+def _field_violations(
+    kind: type[Struct], value: dict[object, object], path: str, *, strict: bool
+) -> Iterator[tuple[str, str]]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name in value:
-        if name not in fields:
+        if name not in fields and strict:
+            yield f"{path}.{name}", "Unknown field."
+        elif name not in fields:
             yield path, f"Object contains unknown field `{name}`; expected one of {', '.join(fields)}"
     for name, field in fields.items():
         if name in value:
-            yield from violations_of(field.type, value[name], f"{path}.{name}")
+            yield from violations_of(field.type, value[name], f"{path}.{name}", strict=strict)
+        elif field.required and strict:
+            yield f"{path}.{name}", "This field is required."
         elif field.required:
             yield path, f"Object missing required field `{name}`"
 
@@ -83,6 +92,11 @@ def _is_decimal(text: str) -> bool:
 
 def _shortened(value: object) -> str:
     return ascii(value) if len(str(value)) <= 60 else f"{str(value)[:60]!a}…"
+
+
+def _bare(kind: Any) -> Any:
+    """The type without its annotations."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _options(kind: Any) -> Iterator[Any]:

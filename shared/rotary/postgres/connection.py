@@ -1,8 +1,8 @@
 """Connections to PostgreSQL, and the translation of their failures into Rotary's errors."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeAlias, cast
 
 import asyncpg
 
@@ -12,6 +12,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
+
+_SETTINGS = {"application_name": "rotary", "timezone": "UTC"}
+_INVALID_URL = (
+    "ROTARY_POSTGRES_URL is invalid: expected postgresql://user:password@host:port/database, "
+    "with special characters in the password as %XX"
+)
 
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -36,18 +42,59 @@ async def connect(url: str) -> Connection:
             url,
             timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS,
-            server_settings={"application_name": "rotary", "timezone": "UTC"},
+            server_settings=_SETTINGS,
         )
     except _REFUSED as error:
         raise ConfigurationError(f"ROTARY_POSTGRES_URL does not open a database: {error}") from error
     except (ValueError, OverflowError):
         # The cause is not shown: a password with an unescaped @ may have been parsed as the port.
-        raise ConfigurationError(
-            "ROTARY_POSTGRES_URL is invalid: expected postgresql://user:password@host:port/database, "
-            "with special characters in the password as %XX"
-        ) from None
+        raise ConfigurationError(_INVALID_URL) from None
     except (*_AWAY, asyncpg.InterfaceError) as error:
         raise _unavailable(error) from error
+
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+
+@asynccontextmanager
+async def open_pool(url: str, size: int) -> AsyncIterator[Pool]:
+    """A pool of up to `size` connections like those of `connect`, which are opened when they are needed.
+
+    Raises ConfigurationError for an invalid URL.
+    """
+    try:
+        pool = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=size,
+            timeout=CONNECT_SECONDS,
+            command_timeout=STATEMENT_SECONDS,
+            server_settings=_SETTINGS,
+            max_inactive_connection_lifetime=60,
+        )
+        await pool
+    except (ValueError, OverflowError):
+        raise ConfigurationError(_INVALID_URL) from None
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+@asynccontextmanager
+async def acquired(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection of the pool. Raises UnavailableError if there is none within 5 seconds."""
+    try:
+        connection = await pool.acquire(timeout=CONNECT_SECONDS)
+    except (*_AWAY, asyncpg.InterfaceError) as error:
+        raise _unavailable(error) from error
+    except _REFUSED as error:
+        raise UnavailableError("PostgreSQL refuses the login", str(error)) from error
+    try:
+        yield cast("Connection", connection)
+    finally:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            await pool.release(connection, timeout=CONNECT_SECONDS)
 
 
 @contextmanager

@@ -20,6 +20,11 @@ def consumer() -> None:
     run("consumer", distribution=_DISTRIBUTION)
 
 
+def campaigns() -> None:
+    """`rotary-campaigns`."""
+    run("campaigns", distribution=_DISTRIBUTION)
+
+
 def admin() -> None:
     """`rotary-admin`."""
     run("admin", distribution=_DISTRIBUTION)

@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from rotary.management.carriers import suggest_carrier
 from rotary.management.definitions_file.mistakes import Mistakes
 from rotary.management.definitions_file.read import Source
 from rotary.management.definitions_file.schema import CallerIdEntry, CustomerEntry, GroupEntry, members_of
@@ -32,11 +33,11 @@ from rotary.postgres.connection import Connection
 T = TypeVar("T")
 
 _BATCH_ROWS = 5_000
-_KEYS: dict[Table, tuple[str, str]] = {
-    "caller_ids": ("number", "carrier"),
+_KEYS: dict[Table, tuple[str, str | None]] = {
+    "caller_ids": ("number", None),
     "caller_id_groups": ("name", "rotation_strategy"),
 }
-"""The column that identifies a row, and the column that a new row needs."""
+"""The column that identifies a row, and the column that a new row needs, if there is one."""
 
 Advance = Callable[[int], None]
 """Called with the number of caller IDs and members that have been processed since the last call."""
@@ -82,10 +83,17 @@ class _Application:
         self.mistakes = Mistakes()
         self._connection = connection
         self._exact = source.exact_members
+        self._owner = source.owner
         self._advance = advance
 
     async def customer(self, path: str, entry: CustomerEntry) -> None:
-        row_id, name = (None if value is UNSET else value for value in (entry.id, entry.name))
+        row_id = None if entry.id is UNSET else entry.id
+        name = None if entry.name is UNSET else entry.name
+        if self._owner is not None:
+            if not await self._is_owner(row_id, name):
+                self.mistakes.add(path, "the file names another customer")
+                return
+            row_id = self._owner
         rows = await self._connection.fetch(statement("find_customers"), row_id, name)
         if len(rows) > 1:
             self.mistakes.add(path, f"{len(rows)} customers are called {name}: specify the id")
@@ -94,6 +102,12 @@ class _Application:
             self.mistakes.add(path, f"{which}: to create one, specify its name")
         else:
             await self._content(path, entry, rows[0] if rows else None)
+
+    async def _is_owner(self, row_id: int | None, name: str | None) -> bool:
+        if row_id is not None or name is None:
+            return row_id in (None, self._owner)
+        (row,) = await self._connection.fetch(statement("find_customers"), self._owner, None)
+        return bool(row["name"] == name)
 
     async def _content(self, path: str, entry: CustomerEntry, row: asyncpg.Record | None) -> None:
         customer_id = None if row is None else row["id"]
@@ -136,6 +150,9 @@ class _Application:
         for known in stored:
             named[known[key]].append(known)
         unknown_ids = [entry.id for entry in entries if entry.id is not UNSET and entry.id not in by_id]
+        if self._owner is not None and unknown_ids:
+            self._refuse_unknown_ids(path, table, entries, by_id)
+            unknown_ids = []
         taken = {known["id"] for known in await self._connection.fetch(statement(f"taken_{table}"), unknown_ids)}
         rows = []
         for index, entry in enumerate(entries):
@@ -145,10 +162,21 @@ class _Application:
             row: asyncpg.Record | None = first if entry.id is UNSET else by_id.get(entry.id)
             values = given(entry, "members")
             changed = {column: value for column, value in values.items() if row is None or row[column] != value}
+            if row is None and table == "caller_ids" and "carrier" not in changed:
+                changed["carrier"] = suggest_carrier(name)
             rows.append(_Row(name, None if row is None else row["id"], changed))
             if detail := _mistake(table, rows[-1], entry.id, namesakes, taken):
                 self.mistakes.add(f"{path}[{index}]", detail)
         return rows
+
+    def _refuse_unknown_ids(
+        self, path: str, table: Table, entries: Sequence[CallerIdEntry | GroupEntry], known: Mapping[int, object]
+    ) -> None:
+        """A customer names only ids that it has: whether another one is taken is not its business."""
+        for index, entry in enumerate(entries):
+            if entry.id is not UNSET and entry.id not in known:
+                detail = f"{NAMES[table]} {entry.id} does not exist: leave out the id to create one"
+                self.mistakes.add(f"{path}[{index}]", detail)
 
     def _check_members(self, path: str, groups: Sequence[GroupEntry], known: set[str]) -> None:
         for index, group in enumerate(groups):
@@ -239,7 +267,7 @@ def _mistake(
         return f"{what} {row.name} has the id {namesakes[0]['id']} in the database, but {entry_id} in the file"
     if entry_id in taken:
         return f"that {what} id is taken, perhaps by another customer"
-    if row.row_id is None and needed not in row.values:
+    if row.row_id is None and needed is not None and needed not in row.values:
         return f"{what} {row.name} does not exist: to create it, specify its {needed}"
     return None
 

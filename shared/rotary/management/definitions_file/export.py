@@ -123,7 +123,7 @@ def _csv_rows(customer: CustomerEntry) -> list[dict[str, object]]:
             own: dict[str, object] = {"group": group.name, "rotation_strategy": group.rotation_strategy}
             groups[member.number].append(own | {"weight": member.weight})
     return [
-        {"customer": customer.id} | given(caller, "id") | group
+        {"customer": customer.id} | given(caller, "id", "activated_at") | group
         for caller in customer.caller_ids
         for group in groups[caller.number] or [{}]
     ]

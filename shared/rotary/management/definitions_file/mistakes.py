@@ -3,22 +3,39 @@
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import Struct
+
 from rotary.management.errors import InvalidError, Violation
 from rotary.management.validation import violations_of
 
 MAX_REPORTED = 100
 
-Locate = Callable[[str], str]
-"""Finds a path, such as `.customers[0].name`, in the file: `definitions.yaml:12: customers[0].name`."""
+
+class Place(Struct, frozen=True):
+    """Where in a file: its name, the line if there is one, and the field."""
+
+    file: str
+    line: int | None = None
+    field: str = ""
+
+    def __str__(self) -> str:
+        """`definitions.yaml:12: customers[0].name`."""
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.field}" if self.field else where
+
+
+Locate = Callable[[str], Place]
+"""Finds a path, such as `.customers[0].name`, in the file."""
 
 
 class InvalidFileError(InvalidError):
-    """A file has mistakes. `count` is their number; `violations` holds the first hundred, each with file and line."""
+    """A file has mistakes. `count` is their number; `mistakes` and `violations` hold the first hundred."""
 
-    def __init__(self, file: str, count: int, violations: list[Violation]) -> None:
-        super().__init__(*violations)
+    def __init__(self, file: str, count: int, mistakes: list[tuple[Place, str]]) -> None:
+        super().__init__(*(Violation(str(place), detail) for place, detail in mistakes))
         self.file = file
         self.count = count
+        self.mistakes = mistakes
 
     def __str__(self) -> str:
         lines = [f"{each.field}: {each.detail}" for each in self.violations]
@@ -48,5 +65,4 @@ class Mistakes:
     def raise_if_any(self, file: str, locate: Locate) -> None:
         """Raises InvalidFileError if there are any."""
         if self.count:
-            found = [Violation(locate(path), detail) for path, detail in self._first]
-            raise InvalidFileError(file, self.count, found)
+            raise InvalidFileError(file, self.count, [(locate(path), detail) for path, detail in self._first])

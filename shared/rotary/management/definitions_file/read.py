@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from msgspec import UNSET, Struct
 
-from rotary.management.definitions_file.mistakes import InvalidFileError, Locate, Mistakes
+from rotary.management.definitions_file.mistakes import InvalidFileError, Locate, Mistakes, Place
 from rotary.management.definitions_file.read_csv import read_csv
 from rotary.management.definitions_file.read_yaml import read_yaml
 from rotary.management.definitions_file.schema import Definitions, members_of
-from rotary.management.errors import Violation
 from rotary.management.fields import timezone_problem
+
+Format = Literal["csv", "yaml"]
 
 
 class Source(Struct, frozen=True):
@@ -20,6 +22,8 @@ class Source(Struct, frozen=True):
     definitions: Definitions
     exact_members: bool
     locate: Locate
+    owner: int | None = None
+    """The customer that the file may be about; None for all."""
 
     @property
     def rows(self) -> int:
@@ -31,24 +35,32 @@ class Source(Struct, frozen=True):
 
 def read_source(path: Path) -> Source:
     """Reads CSV if the name ends in `.csv`, else YAML. Raises InvalidFileError with every mistake and its line."""
-    is_csv = path.suffix.lower() == ".csv"
-    definitions, locate = (read_csv if is_csv else read_yaml)(path, _text(path))
+    return read_content(str(path), path.read_bytes(), "csv" if path.suffix.lower() == ".csv" else "yaml")
+
+
+def read_content(name: str, content: bytes, form: Format, owner: int | None = None) -> Source:
+    """Reads a file's content. `owner`: it may be about this customer only, and need not name it.
+
+    Raises InvalidFileError with every mistake and its line.
+    """
+    text = _text(name, content)
+    is_csv = form == "csv"
+    definitions, locate = read_csv(name, text, owner) if is_csv else read_yaml(name, text)
     mistakes = Mistakes()
     _check_duplicates(definitions, mistakes)
     _check_timezones(definitions, mistakes)
-    mistakes.raise_if_any(str(path), locate)
-    return Source(str(path), definitions, exact_members=not is_csv, locate=locate)
+    mistakes.raise_if_any(name, locate)
+    return Source(name, definitions, exact_members=not is_csv, locate=locate, owner=owner)
 
 
-def _text(path: Path) -> str:
-    content = path.read_bytes()
+def _text(name: str, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")  # Spreadsheets write a byte order mark.
     except UnicodeDecodeError:
         is_utf16 = content[:1] in b"\xff\xfe"
         utf16 = "the file is UTF-16: convert it first, such as with iconv -f UTF-16 -t UTF-8"
         detail = utf16 if is_utf16 else "the file is not UTF-8"
-        raise InvalidFileError(str(path), 1, [Violation(str(path), detail)]) from None
+        raise InvalidFileError(name, 1, [(Place(name), detail)]) from None
 
 
 def _check_duplicates(definitions: Definitions, mistakes: Mistakes) -> None:

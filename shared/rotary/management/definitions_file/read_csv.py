@@ -4,16 +4,15 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from rotary.definitions import Carrier, RotationStrategy, Status
 from rotary.events import Timestamp
-from rotary.management.definitions_file.mistakes import Locate, Mistakes
+from rotary.management.definitions_file.mistakes import Locate, Mistakes, Place
 from rotary.management.definitions_file.schema import CustomerEntry, Definitions, MemberEntry
-from rotary.management.fields import Count, DisplayName, MinGap, Name, Number, TrunkName, given
+from rotary.management.fields import Count, DisplayName, Gap, Name, Number, TrunkName, given
 
 _FORMULA = tuple("=+-@\t\r\n'")
 """The characters that begin a formula in a spreadsheet, and the apostrophe that marks a cell as text."""
@@ -33,7 +32,7 @@ class CsvRow(Struct, frozen=True, forbid_unknown_fields=True):
     trunk_name: TrunkName | UnsetType = UNSET
     daily_cap: Count | UnsetType = UNSET
     hourly_cap: Count | UnsetType = UNSET
-    min_gap_seconds: MinGap | UnsetType = UNSET
+    min_gap_seconds: Gap | UnsetType = UNSET
     activated_at: Timestamp | UnsetType = UNSET
     group: Name | UnsetType = UNSET
     rotation_strategy: RotationStrategy | UnsetType = UNSET
@@ -43,54 +42,59 @@ class CsvRow(Struct, frozen=True, forbid_unknown_fields=True):
 COLUMNS = CsvRow.__struct_fields__
 
 
-def read_csv(path: Path, text: str) -> tuple[Definitions, Locate]:
-    """The definitions, and a function that finds the line of each. Raises InvalidFileError with every mistake."""
+def read_csv(file: str, text: str, owner: int | None = None) -> tuple[Definitions, Locate]:
+    """The definitions, and a function that finds the line of each. Raises InvalidFileError with every mistake.
+
+    A line without a customer is `owner`'s.
+    """
     mistakes = Mistakes()
     customers: dict[str, _Customer] = {}
-    for line, row in _rows(text, mistakes):
+    for line, row in _rows(text, owner, mistakes):
         customer = customers.setdefault(row.customer, _Customer(line))
         if clash := customer.add(line, row):
             mistakes.add(f"@{line}", f"{clash}: differs from another line about {row.number}")
     entries = [entry for name, customer in customers.items() if (entry := customer.entry(name, mistakes))]
-    locate = _locator(path, list(customers.values()))
-    mistakes.raise_if_any(str(path), locate)
+    locate = _locator(file, list(customers.values()))
+    mistakes.raise_if_any(file, locate)
     return Definitions(customers=entries), locate
 
 
-def _rows(text: str, mistakes: Mistakes) -> Iterator[tuple[int, CsvRow]]:
+def _rows(text: str, owner: int | None, mistakes: Mistakes) -> Iterator[tuple[int, CsvRow]]:
     """The rows with their line numbers."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = next(reader, [])
-        if not _check_columns(columns, mistakes):
+        if not _check_columns(columns, owner, mistakes):
             return
         for cells in reader:
-            if row := _row(columns, cells, f"@{reader.line_num}", mistakes):
+            if row := _row(columns, cells, owner, f"@{reader.line_num}", mistakes):
                 yield reader.line_num, row
     except csv.Error as error:
         mistakes.add(f"@{reader.line_num}", str(error))
 
 
-def _check_columns(columns: list[str], mistakes: Mistakes) -> bool:
+def _check_columns(columns: list[str], owner: int | None, mistakes: Mistakes) -> bool:
     before = mistakes.count
     for name in columns:
         if name not in COLUMNS:
             mistakes.add("@1", f"unknown column `{name}`; expected one of {', '.join(COLUMNS)}")
     for name in ("customer", "number"):
-        if name not in columns:
+        if name not in columns and (name == "number" or owner is None):
             mistakes.add("@1", f"the column `{name}` is missing")
     if len(set(columns)) < len(columns):
         mistakes.add("@1", "a column is given twice")
     return mistakes.count == before
 
 
-def _row(columns: list[str], cells: list[str], path: str, mistakes: Mistakes) -> CsvRow | None:
+def _row(columns: list[str], cells: list[str], owner: int | None, path: str, mistakes: Mistakes) -> CsvRow | None:
     if not any(cells):
         return None
     if len(cells) > len(columns):
         mistakes.add(path, "has more cells than the header")
         return None
     fields = {name: plain(name, cell) for name, cell in zip(columns, cells, strict=False) if cell}
+    if owner is not None:
+        fields.setdefault("customer", str(owner))
     try:
         return msgspec.convert(fields, CsvRow, strict=False)
     except msgspec.ValidationError:
@@ -167,13 +171,13 @@ def _join(known: dict[str, object], more: dict[str, object]) -> str | None:
     return None
 
 
-def _locator(file: Path, customers: list[_Customer]) -> Locate:
-    def locate(path: str) -> str:
+def _locator(file: str, customers: list[_Customer]) -> Locate:
+    def locate(path: str) -> Place:
         """`@7.carrier` is a line and a column; anything else is a path in the definitions."""
         if path.startswith("@"):
             line, _, column = path[1:].partition(".")
-            return f"{file}:{line}: {column}" if column else f"{file}:{line}"
-        return f"{file}:{_line(customers, path)}"
+            return Place(file, int(line), column)
+        return Place(file, _line(customers, path))
 
     return locate
 

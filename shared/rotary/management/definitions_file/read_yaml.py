@@ -5,15 +5,13 @@ are looked up only for mistakes.
 """
 
 import re
-from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 import yaml
 
-from rotary.management.definitions_file.mistakes import InvalidFileError, Locate, Mistakes
+from rotary.management.definitions_file.mistakes import InvalidFileError, Locate, Mistakes, Place
 from rotary.management.definitions_file.schema import Definitions
-from rotary.management.errors import Violation
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Any: PyYAML may have been built without libyaml.
 _MAX_DEPTH = 20
@@ -21,22 +19,22 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp"))
 
 
-def read_yaml(path: Path, text: str) -> tuple[Definitions, Locate]:
+def read_yaml(name: str, text: str) -> tuple[Definitions, Locate]:
     """The definitions, and a function that finds a path in the file. Raises InvalidFileError with every mistake."""
     try:
         content = _Reader(text).document()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidFileError(str(path), 1, [Violation(f"{path}:{line}", error.problem or str(error))]) from None
+        raise InvalidFileError(name, 1, [(Place(name, line), error.problem or str(error))]) from None
     except yaml.YAMLError as error:
-        raise InvalidFileError(str(path), 1, [Violation(str(path), str(error))]) from None
-    locate = _Locator(path, text)
+        raise InvalidFileError(name, 1, [(Place(name), str(error))]) from None
+    locate = _Locator(name, text)
     try:
         return msgspec.convert(content, Definitions, strict=False), locate
     except msgspec.ValidationError:
         mistakes = Mistakes()
         mistakes.check(Definitions, content)
-        mistakes.raise_if_any(str(path), locate)
+        mistakes.raise_if_any(name, locate)
         raise
 
 
@@ -121,18 +119,17 @@ def _refuse(event: Any, problem: str) -> NoReturn:
 class _Locator:
     """Finds lines by parsing the file again, which only a file with mistakes needs."""
 
-    def __init__(self, path: Path, text: str) -> None:
-        self._path = path
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
         self._text = text
         self._root: yaml.Node | None = None
 
-    def __call__(self, path: str) -> str:
+    def __call__(self, path: str) -> Place:
         if self._root is None:
             self._root = yaml.compose(self._text, Loader=_Loader)
         if self._root is None:
-            return str(self._path)
-        place = f"{self._path}:{_line(self._root, path)}"
-        return f"{place}: {path.removeprefix('.')}" if path else place
+            return Place(self._name)
+        return Place(self._name, _line(self._root, path), path.removeprefix("."))
 
 
 def _line(node: yaml.Node, path: str) -> int:

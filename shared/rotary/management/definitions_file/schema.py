@@ -11,7 +11,10 @@ from rotary.management.fields import CallerIdFields, Count, CustomerFields, Grou
 
 
 class CallerIdEntry(CallerIdFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A caller ID, identified by its id if given, else by its number. A new one needs its carrier."""
+    """A caller ID, identified by its id if given, else by its number.
+
+    A new one without a carrier gets the one that its number suggests.
+    """
 
     id: Id | UnsetType = UNSET
     number: Number

@@ -1,0 +1,201 @@
+"""Finds what began and what ended, for every customer with an active webhook, on one replica at a time.
+
+It keeps the status of each caller ID of such a customer, and looks again at those that a change names, and at those for
+which the time has come that alone may change them. What differs from what PostgreSQL says was told is put on record
+there, in one transaction with the deliveries; then it is queued.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+
+import structlog
+from msgspec import MsgspecError
+from redis.asyncio import Redis
+
+from rotary.auth.change_watch import ChangeWatch
+from rotary.errors import UnavailableError
+from rotary.management.webhooks import CHANNEL, forget_old_deliveries, overdue_deliveries, watched_customers
+from rotary.postgres.connection import Connection, connect, translate_errors
+from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
+from rotary.redis.observation import Observer
+from rotary.runtime.program import cancel_and_wait
+from rotary_campaigns.webhooks.consumer import DeliveryConsumer
+from rotary_campaigns.webhooks.view import CustomerView
+
+SPACING_SECONDS = 0.05
+"""Between two looks at a customer: many changes share one."""
+SWEEP_SECONDS = 30.0
+"""Everything is looked at again so often, whatever was heard."""
+LATE_SECONDS = 60.0
+"""A pending delivery whose attempt is so late has lost its message."""
+RETRY_SECONDS = 1.0
+_QUEUED_AT_ONCE = 200
+_LEADER_LOCK = 0x726F7461_77656268  # "rotawebh"
+_log = structlog.get_logger("rotary_campaigns")
+
+
+class Heard(ChangeWatch):
+    """The change channel: wakes the watcher."""
+
+    def __init__(self, client: Redis, watcher: "Watcher") -> None:
+        super().__init__(client, "rotary_campaigns")
+        self._watcher = watcher
+
+    async def poll(self) -> None:
+        """Nothing is asked for that the watcher's own looks do not find."""
+
+    def hear(self, data: bytes) -> None:
+        """Takes in a message."""
+        try:
+            change = decode_change(data)
+        except MsgspecError:
+            self._watcher.look_at_everything()
+            return
+        match change:
+            case FactsChanged():
+                self._watcher.facts_changed(change.customers)
+            case GroupsChanged():
+                self._watcher.groups_changed(int(change.customer))
+            case _:
+                return
+
+    def opened(self) -> None:
+        """What changed while nobody listened is not known."""
+        self._watcher.look_at_everything()
+
+    def closed(self) -> None:
+        """The sweep goes on."""
+
+
+class Watcher:
+    """Runs until cancelled."""
+
+    def __init__(self, postgres_url: str, client: Redis, deliveries: DeliveryConsumer) -> None:
+        self._url = postgres_url
+        self._observer = Observer(client)
+        self._deliveries = deliveries
+        self._heard = Heard(client, self)
+        self._views: dict[int, CustomerView] = {}
+        self._wake = asyncio.Event()
+        self._webhooks_changed = True
+        self._unqueued: list[str] = []
+        self.is_leading = False
+        self.told = 0
+        """Deliveries put on record so far."""
+
+    def facts_changed(self, customers: Iterable[CustomerFacts]) -> None:
+        """Called for each fold."""
+        for one in customers:
+            if (view := self._views.get(int(one.customer))) is not None:
+                view.touch({int(caller) for caller, *_ in one.calls} | {int(caller) for caller, _ in one.flags})
+                self._wake.set()
+
+    def groups_changed(self, customer: int) -> None:
+        """Called for each change of a customer's definitions."""
+        if (view := self._views.get(customer)) is not None:
+            view.reload()
+            self._wake.set()
+
+    def look_at_everything(self) -> None:
+        """Changes may have been missed."""
+        for view in self._views.values():
+            view.reload()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Leads when no other replica does, through any number of losses of the servers."""
+        told = ""
+        while True:
+            try:
+                connection = await connect(self._url)
+                try:
+                    await self._lead(connection)
+                finally:
+                    self.is_leading = False
+                    with suppress(OSError, TimeoutError):
+                        await connection.close(timeout=2)
+            except UnavailableError as error:
+                if error.what != told:
+                    _log.warning("not watching for webhooks", reason=error.what)
+                told = error.what
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _lead(self, connection: Connection) -> None:
+        with translate_errors(connection):
+            while True:
+                if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK):
+                    break
+                await asyncio.sleep(RETRY_SECONDS)
+            await connection.add_listener(CHANNEL, self._heard_of_webhooks)
+        self.is_leading, self._webhooks_changed = True, True
+        self._views.clear()
+        hearing = asyncio.create_task(self._heard.run())
+        try:
+            await self._watch(connection)
+        finally:
+            await cancel_and_wait(hearing)
+
+    def _heard_of_webhooks(self, *_: object) -> None:
+        self._webhooks_changed = True
+        self._wake.set()
+
+    async def _watch(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time
+        swept_at = now() - SWEEP_SECONDS  # what was left undone is found at once
+        while True:
+            self._wake.clear()
+            if now() - swept_at >= SWEEP_SECONDS:
+                swept_at, self._webhooks_changed = now(), True
+                self.look_at_everything()
+                await self._sweep(connection)
+            if self._webhooks_changed:
+                self._webhooks_changed = False
+                await self._follow(await watched_customers(connection))
+            for view in [*self._views.values()]:
+                await self._look(connection, view)
+            await self._queue([])
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until something changes, or the time has come that changes something."""
+        await asyncio.sleep(SPACING_SECONDS)
+        moments = [view.due_seconds() for view in self._views.values()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min([*moments, 1.0]))):
+                await self._wake.wait()
+
+    async def _follow(self, customers: set[int]) -> None:
+        for gone in self._views.keys() - customers:
+            del self._views[gone]
+        for new in customers - self._views.keys():
+            self._views[new] = CustomerView(new)
+
+    async def _look(self, connection: Connection, view: CustomerView) -> None:
+        try:
+            added = await view.look(connection, self._observer)
+        except UnavailableError as error:
+            if connection.is_closed():
+                raise
+            view.defer(error.what)
+            return
+        if added:
+            self.told += len(added)
+            await self._queue(added)
+
+    async def _queue(self, delivery_ids: list[str]) -> None:
+        """Queues deliveries, now or when the broker is back. If this process ends before, they are overdue soon."""
+        self._unqueued += delivery_ids
+        while some := self._unqueued[:_QUEUED_AT_ONCE]:
+            try:
+                await self._deliveries.publish(some)
+            except UnavailableError:
+                return
+            del self._unqueued[: len(some)]
+
+    async def _sweep(self, connection: Connection) -> None:
+        await forget_old_deliveries(connection)
+        while late := await overdue_deliveries(connection, LATE_SECONDS, 1_000):
+            await self._queue(late)
+            if len(late) < 1_000:
+                return

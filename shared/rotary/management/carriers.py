@@ -1,0 +1,27 @@
+"""The carrier that a number suggests. Numbers are ported, so this is a proposal for a new row and never read later."""
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberType, carrier
+
+from rotary.definitions import Carrier
+
+REGION = "VN"
+"""Of domestic numbers: those of the carriers that a caller ID can have."""
+
+_CARRIERS: dict[str, Carrier] = {
+    "viettel": "viettel",
+    "mobifone": "mobifone",
+    "vinaphone": "vinaphone",
+    "vietnamobile": "vietnamobile",
+}
+
+
+def suggest_carrier(number: str) -> Carrier:
+    """The carrier to which the number's range was given, `landline` for a fixed line, else `other`."""
+    try:
+        parsed = phonenumbers.parse(number, REGION)
+    except NumberParseException:
+        return "other"
+    if phonenumbers.number_type(parsed) == PhoneNumberType.FIXED_LINE:
+        return "landline"
+    return _CARRIERS.get(carrier.name_for_number(parsed, "en").lower(), "other")

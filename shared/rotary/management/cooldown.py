@@ -1,0 +1,31 @@
+"""Ending the cooldown of caller IDs: an event like any other, and on record with who asked for it."""
+
+import asyncio
+from collections.abc import Sequence
+
+from rotary.management.lookups import require_caller_ids
+from rotary.management.statements import statement
+from rotary.postgres.connection import Connection, translate_errors
+from rotary.publisher import Limits, Publisher
+
+_LIMITS = Limits()
+
+
+async def clear_cooldown(
+    connection: Connection,
+    rabbitmq_url: str,
+    customer_id: int,
+    caller_ids: Sequence[int],
+    source: str,
+    limits: Limits = _LIMITS,
+) -> None:
+    """Publishes cooldown-cleared for caller IDs; returns once the broker has stored the events.
+
+    `source` is the events' CloudEvents source. Raises NotFoundError for a caller ID that is not the customer's, and
+    the publisher's errors: then nothing is on record, though some of the events may have been published.
+    """
+    await require_caller_ids(connection, customer_id, caller_ids)
+    with translate_errors(connection):
+        await connection.execute(statement("record_clears"), customer_id, list(caller_ids))
+    async with Publisher(rabbitmq_url, customer_id=customer_id, source=source, limits=limits) as publisher:
+        await asyncio.gather(*(publisher.cooldown_cleared(caller_id) for caller_id in caller_ids))
