@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from rotary.http.errors import BODY_TOO_LARGE, BODY_TOO_SLOW, Refusal
 
@@ -22,6 +22,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
 
 
 async def _wait(request: web.BaseRequest, limit: int) -> bytes:
+    _continue(request)
     parts, length = list[bytes](), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -33,3 +34,15 @@ async def _wait(request: web.BaseRequest, limit: int) -> bytes:
     except TimeoutError:
         raise Refusal(BODY_TOO_SLOW) from None
     return b"".join(parts)
+
+
+def _continue(request: web.BaseRequest) -> None:
+    """Tells a client to send the body, if it waits to be told. libcurl does so where a body is long, for a second.
+
+    Whoever is refused before the body is read is told nothing, and need not send it.
+    """
+    transport = request.transport
+    if request.version < HttpVersion11 or transport is None or transport.is_closing():
+        return
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
