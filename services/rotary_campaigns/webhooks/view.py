@@ -1,8 +1,13 @@
-"""One customer as the watcher sees it: the status of every caller ID, and what was told."""
+"""One customer as the watcher sees it: the status of every caller ID, and what was told.
+
+A look at a few caller IDs costs as much as these and their groups, however many others the customer has.
+"""
 
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from heapq import heappop, heappush
 from typing import Any
 from uuid import uuid4
 
@@ -10,13 +15,39 @@ import structlog
 
 from rotary.definitions import GroupDefinition, MemberDefinition
 from rotary.domain.facts import NO_FACTS
-from rotary.domain.transitions import CallerStatus, Condition, Transition, caller_status, conditions, transitions
+from rotary.domain.transitions import (
+    CallerStatus,
+    Condition,
+    Transition,
+    caller_status,
+    conditions,
+    is_exhausted,
+    transitions,
+)
 from rotary.management.webhooks import add_deliveries, read_conditions, record_conditions
 from rotary.postgres.connection import Connection, translate_errors
 from rotary.redis.observation import Observer
 
 DEFER_SECONDS = 0.5
+NEVER_SECONDS = 3_600.0
 _log = structlog.get_logger("rotary_campaigns")
+
+
+class Definitions:
+    """A customer's groups, and which of them each caller ID is in."""
+
+    def __init__(self, groups: Sequence[GroupDefinition] = ()) -> None:
+        self.groups = {group.id: group for group in groups}
+        self.members: dict[int, MemberDefinition] = {}
+        self.groups_of: dict[int, list[GroupDefinition]] = defaultdict(list)
+        for group in groups:
+            for member in group.members:
+                self.members[member.id] = member
+                self.groups_of[member.id].append(group)
+
+    def groups_with(self, callers: Iterable[int]) -> list[GroupDefinition]:
+        """The groups that any of these caller IDs is in."""
+        return list({group.id: group for caller in callers for group in self.groups_of[caller]}.values())
 
 
 class CustomerView:
@@ -24,9 +55,11 @@ class CustomerView:
 
     def __init__(self, customer: int) -> None:
         self.customer = customer
-        self._groups: list[GroupDefinition] = []
-        self._members: dict[int, tuple[MemberDefinition, GroupDefinition]] = {}
+        self._definitions = Definitions()
         self._callers: dict[int, CallerStatus] = {}
+        self._due: list[
+            tuple[int, int]
+        ] = []  # a heap of (when, caller ID); one that has other plans by then is skipped
         self._told: set[Condition] | None = None
         self._touched: set[int] = set()
         self._must_reload = True
@@ -36,7 +69,7 @@ class CustomerView:
 
     def touch(self, callers: Iterable[int]) -> None:
         """Facts of these caller IDs have changed."""
-        self._touched |= self._members.keys() & set(callers)
+        self._touched.update(caller for caller in callers if caller in self._definitions.members)
 
     def reload(self) -> None:
         """Anything may have changed."""
@@ -53,8 +86,7 @@ class CustomerView:
         """How long until there is something to look at."""
         if self._must_reload or self._touched:
             return max(0.0, self._not_before - time.monotonic())
-        moments = [status.changes_ms for status in self._callers.values() if status.changes_ms is not None]
-        return 3600.0 if not moments else (min(moments) - self._now_ms()) / 1000
+        return (self._due[0][0] - self._now_ms()) / 1000 if self._due else NEVER_SECONDS
 
     async def look(self, connection: Connection, observer: Observer) -> list[str]:
         """Looks at what may have changed; puts what began and ended on record. Returns the ids of the deliveries.
@@ -63,104 +95,131 @@ class CustomerView:
         """
         if time.monotonic() < self._not_before:
             return []
-        is_whole, touched = self._must_reload, self._touched | self._due()
+        is_whole, touched = self._must_reload, self._touched | self._take_due()
         if not (is_whole or touched):
             return []
         self._must_reload, self._touched = False, set()  # what changes from here on is looked at again
         try:
-            return await self._look(connection, observer, touched, is_whole=is_whole)
+            if is_whole:
+                return await self._look_at_all(connection, observer)
+            return await self._look_at(connection, observer, touched)
         except BaseException:
             self._must_reload, self._touched = self._must_reload or is_whole, self._touched | touched
             raise
 
-    async def _look(
-        self, connection: Connection, observer: Observer, touched: set[int], *, is_whole: bool
+    async def _look_at_all(self, connection: Connection, observer: Observer) -> list[str]:
+        self._definitions = definitions = Definitions(await observer.groups(self.customer))
+        self._callers = await self._statuses(observer, definitions.members)
+        self._due = []
+        return await self._record(connection, self._callers, [*definitions.groups.values()], is_whole=True)
+
+    async def _look_at(self, connection: Connection, observer: Observer, touched: set[int]) -> list[str]:
+        statuses = await self._statuses(observer, touched)
+        self._callers |= statuses
+        return await self._record(connection, statuses, self._definitions.groups_with(touched), is_whole=False)
+
+    async def _statuses(self, observer: Observer, callers: Iterable[int]) -> dict[int, CallerStatus]:
+        asked = sorted(callers)
+        if not asked:
+            return {}
+        seen = await observer.facts(self.customer, asked)
+        self._behind_ms = _local_ms() - seen.now_ms
+        definitions = self._definitions
+        return {
+            caller: caller_status(
+                definitions.members[caller],
+                seen.facts.get(caller, NO_FACTS),
+                definitions.groups_of[caller][0],
+                seen.now_ms,
+            )
+            for caller in asked
+        }
+
+    async def _record(
+        self,
+        connection: Connection,
+        statuses: dict[int, CallerStatus],
+        groups: Sequence[GroupDefinition],
+        *,
+        is_whole: bool,
     ) -> list[str]:
-        groups = await observer.groups(self.customer) if is_whole else self._groups
-        members = _members_of(groups) if is_whole else self._members
-        callers = {} if is_whole else dict(self._callers)
-        looked_at = {*members} if is_whole else touched
-        if looked_at:
-            seen = await observer.facts(self.customer, sorted(looked_at))
-            self._behind_ms = _local_ms() - seen.now_ms
-            for caller in looked_at:
-                member, group = members[caller]
-                callers[caller] = caller_status(member, seen.facts.get(caller, NO_FACTS), group, seen.now_ms)
-        added = await self._record(connection, groups, callers)
-        self._groups, self._members, self._callers = groups, members, callers
+        held = conditions(statuses, [])
+        held |= {Condition("exhausted", group.id) for group in groups if is_exhausted(self._callers, group)}
+        subjects = _subjects(statuses, groups)
+        with translate_errors(connection):
+            async with connection.transaction():
+                stored = await read_conditions(connection, self.customer) if self._told is None else self._told
+                known = stored or set()
+                looked_at = known if is_whole else known & subjects
+                began, over = held - looked_at, looked_at - held - _unchanged(looked_at, groups)
+                changed = [] if stored is None else transitions(looked_at, held, subjects)
+                if began or over or stored is None:
+                    await record_conditions(connection, self.customer, began, over)
+                added = await self._add(connection, changed) if changed else []
+        self._told = (known - over) | began if is_whole else _updated(known, began, over)
+        for caller, status in statuses.items():
+            if status.changes_ms is not None:
+                heappush(self._due, (status.changes_ms, caller))
         self._reason = ""
         return added
 
-    def _due(self) -> set[int]:
+    async def _add(self, connection: Connection, changed: Iterable[Transition]) -> list[str]:
+        return await add_deliveries(connection, self.customer, [self._event(one) for one in changed])
+
+    def _take_due(self) -> set[int]:
         """The caller IDs for which the time has come that alone may change them."""
-        now_ms = self._now_ms()
-        return {
-            row
-            for row, status in self._callers.items()
-            if status.changes_ms is not None and status.changes_ms <= now_ms
-        }
+        now_ms, due = self._now_ms(), set[int]()
+        while self._due and self._due[0][0] <= now_ms:
+            at_ms, caller = heappop(self._due)
+            status = self._callers.get(caller)  # which may have changed meanwhile
+            if status is not None and status.changes_ms == at_ms:
+                due.add(caller)
+        return due
 
     def _now_ms(self) -> int:
         """Redis' clock, by which facts are judged."""
         return _local_ms() - self._behind_ms
 
-    async def _record(
-        self, connection: Connection, groups: list[GroupDefinition], callers: dict[int, CallerStatus]
-    ) -> list[str]:
-        with translate_errors(connection):
-            async with connection.transaction():
-                is_first = False
-                if self._told is None:
-                    self._told = await read_conditions(connection, self.customer)
-                    is_first = self._told is None
-                known = self._told or set()
-                held = conditions(callers, groups)
-                began, over = held - known, known - held
-                changed = [] if is_first else transitions(known, held, _subjects(callers, groups))
-                if began or over or is_first:
-                    await record_conditions(connection, self.customer, began, over)
-                added: list[str] = []
-                if changed:
-                    told = [self._event(one, callers, {group.id: group for group in groups}) for one in changed]
-                    added = await add_deliveries(connection, self.customer, told)
-        self._told = held
-        return added
-
-    def _event(
-        self, one: Transition, callers: dict[int, CallerStatus], groups: dict[int, GroupDefinition]
-    ) -> dict[str, Any]:
+    def _event(self, one: Transition) -> dict[str, Any]:
+        is_group = one.event.startswith("group.")
         return {
             "id": str(uuid4()),
             "type": one.event,
             "created_at": _time(_local_ms()),
             "customer_id": self.customer,
-            "data": _group(groups[one.subject_id]) if one.event.startswith("group.") else _caller(one, callers),
+            "data": _group(self._definitions.groups[one.subject_id]) if is_group else self._caller(one.subject_id),
         }
 
-
-def _caller(one: Transition, callers: dict[int, CallerStatus]) -> dict[str, object]:
-    status = callers[one.subject_id]
-    return {
-        "caller_id_id": one.subject_id,
-        "number": status.number,
-        "cooldown_until": None if status.until_ms is None else _time(status.until_ms),
-        "calls_today": status.calls_today,
-        "daily_cap": status.daily_cap,
-    }
+    def _caller(self, caller: int) -> dict[str, object]:
+        status = self._callers[caller]
+        return {
+            "caller_id_id": caller,
+            "number": status.number,
+            "cooldown_until": None if status.until_ms is None else _time(status.until_ms),
+            "calls_today": status.calls_today,
+            "daily_cap": status.daily_cap,
+        }
 
 
 def _group(group: GroupDefinition) -> dict[str, object]:
     return {"group_id": group.id, "group_name": group.name, "total_members": len(group.members)}
 
 
-def _members_of(groups: Iterable[GroupDefinition]) -> dict[int, tuple[MemberDefinition, GroupDefinition]]:
-    return {member.id: (member, group) for group in groups for member in group.members}
-
-
 def _subjects(callers: Iterable[int], groups: Iterable[GroupDefinition]) -> set[Condition]:
     """Every condition that was looked at. A group without members was not: nothing in it could recover."""
     of_callers = {Condition(kind, row) for row in callers for kind in ("cooldown", "quota")}
     return of_callers | {Condition("exhausted", group.id) for group in groups if group.members}
+
+
+def _unchanged(known: set[Condition], groups: Iterable[GroupDefinition]) -> set[Condition]:
+    """A group that has lost all of its members is neither exhausted nor recovered: what was told of it stays."""
+    return known & {Condition("exhausted", group.id) for group in groups if not group.members}
+
+
+def _updated(known: set[Condition], began: set[Condition], over: set[Condition]) -> set[Condition]:
+    known -= over
+    known |= began
+    return known
 
 
 def _local_ms() -> int:

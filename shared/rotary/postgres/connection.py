@@ -71,6 +71,7 @@ async def open_pool(url: str, size: int) -> AsyncIterator[Pool]:
             command_timeout=STATEMENT_SECONDS,
             server_settings=_SETTINGS,
             max_inactive_connection_lifetime=60,
+            reset=_keep,
         )
         await pool
     except (ValueError, OverflowError):
@@ -79,6 +80,10 @@ async def open_pool(url: str, size: int) -> AsyncIterator[Pool]:
         yield pool
     finally:
         pool.terminate()
+
+
+async def _keep(_connection: object) -> None:
+    """Nothing to undo when a connection goes back: what is set is set for a transaction, and nobody listens."""
 
 
 @asynccontextmanager
