@@ -28,6 +28,7 @@ _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,  # a deadlock: the same again, later, goes through
 )
 
 
@@ -126,4 +127,4 @@ def translate_errors(connection: Connection) -> Iterator[None]:
 
 
 def _unavailable(error: Exception) -> UnavailableError:
-    return UnavailableError(f"PostgreSQL is away: {str(error) or type(error).__name__}")
+    return UnavailableError("PostgreSQL is away", str(error) or type(error).__name__)
