@@ -30,6 +30,8 @@ from rotary.redis.observation import Observer
 
 DEFER_SECONDS = 0.5
 NEVER_SECONDS = 3_600.0
+SLICE = 2_000
+"""Caller IDs that nothing was heard of, in one look."""
 _log = structlog.get_logger("rotary_campaigns")
 
 
@@ -39,30 +41,42 @@ class Definitions:
     def __init__(self, groups: Sequence[GroupDefinition] = ()) -> None:
         self.groups = {group.id: group for group in groups}
         self.members: dict[int, MemberDefinition] = {}
-        self.groups_of: dict[int, list[GroupDefinition]] = defaultdict(list)
+        self.groups_of = defaultdict[int, list[GroupDefinition]](list)
         for group in groups:
             for member in group.members:
                 self.members[member.id] = member
                 self.groups_of[member.id].append(group)
 
-    def groups_with(self, callers: Iterable[int]) -> list[GroupDefinition]:
-        """The groups that any of these caller IDs is in."""
-        return list({group.id: group for caller in callers for group in self.groups_of[caller]}.values())
+        self.rules = (groups[0].timezone, groups[0].policy) if groups else None
+        """The customer's zone and policy, by which every caller ID is judged."""
+
+    def groups_to_look_at(self, callers: Iterable[int], more: Iterable[int]) -> list[GroupDefinition]:
+        """The groups that any of these caller IDs is in, and others by their ids, as far as they exist."""
+        found = {group.id: group for caller in callers for group in self.groups_of.get(caller, ())}
+        return list((found | {row: self.groups[row] for row in more if row in self.groups}).values())
+
+    def has(self, one: Condition) -> bool:
+        """Whether the subject of a condition exists."""
+        return one.subject_id in (self.groups if one.kind == "exhausted" else self.members)
 
 
 class CustomerView:
-    """What is known of a customer. It is read anew when its definitions change, and caller by caller otherwise."""
+    """What is known of a customer: read once as a whole, then caller by caller as changes name them.
+
+    What may have been missed is looked at in slices, so that nothing that was heard waits for it.
+    """
 
     def __init__(self, customer: int) -> None:
         self.customer = customer
         self._definitions = Definitions()
         self._callers: dict[int, CallerStatus] = {}
-        self._due: list[
-            tuple[int, int]
-        ] = []  # a heap of (when, caller ID); one that has other plans by then is skipped
+        self._due: list[tuple[int, int]] = []  # a heap of (when, caller ID)
         self._told: set[Condition] | None = None
         self._touched: set[int] = set()
-        self._must_reload = True
+        self._changed_groups: set[int] = set()
+        self._backlog: list[int] = []
+        self._is_outdated = True
+        self._may_have_missed = False
         self._not_before = 0.0
         self._reason = ""
         self._behind_ms = 0
@@ -71,9 +85,13 @@ class CustomerView:
         """Facts of these caller IDs have changed."""
         self._touched.update(caller for caller in callers if caller in self._definitions.members)
 
+    def redefine(self) -> None:
+        """Definitions have changed."""
+        self._is_outdated = True
+
     def reload(self) -> None:
         """Anything may have changed."""
-        self._must_reload = True
+        self._is_outdated = self._may_have_missed = True
 
     def defer(self, reason: str) -> None:
         """It can't be looked at now: what was touched stays so."""
@@ -84,7 +102,7 @@ class CustomerView:
 
     def due_seconds(self) -> float:
         """How long until there is something to look at."""
-        if self._must_reload or self._touched:
+        if self._is_outdated or self._touched or self._changed_groups or self._backlog:
             return max(0.0, self._not_before - time.monotonic())
         return (self._due[0][0] - self._now_ms()) / 1000 if self._due else NEVER_SECONDS
 
@@ -95,28 +113,46 @@ class CustomerView:
         """
         if time.monotonic() < self._not_before:
             return []
-        is_whole, touched = self._must_reload, self._touched | self._take_due()
-        if not (is_whole or touched):
+        if self._is_outdated:
+            await self._read_definitions(observer)
+        touched, groups = self._touched | self._take_due() | self._take_slice(), self._changed_groups
+        if not (touched or groups or self._told is None):
             return []
-        self._must_reload, self._touched = False, set()  # what changes from here on is looked at again
+        self._touched, self._changed_groups = set(), set()  # what changes from here on is looked at again
         try:
-            if is_whole:
-                return await self._look_at_all(connection, observer)
-            return await self._look_at(connection, observer, touched)
+            statuses = await self._statuses(observer, touched & self._definitions.members.keys())
+            self._callers |= statuses
+            return await self._record(connection, statuses, self._definitions.groups_to_look_at(touched, groups))
         except BaseException:
-            self._must_reload, self._touched = self._must_reload or is_whole, self._touched | touched
+            self._touched |= touched
+            self._changed_groups |= groups
             raise
 
-    async def _look_at_all(self, connection: Connection, observer: Observer) -> list[str]:
-        self._definitions = definitions = Definitions(await observer.groups(self.customer))
-        self._callers = await self._statuses(observer, definitions.members)
-        self._due = []
-        return await self._record(connection, self._callers, [*definitions.groups.values()], is_whole=True)
+    async def _read_definitions(self, observer: Observer) -> None:
+        """Touches whatever is defined differently. Of a customer that is new, that is everything."""
+        self._is_outdated = False
+        try:
+            new = Definitions(await observer.groups(self.customer))
+        except BaseException:
+            self._is_outdated = True
+            raise
+        old, self._definitions = self._definitions, new
+        self._touched = (
+            {*new.members}
+            if new.rules != old.rules
+            else {caller for caller, member in new.members.items() if old.members.get(caller) != member}
+            | (self._touched & new.members.keys())
+        )
+        self._changed_groups |= {row for row, group in new.groups.items() if old.groups.get(row) != group}
+        self._changed_groups |= old.groups.keys() - new.groups.keys()
+        for gone in old.members.keys() - new.members.keys():
+            self._callers.pop(gone, None)
+        if self._may_have_missed:
+            self._may_have_missed, self._backlog = False, [*new.members]
 
-    async def _look_at(self, connection: Connection, observer: Observer, touched: set[int]) -> list[str]:
-        statuses = await self._statuses(observer, touched)
-        self._callers |= statuses
-        return await self._record(connection, statuses, self._definitions.groups_with(touched), is_whole=False)
+    def _take_slice(self) -> set[int]:
+        taken, self._backlog = self._backlog[-SLICE:], self._backlog[:-SLICE]
+        return self._definitions.members.keys() & set(taken)
 
     async def _statuses(self, observer: Observer, callers: Iterable[int]) -> dict[int, CallerStatus]:
         asked = sorted(callers)
@@ -140,8 +176,6 @@ class CustomerView:
         connection: Connection,
         statuses: dict[int, CallerStatus],
         groups: Sequence[GroupDefinition],
-        *,
-        is_whole: bool,
     ) -> list[str]:
         held = conditions(statuses, [])
         held |= {Condition("exhausted", group.id) for group in groups if is_exhausted(self._callers, group)}
@@ -150,13 +184,16 @@ class CustomerView:
             async with connection.transaction():
                 stored = await read_conditions(connection, self.customer) if self._told is None else self._told
                 known = stored or set()
-                looked_at = known if is_whole else known & subjects
-                began, over = held - looked_at, looked_at - held - _unchanged(looked_at, groups)
+                looked_at = known & subjects
+                began = held - looked_at
+                over = (looked_at - held) | {one for one in known if not self._definitions.has(one)}
                 changed = [] if stored is None else transitions(looked_at, held, subjects)
                 if began or over or stored is None:
                     await record_conditions(connection, self.customer, began, over)
                 added = await self._add(connection, changed) if changed else []
-        self._told = (known - over) | began if is_whole else _updated(known, began, over)
+        known -= over
+        known |= began
+        self._told = known
         for caller, status in statuses.items():
             if status.changes_ms is not None:
                 heappush(self._due, (status.changes_ms, caller))
@@ -209,17 +246,6 @@ def _subjects(callers: Iterable[int], groups: Iterable[GroupDefinition]) -> set[
     """Every condition that was looked at. A group without members was not: nothing in it could recover."""
     of_callers = {Condition(kind, row) for row in callers for kind in ("cooldown", "quota")}
     return of_callers | {Condition("exhausted", group.id) for group in groups if group.members}
-
-
-def _unchanged(known: set[Condition], groups: Iterable[GroupDefinition]) -> set[Condition]:
-    """A group that has lost all of its members is neither exhausted nor recovered: what was told of it stays."""
-    return known & {Condition("exhausted", group.id) for group in groups if not group.members}
-
-
-def _updated(known: set[Condition], began: set[Condition], over: set[Condition]) -> set[Condition]:
-    known -= over
-    known |= began
-    return known
 
 
 def _local_ms() -> int:
