@@ -21,15 +21,8 @@ class Database:
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection, outside of a transaction."""
         async with acquired(self.pool) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Connection]:
-        """A transaction whose statements all see the same."""
-        async with acquired(self.pool) as connection:
             with translate_errors(connection):
-                async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    yield connection
+                yield connection
 
     @asynccontextmanager
     async def changing(self, token_sha256_hex: str) -> AsyncIterator[Connection]:

@@ -165,13 +165,14 @@ class Freshness:
         group = await self.world.group(self.customer)
         async with aiohttp.ClientSession(headers=self.customer.headers) as session:
             changes = [f"Change {number}" for number in range(self.run.scale.definition_changes)]
-            seconds = [await self._change(session, group, change) for change in changes]
+            seconds = [await self.change(session, group, change) for change in changes]
         return [
             _row("definition row committed → visible: p99", seconds, 0.99, 1_000),
             _row("definition row committed → visible: p50", seconds, 0.5, None),
         ]
 
-    async def _change(self, session: aiohttp.ClientSession, group: Group, description: str) -> float:
+    async def change(self, session: aiohttp.ClientSession, group: Group, description: str) -> float:
+        """Commits a change of a group; how long until it is visible."""
         await self.world.postgres.execute(
             "UPDATE caller_id_groups SET description = $1 WHERE id = $2", description, group.id
         )

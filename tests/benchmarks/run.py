@@ -39,6 +39,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     many_callers: int = 1_000_000
     counted_callers: int = 1_000
     counted_picks: int = 60_000
+    imported_rows: int = 100_000
 
 
 FULL = Scale()
@@ -56,6 +57,7 @@ QUICK = Scale(
     many_callers=50_000,
     counted_callers=300,
     counted_picks=6_000,
+    imported_rows=10_000,
 )
 
 

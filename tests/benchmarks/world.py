@@ -17,7 +17,7 @@ from benchmarks.facts import Facts
 from benchmarks.processes import free_port, module, process, service, until
 from benchmarks.run import Run
 from benchmarks.stored import calls_stored
-from rotary.definitions import PICK_SCOPE, SCOPE, Carrier, GroupDefinition, MemberDefinition, summary
+from rotary.definitions import SCOPES, Carrier, GroupDefinition, MemberDefinition, summary
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY
 from rotary.publisher import EventFactory
@@ -86,7 +86,7 @@ class World:
                 " VALUES ($1, 'benchmark', $2, $3, NULL)",
                 number,
                 sha256,
-                [SCOPE, PICK_SCOPE],
+                [*SCOPES],
             )
         made = Customer(number, token)
         await until(lambda: self._serves(made, "/api/caller-id-groups"), "the token is known")

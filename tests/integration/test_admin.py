@@ -135,6 +135,19 @@ def test_members_are_added_reweighted_removed_and_synced(seeded: Admin) -> None:
     assert members(5) == []
 
 
+def test_a_token_is_rotated_with_an_overlap_and_the_audit_log_names_who_did_it(seeded: Admin) -> None:
+    first = seeded.json("token", "create", "--customer", 7, "--name", "board")
+    assert isinstance(first, dict)
+    second = seeded.json("token", "rotate", first["id"], "--overlap", 60)
+    assert isinstance(second, dict)
+    assert (second["name"], second["expires_at"]) == ("board", None)
+    assert second["token"] != first["token"]
+    rows = seeded.rows(f"SELECT expires_at < now() + interval '61 s' FROM api_tokens WHERE id = {first['id']}")
+    assert rows == [(True,)]
+    actors = seeded.rows("SELECT DISTINCT actor LIKE 'rotary-admin (%@%)' FROM audit_log WHERE entity = 'token'")
+    assert actors == [(True,)]
+
+
 @pytest.mark.parametrize(
     "command", [("group", "delete", 3), ("caller-id", "delete", 18), ("member", "sync", 3, 18), ("token", "revoke", 1)]
 )

@@ -80,6 +80,6 @@ async def assert_documented(base: str, token: str, directory: Path, *options: st
     run = await asyncio.create_subprocess_exec(
         *command, cwd=directory, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    told, _ = await asyncio.wait_for(run.communicate(), 120)
+    told, _ = await asyncio.wait_for(run.communicate(), 300)
     assert run.returncode == 0, told.decode()
     assert b"No issues found" in told, told.decode()

@@ -15,6 +15,7 @@ from rotary.events import Timestamp
 from rotary.management import tokens
 from rotary.management.fields import NewToken
 from rotary.management.revocation import ANSWER_SECONDS, revoke_token
+from rotary.management.rows import Target
 from rotary.management.tokens import Token
 from rotary.postgres.connection import Connection
 from rotary.redis.connection import connect
@@ -96,6 +97,29 @@ async def list_tokens(connection: Connection, /, *, customer_id: int | None, as_
     """List tokens, including revoked and expired ones."""
     rows = await tokens.list_tokens(connection, customer_id)
     print_rows(rows, Token, as_json=as_json, empty="no tokens: create one with rotary-admin token create")
+
+
+@token.command()
+@click.argument("token_id", metavar="ID", type=ROW_ID)
+@click.option(
+    "--overlap",
+    type=click.IntRange(0, 30 * 86_400),
+    default=86_400,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the old token stays valid.",
+)
+@json_option
+@with_database
+async def rotate(connection: Connection, /, *, token_id: int, overlap: int, as_json: bool) -> None:
+    """Create a token like this one, and let this one expire after an overlap. Prints the new one once."""
+    created, bearer = await tokens.rotate_token(connection, Target(token_id), overlap)
+    if as_json:
+        print_object(asdict(created) | {"token": bearer})
+        return
+    click.echo(f"created token {created.id}; token {token_id} expires in {overlap} s at the latest", err=True)
+    click.echo("The token is shown only now:", err=True)
+    click.echo(bearer)
 
 
 @token.command()

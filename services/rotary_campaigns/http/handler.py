@@ -109,7 +109,7 @@ class Api(api.Api[str]):
         )
         if operation.is_change:
             return await self._change(request, grant, operation, content, call)
-        async with self._parts.database.snapshot() as connection:
+        async with self._parts.database.reading() as connection:
             reply = await operation.handler(call(connection=connection))
             if operation.stream is not None and wants_stream(request):
                 return self._stream(operation, call(connection=connection))

@@ -261,6 +261,7 @@ def _query_parameter(field: msgspec.structs.FieldInfo) -> Json:
         [schema] = [one for one in schema["anyOf"] if one != {"type": "null"}]
     elif "enum" in schema:
         schema = {"type": "string", "enum": [one for one in schema["enum"] if one is not None]}
+    _mend(schema)
     if field.default not in (None, msgspec.NODEFAULT):
         schema |= {"default": field.default}
     return {"name": field.encode_name, "in": "query", "description": _MEANINGS[field.name], "schema": schema}

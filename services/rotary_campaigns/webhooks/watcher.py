@@ -94,7 +94,7 @@ class Watcher:
     def groups_changed(self, customer: int) -> None:
         """Called for each change of a customer's definitions."""
         if (view := self._views.get(customer)) is not None:
-            view.reload()
+            view.redefine()
             self._wake.set()
 
     def look_at_everything(self) -> None:

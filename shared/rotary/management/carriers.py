@@ -1,5 +1,7 @@
 """The carrier that a number suggests. Numbers are ported, so this is a proposal for a new row and never read later."""
 
+from functools import lru_cache
+
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, carrier
 
@@ -8,6 +10,7 @@ from rotary.definitions import Carrier
 REGION = "VN"
 """Of domestic numbers: those of the carriers that a caller ID can have."""
 
+_RANGE_DIGITS = 3
 _CARRIERS: dict[str, Carrier] = {
     "viettel": "viettel",
     "mobifone": "mobifone",
@@ -18,6 +21,12 @@ _CARRIERS: dict[str, Carrier] = {
 
 def suggest_carrier(number: str) -> Carrier:
     """The carrier to which the number's range was given, `landline` for a fixed line, else `other`."""
+    return _of_range(number[:-_RANGE_DIGITS] + "0" * _RANGE_DIGITS)
+
+
+@lru_cache(maxsize=4_096)
+def _of_range(number: str) -> Carrier:
+    """Likewise for a number that ends with zeros: carriers are given whole ranges, and files hold many of each."""
     try:
         parsed = phonenumbers.parse(number, REGION)
     except NumberParseException:

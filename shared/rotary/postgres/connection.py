@@ -28,6 +28,7 @@ _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,  # a deadlock: the same again, later, goes through
 )
 
 
@@ -71,6 +72,7 @@ async def open_pool(url: str, size: int) -> AsyncIterator[Pool]:
             command_timeout=STATEMENT_SECONDS,
             server_settings=_SETTINGS,
             max_inactive_connection_lifetime=60,
+            reset=_keep,
         )
         await pool
     except (ValueError, OverflowError):
@@ -79,6 +81,10 @@ async def open_pool(url: str, size: int) -> AsyncIterator[Pool]:
         yield pool
     finally:
         pool.terminate()
+
+
+async def _keep(_connection: object) -> None:
+    """Nothing to undo when a connection goes back: what is set is set for a transaction, and nobody listens."""
 
 
 @asynccontextmanager
@@ -121,4 +127,4 @@ def translate_errors(connection: Connection) -> Iterator[None]:
 
 
 def _unavailable(error: Exception) -> UnavailableError:
-    return UnavailableError(f"PostgreSQL is away: {str(error) or type(error).__name__}")
+    return UnavailableError("PostgreSQL is away", str(error) or type(error).__name__)
