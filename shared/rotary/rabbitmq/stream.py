@@ -26,7 +26,7 @@ from yarl import URL
 
 from rotary.amqp import CONNECT_SECONDS, connected
 from rotary.errors import UnavailableError
-from rotary.rabbitmq.connection import AWAY, is_gone, translate_errors
+from rotary.rabbitmq.connection import AWAY, AWAY_MESSAGE, is_gone, translate_errors
 
 GATHER_SECONDS = 0.004
 ENOUGH_MESSAGES = 200
@@ -315,7 +315,7 @@ class LogConsumer:
     async def _wait(self, seconds: float) -> None:
         self._arrived.clear()
         if not self.is_registered:
-            raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
+            raise UnavailableError("RabbitMQ no longer delivers", self.queue)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._arrived.wait()
@@ -330,7 +330,7 @@ class LogConsumer:
         try:
             await self._channel.basic_ack(tag, multiple=True)
         except AWAY as error:
-            raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
+            raise UnavailableError(AWAY_MESSAGE, repr(error)) from error
 
 
 @asynccontextmanager
