@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.3
 EXACT_SECONDS = 5.0
-_FACTS = re.compile(r"\{b\d+\}(?:(\d+)/)?(?:position|\d+:(?:calls|seen|flags|unknown):.*)")
+_FACTS = re.compile(r"\{b\d+\}(?:(\d+)/)?(?:position|\d+:(?:flagged|(?:calls|seen|flags|unknown):.*))")
 _SCAN, _PAUSE_SECONDS = 1000, 0.01
 
 

@@ -7,57 +7,37 @@ After any error, whatever was read but not committed is discarded and read again
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from hashlib import blake2b
 
 import structlog
-from msgspec import Struct
-from redis.asyncio import Redis
 
-from rotary.clock import Clock
 from rotary.errors import UnavailableError
-from rotary.rabbitmq.markers import Marker, is_in_markers_place, publish_marker, read_marker
+from rotary.rabbitmq.markers import Marker, is_in_markers_place, read_marker
 from rotary.rabbitmq.stream import Delivery, LogConsumer, LogMissingError, open_log
 from rotary.rabbitmq.topology import Log
 from rotary.redis import keys
 from rotary.redis.connection import FunctionsMissingError, load_functions
-from rotary.redis.fold import Batch, Folded, GenerationReplacedError, PositionLostError, Span, fold
-from rotary.redis.pipeline import Pipeline, pack
+from rotary.redis.fold import Batch, Folded, FoldLostError, GenerationReplacedError, PositionLostError, Span, fold
+from rotary.redis.pipeline import pack
 from rotary.redis.positions import Advance, LogPosition, Positions, decode_position
 from rotary.runtime.backoff import Backoff
 from rotary.runtime.program import cancel_and_wait
 from rotary_consumer import metrics
-from rotary_consumer.broker_channels import BrokerChannels
 from rotary_consumer.decode import Decoded, MessageDecoder, refusals
 from rotary_consumer.in_order import InOrderTasks
-from rotary_consumer.logs import LogGapError, Logs
+from rotary_consumer.logs import LogGapError
+from rotary_consumer.marking import Marking, Tools
 from rotary_consumer.parking import Parking
 
 _log = structlog.get_logger(__name__)
 
-MARKER_SECONDS = 0.5
-MIN_MARKER_SECONDS = 0.02
 ADVANCE_SECONDS = 0.25
 MAX_MESSAGES = 500
 MAX_HELD, MAX_HELD_BYTES = 2_000, 16_777_216
 """How many messages, and bytes, may wait for the next marker before a second consumer looks for it further on."""
 PROBE_SECONDS = 10.0
-MAX_OWN_MARKERS = 1_000
-
-
-class Tools(Struct, frozen=True, kw_only=True):
-    """What all readers of a consumer share. Markers are published as `user`; `prefetch` bounds the messages held."""
-
-    client: Redis
-    pipeline: Pipeline
-    url: str
-    user: str
-    channels: BrokerChannels
-    logs: Logs
-    clock: Clock
-    clock_offset_ms: int
-    prefetch: int
 
 
 class LogReader:
@@ -74,9 +54,9 @@ class LogReader:
         self._checkpoints = deque[tuple[int, int]]()
         self._decoder = MessageDecoder(log.queue, tools.clock_offset_ms)
         self._reached: list[int | None] = [None] * keys.BUCKETS
-        self._wanted = asyncio.Event()
+        self._acknowledged: list[int | None] = [None] * keys.BUCKETS
+        self._marking = Marking(log, self._positions, tools)
         self._parks = False
-        self._own: dict[str, int] = {}
         self._advanced_at = 0.0
         self._advanced_ms = 0
         self.attached = False
@@ -121,7 +101,7 @@ class LogReader:
             self._parked_from = await self._parked_to()
             consumer = await self._open(self._start(position), stack)
             buffer = await self._first(consumer, begin)
-            marking = asyncio.create_task(self._keep_marking())
+            marking = asyncio.create_task(self._marking.run())
             stack.push_async_callback(cancel_and_wait, marking)
             folds = await stack.enter_async_context(InOrderTasks())
             self.attached = True
@@ -146,7 +126,7 @@ class LogReader:
         """Publishes a marker and reads it back; returns its offset, which is where the log ends now."""
         async with AsyncExitStack() as stack:
             consumer = await self._open("next", stack)
-            token = await self._mark()
+            token = await self._marking.mark()
             deadline = time.monotonic() + PROBE_SECONDS
             while time.monotonic() < deadline:
                 for delivery in await consumer.take(MAX_MESSAGES):
@@ -163,6 +143,7 @@ class LogReader:
     async def _begin(self, positions: Sequence[LogPosition], tail: int) -> LogPosition:
         """The earliest position: reading continues there. Raises LogGapError when the log ends before a position."""
         self._reached = [position.next for position in positions]
+        self._acknowledged = list(self._reached)
         furthest = max((position.next or 0 for position in positions), default=0)
         if furthest > tail:
             raise LogGapError(f"it ends at {tail}, before the position {furthest}", 0, None)
@@ -261,7 +242,7 @@ class LogReader:
 
     async def _await_marker(self, consumer: LogConsumer, buffer: Sequence[Delivery]) -> list[Delivery]:
         """More of the log, because the first delivery held can't be judged before the next marker."""
-        self._wanted.set()
+        self._marking.hurry()
         if len(buffer) > MAX_HELD or sum(len(delivery.body) for delivery in buffer) > MAX_HELD_BYTES:
             self._decoder.upcoming = await self._look_for_marker(buffer[-1].offset + 1)
             return []
@@ -297,17 +278,44 @@ class LogReader:
         for customer, batch in found.batches.items():
             buckets.setdefault(keys.bucket_of(customer), []).append(batch)
         name, marker_ms, logs = self._log.name, found.marker_ms, self._tools.logs.must_read(self._log.name)
-        spans = {bucket: Span(name, self._reached[bucket], found.end, marker_ms) for bucket in buckets}
+        spans = {
+            bucket: Span(name, self._reached[bucket], found.end, marker_ms, self._acknowledged[bucket])
+            for bucket in buckets
+        }
         for bucket in buckets:
             self._reached[bucket] = max(found.end, self._reached[bucket] or 0)
         # Tasks start in the order of their creation, so these calls are sent in order.
         folding = asyncio.create_task(fold(self._tools.pipeline, buckets, spans, ",".join(logs), self._generation))
         if found.marker is None or not self._is_advance_due(found.marker):
-            return folding
+            return asyncio.create_task(self._noted(folding, buckets, found.end))
         reached, at_ms = self._reached, found.marker.at_ms
         self._reached = [max(found.end, offset or 0) for offset in reached]
-        advancing = asyncio.create_task(self._positions.advance(name, found.end, at_ms, logs, reached))
-        return asyncio.create_task(_both(folding, advancing))
+        advancing = asyncio.create_task(
+            self._positions.advance(name, found.end, at_ms, logs, reached, [*self._acknowledged])
+        )
+        return asyncio.create_task(self._both(folding, advancing, found.end))
+
+    async def _noted(
+        self, folding: "asyncio.Task[dict[int, Folded]]", buckets: Iterable[int], end: int
+    ) -> dict[int, Folded]:
+        """Notes up to where Redis acknowledged these buckets."""
+        folded = await folding
+        for bucket in buckets:
+            self._acknowledged[bucket] = max(end, self._acknowledged[bucket] or 0)
+        return folded
+
+    async def _both(
+        self, folding: "asyncio.Task[dict[int, Folded]]", advancing: "asyncio.Task[Advance]", end: int
+    ) -> dict[int, Folded]:
+        folded, advanced = await asyncio.gather(folding, advancing)
+        if advanced.replaced:
+            raise GenerationReplacedError
+        if advanced.behind:
+            raise PositionLostError
+        if advanced.is_ahead:
+            raise FoldLostError
+        self._acknowledged = [max(end, offset or 0) for offset in self._acknowledged]
+        return folded
 
     def _is_advance_due(self, marker: Marker) -> bool:
         """Whether this marker advances the positions.
@@ -317,7 +325,7 @@ class LogReader:
         """
         if time.monotonic() - self._advanced_at < ADVANCE_SECONDS:
             return False
-        if self._own.pop(marker.token, None) is None and marker.at_ms <= self._advanced_ms:
+        if not self._marking.is_own(marker) and marker.at_ms <= self._advanced_ms:
             return False
         self._advanced_at = time.monotonic()
         self._advanced_ms = marker.at_ms
@@ -353,43 +361,6 @@ class LogReader:
         if offset <= parked_to and offset > ((self._parked_from and self._parked_from.next) or 0):
             self._parked_from = LogPosition(offset, at_ms)
             await self._tools.pipeline.call([pack("HSET", keys.PARKED_TO, self._log.name, f"{offset}:{at_ms}")])
-
-    async def _keep_marking(self) -> None:
-        """Publishes a marker twice a second, and at once when a message waits for one."""
-        backoff = Backoff(max_seconds=1.0)
-        while True:
-            self._wanted.clear()
-            try:
-                async with asyncio.timeout(MARKER_SECONDS):
-                    await self._wanted.wait()
-                    await asyncio.sleep(MIN_MARKER_SECONDS)
-            except TimeoutError:
-                pass
-            try:
-                await self._mark()
-            except UnavailableError as error:
-                # Deliveries are folded meanwhile, for instance while a memory alarm blocks publishing.
-                await backoff.wait(f"{self._log.name}: no arrival markers: {error.what}")
-
-    async def _mark(self) -> str:
-        now_ms = await self._positions.now_ms()
-        self._tools.logs.saw_redis_clock(now_ms)
-        async with self._tools.channels.channel(self._log.queue) as channel:
-            token = await publish_marker(channel, self._log.queue, now_ms, self._tools.user)
-        # A marker that is confirmed after the timeout is not known as ours.
-        if len(self._own) > MAX_OWN_MARKERS:
-            self._own.clear()
-        self._own[token] = now_ms
-        return token
-
-
-async def _both(folding: "asyncio.Task[dict[int, Folded]]", advancing: "asyncio.Task[Advance]") -> dict[int, Folded]:
-    folded, advanced = await asyncio.gather(folding, advancing)
-    if advanced.replaced:
-        raise GenerationReplacedError
-    if advanced.behind:
-        raise PositionLostError
-    return folded
 
 
 def _offset_or_none(position: LogPosition) -> int:

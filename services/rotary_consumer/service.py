@@ -17,8 +17,9 @@ from rotary.runtime.supervision import Supervisor
 from rotary_consumer.broker_channels import BrokerChannels
 from rotary_consumer.generations import Generations
 from rotary_consumer.leases import Leases
-from rotary_consumer.log_reader import LogReader, Tools
+from rotary_consumer.log_reader import LogReader
 from rotary_consumer.logs import Logs
+from rotary_consumer.marking import Tools
 from rotary_consumer.projector import Projector
 from rotary_consumer.readiness import Readiness
 from rotary_consumer.settings import Settings

@@ -6,11 +6,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-Kind = Literal["published", "observed", "error"]
+Kind = Literal["published", "picked", "observed", "error"]
 
 
 class Entry(Struct, frozen=True):
-    """An event that was published, a change that the API showed, or an error. `at` is UTC."""
+    """An event that was published, an answer of the engine, a change that the API showed, or an error. `at` is UTC."""
 
     at: datetime
     kind: Kind

@@ -17,6 +17,7 @@ from rotary_demo.clients import CustomerClient, open_clients
 from rotary_demo.dialer import Dialer
 from rotary_demo.display import show
 from rotary_demo.intro import intro
+from rotary_demo.picks import PickCounts
 from rotary_demo.poller import MonitorPoller
 from rotary_demo.seed import create_customers
 from rotary_demo.terminal import Terminal
@@ -25,6 +26,8 @@ from rotary_stack.signals import SignalHandler, run
 from rotary_stack.stack import Options, Stack
 
 GROUP_ID = 3
+SMALL_GROUP_ID = 5
+"""Runs out of numbers every few seconds."""
 
 
 @click.command(short_help="Run simulated dialers and show a live monitor.")
@@ -64,10 +67,11 @@ async def _run_demo(exits: AsyncExitStack, terminal: Terminal, seconds: float | 
     activity = ActivityLog()
     own = clients[0]
     first = await own.api.monitor(GROUP_ID)
+    picks = PickCounts(SMALL_GROUP_ID)
     poller = MonitorPoller(
-        own.api, first, own.zone, activity, lambda: sum(client.publisher.confirmed for client in clients)
+        own.api, first, own.zone, activity, lambda: sum(client.publisher.confirmed for client in clients), picks
     )
-    async with _in_background(*(_dialer(client, activity, rng).run() for client in clients)):
+    async with _in_background(*(_dialer(client, picks, activity, rng).run() for client in clients)):
         lines = intro(stack, own.customer, GROUP_ID, brief=terminal.short)
         await _run_for(seconds, show(terminal, poller, lines))
 
@@ -79,7 +83,7 @@ async def _prepare_customers(
     customers = await create_customers(variables["ROTARY_POSTGRES_URL"])
     names = ", ".join(f"{customer.name} ({customer.timezone})" for customer in customers)
     terminal.report(f"created customers {names}")
-    clients = await open_clients(exits, customers, variables["ROTARY_API_URL"], variables["ROTARY_RABBITMQ_URL"])
+    clients = await open_clients(exits, customers, variables)
     began = time.monotonic()
     events = sum(await asyncio.gather(*(backfill(client, rng) for client in clients)))
     seconds = time.monotonic() - began
@@ -87,13 +91,13 @@ async def _prepare_customers(
     return clients
 
 
-def _dialer(client: CustomerClient, activity: ActivityLog, rng: Random) -> Dialer:
+def _dialer(client: CustomerClient, picks: PickCounts, activity: ActivityLog, rng: Random) -> Dialer:
     def report(group_id: int | None, kind: Kind, text: str) -> None:
         # The dashboard shows one group, so activity of the others would name numbers that are not on it.
         if group_id in (None, GROUP_ID):
             activity.add(kind, text)
 
-    return Dialer(client, report, rng)
+    return Dialer(client, picks, report, rng)
 
 
 @asynccontextmanager

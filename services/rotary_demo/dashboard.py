@@ -13,6 +13,7 @@ from rotary.definitions import CARRIER_LABELS
 from rotary.domain.monitor import MemberStatus, MonitorMember
 from rotary_demo.activity import Entry, Kind
 from rotary_demo.api_client import MonitorReading
+from rotary_demo.picks import PickCounts
 
 SYMBOLS: dict[MemberStatus, str] = {"eligible": "●", "cooldown": "◐", "quota_exceeded": "■", "disabled": "○"}
 STYLES: dict[MemberStatus, str] = {
@@ -23,6 +24,7 @@ STYLES: dict[MemberStatus, str] = {
 }
 ACTIVITY_LABELS: dict[Kind, tuple[str, str]] = {
     "published": ("event", "cyan"),
+    "picked": ("pick", "green"),
     "observed": ("API", "default"),
     "error": ("error", "red"),
 }
@@ -41,6 +43,7 @@ class DashboardState(Struct, frozen=True):
     now: datetime
     confirmed: int
     per_second: float
+    picks: PickCounts
     highlighted: frozenset[int] = frozenset()
     error: str | None = None
     activity: Sequence[Entry] = ()
@@ -57,10 +60,10 @@ class Column(Struct, frozen=True):
 
 def render(state: DashboardState, width: int, height: int) -> Group:
     """The monitor, and below it as much activity as fits into `height` lines."""
-    spare = height - len(state.reading.monitor.members) - 3
-    parts: list[Text | Table] = [_title(state, width), _summary(state), _table(state, width)]
+    spare = height - len(state.reading.monitor.members) - 4
+    parts: list[Text | Table] = [_title(state, width), _summary(state), _picks(state), _table(state, width)]
     if spare >= 3:
-        parts.insert(2, Text())
+        parts.insert(3, Text())
         spare -= 1
     if spare >= 2:
         newest = list(state.activity)[-min(spare - 1, MAX_ACTIVITY_LINES) :]
@@ -97,6 +100,20 @@ def _summary(state: DashboardState) -> Text:
         (f"lag {'unknown' if lag is None else f'{lag} s'}", "dim" if lag in (0, 1) else "bold yellow"),
         (f" · {state.now.astimezone(state.zone):%H:%M:%S} in {city(state.zone)}", "dim"),
     )
+
+
+def _picks(state: DashboardState) -> Text:
+    picks = state.picks
+    line = Text.assemble(
+        (f" {picks.per_second():.1f}", "bold"),
+        " picks/s",
+        (f" · {picks.total:,} picked, {picks.released:,} given back, {picks.refusals:,} refused · ", "dim"),
+        f"group {picks.watched_group} ",
+    )
+    if picks.next_at is None:
+        return line.append("● can be picked from", "green")
+    left = format_duration(picks.next_at - state.now)
+    return line.append(f"◐ has run out, next number in {left}", "bold yellow")
 
 
 def city(zone: ZoneInfo) -> str:

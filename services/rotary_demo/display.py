@@ -52,8 +52,17 @@ def snapshot(state: DashboardState) -> list[Text]:
         f" {monitor.in_cooldown} in cooldown, {over_quota} over quota, {monitor.disabled} disabled;"
         f" {state.confirmed} events published, {state.per_second:.1f}/s, lag {lag}"
     )
+    picks = state.picks
+    next_at = ""
+    if picks.next_at is not None:
+        left = format_duration(picks.next_at - state.now)
+        next_at = f"; group {picks.watched_group} has run out, next number in {left}"
+    engine = (
+        f"  engine: {picks.per_second():.1f} picks/s, {picks.total} picked, {picks.released} given back,"
+        f" {picks.refusals} refused{next_at}"
+    )
     below = [f"  {state.error}"] if state.error else [_member_line(member, state) for member in monitor.members]
-    return [Text(line) for line in (head, *below)]
+    return [Text(line) for line in (head, engine, *below)]
 
 
 def _member_line(member: MonitorMember, state: DashboardState) -> str:

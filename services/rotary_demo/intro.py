@@ -13,10 +13,11 @@ from rotary_stack.stack import Stack
 
 def intro(stack: Stack, customer: Customer, group_id: int, *, brief: bool) -> list[Text]:
     """One complete command per line, so that it can be pasted. `brief` leaves out all but one of them."""
-    api_url = stack.variables()["ROTARY_API_URL"]
+    api_url, engine_url = (stack.variables()[name] for name in ("ROTARY_API_URL", "ROTARY_ENGINE_URL"))
     header = f'curl -H "Authorization: Bearer {customer.token}"'
     paths = (LIST_PATH, f"{LIST_PATH}/{group_id}", f"{LIST_PATH}/{group_id}/monitor")
     commands = [Text(f"{header} {api_url}{path}", "cyan") for path in paths]
+    pick = Text(f"{header} -X POST {engine_url}{LIST_PATH}/{group_id}/picks", "cyan")
     heading = Text.assemble(
         ("Read the API", "bold"), f" from another terminal, as {customer.name}; reference: {api_url}/docs"
     )
@@ -27,6 +28,9 @@ def intro(stack: Stack, customer: Customer, group_id: int, *, brief: bool) -> li
         Text(),
         heading,
         *commands,
+        Text(),
+        Text.assemble(("Pick a number", "bold"), f" for a call; reference: {engine_url}/docs"),
+        pick,
         Text(),
         Text.assemble(
             ("Delete everything in Redis", "bold"),

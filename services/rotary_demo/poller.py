@@ -12,7 +12,8 @@ from rotary.domain.monitor import MonitorMember
 from rotary_demo.activity import ActivityLog
 from rotary_demo.api_client import ApiClient, ApiError, MonitorReading
 from rotary_demo.dashboard import DashboardState, format_time
-from rotary_demo.dialer import member_label
+from rotary_demo.dialer import label
+from rotary_demo.picks import PickCounts
 
 RATE_SECONDS = 10.0
 HIGHLIGHT_SECONDS = 0.8
@@ -28,10 +29,11 @@ class MonitorPoller:
         zone: ZoneInfo,
         activity: ActivityLog,
         confirmed: Callable[[], int],
+        picks: PickCounts,
     ) -> None:
         self.activity = activity
         self._api = api
-        self._state = DashboardState(first, zone, datetime.now(UTC), confirmed(), 0.0, activity=activity.newest)
+        self._state = DashboardState(first, zone, datetime.now(UTC), confirmed(), 0.0, picks, activity=activity.newest)
         self._confirmed = confirmed
         self._counts = deque([(time.monotonic(), confirmed())])
         self._called_at: dict[int, float] = {}
@@ -70,7 +72,7 @@ class MonitorPoller:
             if member.calls_today != old.calls_today:
                 self._called_at[member.caller_id_id] = time.monotonic()
             if change := self._describe_change(old, member):
-                self.activity.add("observed", f"{member_label(member)}  {change}")
+                self.activity.add("observed", f"{label(member)}  {change}")
 
     def _describe_change(self, old: MonitorMember, new: MonitorMember) -> str | None:
         if new.status != old.status:

@@ -4,6 +4,7 @@ from importlib.resources import as_file, files
 
 from msgspec import Struct
 
+from rotary.definitions import PICK_SCOPE, SCOPE
 from rotary.management.customers import Customer as StoredCustomer
 from rotary.management.customers import list_customers
 from rotary.management.definitions_file.apply import apply_source
@@ -36,7 +37,8 @@ async def create_customers(postgres_url: str) -> list[Customer]:
 
 
 async def _with_tokens(connection: Connection, row: StoredCustomer) -> Customer:
-    _, token = await create_token(connection, row.id, NewToken(name="demo"))
+    _, token = await create_token(connection, row.id, NewToken(name="demo", scopes=[SCOPE, PICK_SCOPE]))
     # Without a rate limit, and separate, so that the demo's own requests do not count against the user's token.
-    _, dialer_token = await create_token(connection, row.id, NewToken(name="dialer", rate_limit_per_minute=None))
+    dialer = NewToken(name="dialer", scopes=[SCOPE, PICK_SCOPE], rate_limit_per_minute=None)
+    _, dialer_token = await create_token(connection, row.id, dialer)
     return Customer(row.id, row.name, row.timezone, token, dialer_token)

@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from rotary.errors import EventRefusedError, RotaryError
-from rotary.events import Event, EventType, FlagKind, Id, Text, Timestamp
+from rotary.events import Event, EventType, FlagKind, Id, PickId, Text, Timestamp
 from rotary.publisher import EventFactory
 
 _FIELDS: dict[EventType, frozenset[str]] = {
-    "call-placed": frozenset({"group_id", "lead_id"}),
+    "call-placed": frozenset({"group_id", "lead_id", "pick_id"}),
     "carrier-flag": frozenset({"kind", "carrier", "code", "note"}),
     "cooldown-cleared": frozenset(),
 }
@@ -33,6 +33,7 @@ class EventRecord(Struct, frozen=True, forbid_unknown_fields=True):
     caller_id_id: Id
     group_id: Id | None = None
     lead_id: str | None = None
+    pick_id: PickId | None = None
     kind: FlagKind | None = None
     carrier: str | None = None
     code: str | int | None = None
@@ -202,7 +203,12 @@ def _make_event(record: EventRecord, events: EventFactory, time: datetime | None
     match record.type:
         case "call-placed":
             return events.call_placed(
-                record.caller_id_id, record.group_id, record.lead_id, time=time, event_id=event_id
+                record.caller_id_id,
+                record.group_id,
+                record.lead_id,
+                pick_id=record.pick_id,
+                time=time,
+                event_id=event_id,
             )
         case "cooldown-cleared":
             return events.cooldown_cleared(record.caller_id_id, time=time, event_id=event_id)
@@ -215,6 +221,6 @@ def _make_event(record: EventRecord, events: EventFactory, time: datetime | None
 
 
 def _reject_foreign_fields(record: EventRecord) -> None:
-    for field in ("group_id", "lead_id", "kind", "carrier", "code", "note"):
+    for field in ("group_id", "lead_id", "pick_id", "kind", "carrier", "code", "note"):
         if getattr(record, field) is not None and field not in _FIELDS[record.type]:
             raise EventRefusedError(f"a {record.type} has no {field}")

@@ -3,19 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from aiohttp import web
 from msgspec import Struct
 
 from rotary.clock import Clock
-from rotary.errors import ConfigurationError
 from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.cors import Cors
 from rotary.http.open_files import max_connections
 from rotary.http.protocol import QueryServer
+from rotary.http.site import listening
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
-from rotary.runtime.settings import bind_address
 from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.docs import pages
 from rotary_query.http.handler import Api
@@ -24,8 +22,6 @@ from rotary_query.settings import QuerySettings
 
 REDIS_TIMEOUT_SECONDS = 0.8
 """A request may meet two silent reads, its token's and its group's, and is to have its 503 within two seconds."""
-SHUTDOWN_SECONDS = 5.0
-BACKLOG = 1024
 
 
 class Service(Struct, frozen=True):
@@ -49,23 +45,10 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
         reader = GroupReader(client, settings, clock)
         api = Api(reader, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
         measured = registry(api, reader)
-        measured.register(ConnectionCollector(connections))
+        measured.register(ConnectionCollector(connections, "rotary_query"))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, reader.not_ready_reasons, measured))
-        host, port = await stack.enter_async_context(_site(settings.query_bind, QueryServer(api.handle, connections)))
+        host, port = await stack.enter_async_context(
+            listening("ROTARY_QUERY_BIND", settings.query_bind, QueryServer(api.handle, connections))
+        )
         await stack.enter_async_context(reader.running())
         yield Service(host, port, ops, reader, api)
-
-
-@asynccontextmanager
-async def _site(bind: str, server: web.Server) -> AsyncIterator[tuple[str, int]]:
-    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, *bind_address(bind), backlog=BACKLOG).start()
-        except OSError as error:
-            raise ConfigurationError(f"ROTARY_QUERY_BIND: {error.strerror}") from error
-        host, port = runner.addresses[0][:2]
-        yield host, port
-    finally:
-        await runner.cleanup()

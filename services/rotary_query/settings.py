@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from rotary.http.client_address import Proxies
 from rotary.runtime.settings import Bind, CaFile, Count, RedisUrl, Seconds
 
 Origins = Annotated[
@@ -11,15 +12,6 @@ Origins = Annotated[
     Meta(
         pattern=r"^\s*(https?://[^\s,/]+/?\s*(,\s*|$))*$",
         description="origins such as https://board.example, separated by commas",
-    ),
-]
-
-
-Proxies = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9A-Fa-f.:/,\s]*$",
-        description="addresses or networks such as 10.0.0.0/8, separated by commas",
     ),
 ]
 

@@ -9,6 +9,8 @@ from signal import SIGTERM, Signals
 
 from msgspec import Struct
 
+from rotary.redis import picks
+from rotary.redis.connection import connect, load_functions
 from rotary_stack.errors import NotReadyError
 from rotary_stack.spawn import LaunchConfig, run_to_exit
 
@@ -44,6 +46,7 @@ class ServiceDefinition(Struct, frozen=True):
 SERVICES = (
     ServiceDefinition("consumer", "rotary_consumer", replicated=True),
     ServiceDefinition("query", "rotary_query", {"ROTARY_QUERY_BIND": "{address}"}, "ROTARY_API_URL", "ROTARY_OPS_URL"),
+    ServiceDefinition("engine", "rotary_engine", {"ROTARY_ENGINE_BIND": "{address}"}, "ROTARY_ENGINE_URL"),
 )
 
 
@@ -105,6 +108,16 @@ def plan_services(
         plan.processes.extend(processes)
         plan.variables[one.ops_variable] = " ".join(process.url for process in processes)
     return plan
+
+
+async def open_picks(redis_url: str) -> None:
+    """States that no reservation can be missing in a Redis that this stack has just created.
+
+    Without it the engine waits a minute, as it must in a Redis that lost its data.
+    """
+    async with connect(redis_url) as client:
+        await load_functions(client)
+        await picks.open_picks(client)
 
 
 async def migrate(environ: Mapping[str, str], log: Path) -> None:

@@ -19,7 +19,7 @@ from rotary_stack.servers.epmd import Epmd
 from rotary_stack.servers.postgres import Postgres, server_user
 from rotary_stack.servers.rabbitmq import RabbitMQ
 from rotary_stack.servers.redis import Redis
-from rotary_stack.services import SERVICES, migrate, plan_services
+from rotary_stack.services import SERVICES, migrate, open_picks, plan_services
 from rotary_stack.spawn import finish_even_if_cancelled, search_path
 from rotary_stack.workspace import allow_traversal, open_workspace
 
@@ -185,6 +185,8 @@ class Stack:
     async def _start_all(self) -> None:
         began = time.monotonic()
         await self._together(self._start(process) for process in self._servers.values())
+        if self._services:
+            await open_picks(self._variables["ROTARY_REDIS_URL"])
         await self._together(self._start(process) for process in self._services.values())
         self._report(f"stack ready in {time.monotonic() - began:.1f} s")
 

@@ -9,7 +9,9 @@ from rotary.policy import Policy
 
 SCOPE = "telesales_api_access"
 """The scope a token needs to read the API."""
-SCOPES = (SCOPE,)
+PICK_SCOPE = "caller_id_pick"
+"""The scope a token needs to pick caller IDs. A token may have several scopes."""
+SCOPES = (SCOPE, PICK_SCOPE)
 """The scopes that a service of this version checks: a token with another would open nothing."""
 
 RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]
@@ -29,7 +31,10 @@ DailyCap = Annotated[int, Meta(ge=1)]
 
 
 class MemberDefinition(Struct, frozen=True, array_like=True):
-    """A caller ID as a member of one group. `status` and `daily_cap` are the caller ID's, `weight` the membership's."""
+    """A caller ID as a member of one group: all but `weight`, which is the membership's, are the caller ID's.
+
+    The last three are the rotation engine's alone. `activated_ms` is UTC, null for one that needs no warm-up.
+    """
 
     id: Id
     number: str
@@ -39,6 +44,9 @@ class MemberDefinition(Struct, frozen=True, array_like=True):
     trunk_name: str | None
     daily_cap: DailyCap
     weight: Weight
+    hourly_cap: Annotated[int, Meta(ge=1)] | None = None
+    min_gap_seconds: Annotated[int, Meta(ge=1)] | None = None
+    activated_ms: int | None = None
 
 
 class GroupDefinition(Struct, frozen=True, array_like=True):

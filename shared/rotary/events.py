@@ -25,6 +25,14 @@ MAX_ID = 2**63 - 1
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 """A row's id in Postgres: a positive 64-bit integer."""
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
+PickId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="The rotation engine's pick that the call was placed with: its reservation becomes this call.",
+    ),
+]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 """RFC 3339 with an offset; a time without one is refused, because it could mean any of 24 hours."""
 FlagKind = Literal["spam_label", "blocked", "user_report", "rejected"]
@@ -37,6 +45,7 @@ class CallPlacedData(Struct, frozen=True, omit_defaults=True, gc=False):
     caller_id_id: Id
     group_id: Id | None = None
     lead_id: Annotated[str, Meta(max_length=200)] | None = None
+    pick_id: PickId | None = None
 
 
 class CarrierFlagData(Struct, frozen=True, omit_defaults=True, gc=False):

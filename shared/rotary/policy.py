@@ -9,12 +9,26 @@ _Duration = Annotated[int, Meta(ge=1, le=30 * DAY_SECONDS)]
 _Factor = Annotated[float, Meta(ge=0, le=1000)]
 
 
+MAX_PICK_TTL_SECONDS = 60
+"""The longest that a reservation may live. After Redis lost data nothing is picked for as long."""
+
+
+class WarmUpStep(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Up to the day `before_day` since its activation, which is day 0, a caller ID has at most `cap` calls a day."""
+
+    before_day: Annotated[int, Meta(ge=1, le=3_650)]
+    cap: Annotated[int, Meta(ge=1)]
+
+
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The rules of rest and health; `customers.policy` overrides any subset of the fields by name.
 
     Durations are seconds, at most the 30 days for which flags are accepted. Severities and `volume_weight` are
     halvings of health. The formulas: docs/meaning.md. `unknown_caller_ids_per_day` is how many caller IDs
     without a definition get facts on one UTC day; events of further ones are parked.
+
+    Of the rotation engine: how long a pick reserves a call, how long a lead keeps its number after its last use, and
+    the caps of caller IDs that are new, the lowest that applies.
     """
 
     cooldown_user_report_seconds: _Duration = 3_600
@@ -31,6 +45,9 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     volume_calls: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     volume_excess_limit: _Factor = 2.0
     unknown_caller_ids_per_day: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_000
+    pick_ttl_seconds: Annotated[int, Meta(ge=1, le=MAX_PICK_TTL_SECONDS)] = 30
+    sticky_days: Annotated[int, Meta(ge=1, le=3_650)] = 90
+    warm_up: Annotated[tuple[WarmUpStep, ...], Meta(max_length=100)] = ()
 
 
 DEFAULT_POLICY = Policy()

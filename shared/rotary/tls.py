@@ -59,11 +59,12 @@ def _behind(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str | None:
-    if isinstance(error, ssl.SSLCertVerificationError):
+    # aiohttp's own error is of this type too, without the message. OpenSSL's is its cause.
+    if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
         # OpenSSL's message alone; str(error) adds its C source line.
         return (
             f"its certificate is not trusted ({error.verify_message}): "
-            "name its authority in ROTARY_CA_FILE, or in the publisher's ssl_context"
+            "name its authority in ROTARY_CA_FILE, or pass an ssl_context"
         )
     if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error):
         return "this port does not use TLS; use its TLS port, or a URL without the s in its scheme"

@@ -12,16 +12,16 @@ from types import ModuleType
 import uvloop
 from rich.console import Console
 
-from benchmarks import disk, folding, freshness, idle, memory, publishing, reads, rebuild, restart
+from benchmarks import disk, folding, freshness, idle, memory, pick_costs, picks, publishing, reads, rebuild, restart
 from benchmarks.cores import cores, move_servers
 from benchmarks.run import FULL, QUICK, Run, Servers
 from benchmarks.table import passed, show, write
 from benchmarks.wrk import ensure_wrk
 
 RESULTS = Path(__file__).with_name("results.json")
-THEMES = (reads, freshness, folding, publishing, disk, memory, idle, rebuild, restart)
+THEMES = (reads, picks, pick_costs, freshness, folding, publishing, disk, memory, idle, rebuild, restart)
 WIDTH = 170
-MOST_SECONDS = 600
+MOST_SECONDS = 900
 
 
 def arguments() -> argparse.Namespace:

@@ -22,7 +22,7 @@ from benchmarks.table import Row, at_most
 from integration.private_vhost import private_vhost
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.markers import publish_marker, user_of
-from rotary_consumer.log_reader import MARKER_SECONDS
+from rotary_consumer.marking import MARKER_SECONDS
 from rotary_stack.control.client import send
 from rotary_stack.control.messages import Request
 

@@ -29,7 +29,7 @@ class Facts:
             self._is_prepared = True
         bucket = keys.bucket_of(customer)
         # No end: the position stays where the consumers left it.
-        span = Span(LOG, None, None, 0)
+        span = Span(LOG, None, None, 0, None)
         await fold(self._pipeline, {bucket: batches_of((customer, event) for event in events)}, {bucket: span}, "")
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ from rotary.redis import keys
 from rotary.redis.connection import connect, load_functions
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
-from rotary_consumer.log_reader import MARKER_SECONDS
+from rotary_consumer.marking import MARKER_SECONDS
 
 ADVANCES = 50
 """Of each log in one round, when they are made as fast as they go."""

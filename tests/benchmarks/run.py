@@ -38,6 +38,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     few_callers: int = 1_000
     many_callers: int = 1_000_000
     counted_callers: int = 1_000
+    counted_picks: int = 60_000
 
 
 FULL = Scale()
@@ -54,6 +55,7 @@ QUICK = Scale(
     publish_seconds=0.5,
     many_callers=50_000,
     counted_callers=300,
+    counted_picks=6_000,
 )
 
 

@@ -17,7 +17,7 @@ from benchmarks.facts import Facts
 from benchmarks.processes import free_port, module, process, service, until
 from benchmarks.run import Run
 from benchmarks.stored import calls_stored
-from rotary.definitions import Carrier, GroupDefinition, MemberDefinition, summary
+from rotary.definitions import PICK_SCOPE, SCOPE, Carrier, GroupDefinition, MemberDefinition, summary
 from rotary.events import Event
 from rotary.policy import DEFAULT_POLICY
 from rotary.publisher import EventFactory
@@ -43,6 +43,11 @@ class Group(Struct, frozen=True):
     def monitor(self) -> str:
         """The path of its monitor."""
         return f"{self.path}/monitor"
+
+    @property
+    def picks(self) -> str:
+        """The path of its picks."""
+        return f"{self.path}/picks"
 
 
 class Customer(Struct, frozen=True):
@@ -77,16 +82,17 @@ class World:
         async with self.postgres.transaction():
             number = await self.postgres.fetchval("INSERT INTO customers (name) VALUES ('Benchmark') RETURNING id")
             await self.postgres.execute(
-                "INSERT INTO api_tokens (customer_id, name, token_sha256, rate_limit_per_minute)"
-                " VALUES ($1, 'benchmark', $2, NULL)",
+                "INSERT INTO api_tokens (customer_id, name, token_sha256, scopes, rate_limit_per_minute)"
+                " VALUES ($1, 'benchmark', $2, $3, NULL)",
                 number,
                 sha256,
+                [SCOPE, PICK_SCOPE],
             )
         made = Customer(number, token)
         await until(lambda: self._serves(made, "/api/caller-id-groups"), "the token is known")
         return made
 
-    async def group(self, customer: Customer, members: int = MEMBERS) -> Group:
+    async def group(self, customer: Customer, members: int = MEMBERS, daily_cap: int = 200) -> Group:
         """A new group, as an admin would write it; returns when it is served."""
         async with self.postgres.transaction():
             group = await self.postgres.fetchval(
@@ -95,13 +101,14 @@ class World:
                 customer.id,
             )
             rows = await self.postgres.fetch(
-                "INSERT INTO caller_ids (customer_id, number, display_name, carrier, trunk_name)"
-                " SELECT $1, '+8490' || ($2::bigint + n), 'Sales ' || n, ($3::text[])[1 + n % 6], 'trunk-hcm-1'"
+                "INSERT INTO caller_ids (customer_id, number, display_name, carrier, trunk_name, daily_cap)"
+                " SELECT $1, '+8490' || ($2::bigint + n), 'Sales ' || n, ($3::text[])[1 + n % 6], 'trunk-hcm-1', $5"
                 " FROM generate_series(1, $4::int) AS n RETURNING id",
                 customer.id,
                 10_000_000 + self._number,
                 list(_CARRIERS),
                 members,
+                daily_cap,
             )
             self._number += members
             callers = tuple(sorted(row[0] for row in rows))

@@ -1,4 +1,4 @@
-"""wrk: one thread, 32 connections, and what it measured."""
+"""wrk: one thread, many connections, and what it measured."""
 
 import asyncio
 import os
@@ -20,11 +20,12 @@ _INSTALL = (
 
 
 class Target(Struct, frozen=True):
-    """What is asked for: `paths` in turn, all with the same headers."""
+    """What is asked for: `paths` in turn, all with the same headers; with POST where there is a `body`."""
 
     base: str
     paths: Sequence[str]
     headers: Mapping[str, str] = {}
+    body: bytes = b""
 
 
 class Load(Struct, frozen=True):
@@ -58,16 +59,30 @@ async def ensure_wrk() -> None:
         raise SystemExit("the program wrk is missing: run  apt-get install wrk  as root and try again")
 
 
-async def wrk(target: Target, seconds: float, cores: frozenset[int]) -> Load:
-    """Loads a server for so long. Raises RuntimeError if anything but 2xx and 3xx was answered."""
+async def wrk(
+    target: Target,
+    seconds: float,
+    cores: frozenset[int],
+    *,
+    connections: int = CONNECTIONS,
+    rate: float | None = None,
+) -> Load:
+    """Loads a server for so long, as fast as it goes, or at about `rate` requests a second.
+
+    At a rate each connection pauses before each request, at random and independently, so that requests come as from
+    many clients. Raises RuntimeError if anything but 2xx and 3xx was answered.
+    """
     headers = [part for name, value in target.headers.items() for part in ("-H", f"{name}: {value}")]
-    with NamedTemporaryFile("w", suffix=".paths") as paths:
+    pause_ms = 0.0 if rate is None else 1e3 * connections / rate
+    with NamedTemporaryFile("w", suffix=".paths") as paths, NamedTemporaryFile(suffix=".body") as body:
         paths.write("\n".join(target.paths) + "\n")
         paths.flush()
+        body.write(target.body)
+        body.flush()
         # wrk counts in whole seconds; milliseconds are not needed, but a quick run is to be quick.
-        argv = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency", "-s", str(_SCRIPT))
+        argv = ("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "-s", str(_SCRIPT))
         process = await asyncio.create_subprocess_exec(
-            *on(cores, *argv, *headers, target.base, "--", paths.name),
+            *on(cores, *argv, *headers, target.base, "--", paths.name, body.name, str(pause_ms)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

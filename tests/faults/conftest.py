@@ -9,11 +9,13 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from faults.table import Row, markdown
+from faults.pick_table import PickRow, cells
+from faults.table import Row, layout, markdown
 from faults.world import World, open_world
 
 NEMESIS_SECONDS = 300
 _ROWS = pytest.StashKey[list[Row]]()
+_PICK_ROWS = pytest.StashKey[list[PickRow]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: a fault that only `make faults` has time for")
     config.stash[_ROWS] = []
+    config.stash[_PICK_ROWS] = []
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -34,21 +37,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["faults"] = msgspec.json.encode(session.config.stash[_ROWS]).decode()
+        output["pick faults"] = msgspec.json.encode(session.config.stash[_PICK_ROWS]).decode()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # an untyped class of pytest-xdist
     """Receives them."""
-    rows = getattr(node, "workeroutput", {}).get("faults", "[]")
-    node.config.stash[_ROWS] += msgspec.json.decode(rows, type=list[Row])
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[_ROWS] += msgspec.json.decode(output.get("faults", "[]"), type=list[Row])
+    node.config.stash[_PICK_ROWS] += msgspec.json.decode(output.get("pick faults", "[]"), type=list[PickRow])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if rows := config.stash[_ROWS]:
+    tables = [markdown(found)] if (found := config.stash[_ROWS]) else []
+    if pick_rows := config.stash[_PICK_ROWS]:
+        tables.append(layout(cells(pick_rows)))
+    if tables:
         terminalreporter.section("faults")
-        terminalreporter.write_line(markdown(rows))
+        terminalreporter.write_line("\n\n".join(tables))
         if path := config.getoption("--table", None):
-            Path(path).write_text(markdown(rows) + "\n", encoding="utf-8")
+            Path(path).write_text("\n\n".join(tables) + "\n", encoding="utf-8")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,6 +75,12 @@ def pytest_runtest_makereport(
 def rows(request: pytest.FixtureRequest) -> list[Row]:
     """The table's rows so far."""
     return request.config.stash[_ROWS]
+
+
+@pytest.fixture
+def pick_rows(request: pytest.FixtureRequest) -> list[PickRow]:
+    """The rows of the engine's table so far."""
+    return request.config.stash[_PICK_ROWS]
 
 
 @pytest.fixture

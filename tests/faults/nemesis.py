@@ -19,6 +19,8 @@ from rotary.redis.connection import translate_errors
 AT_ONCE = 2
 LONGEST_SECONDS = 4.0
 PAUSE_SECONDS = 3.0
+QUERY_PAUSED_SECONDS = 2.5
+"""No answer may take longer than five seconds: half of them are for the pause itself."""
 
 Blow = Callable[[World, float], Awaitable[None]]
 """Breaks something for so many seconds, and mends it."""
@@ -99,12 +101,12 @@ def _restarted(name: str) -> Blow:
     return strike
 
 
-def _paused(name: str) -> Blow:
+def _paused(name: str, most: float = LONGEST_SECONDS) -> Blow:
     async def strike(world: World, seconds: float) -> None:
         if (pid := world.stack.status().programs[name].pid) is not None:
             os.kill(pid, SIGSTOP)
             try:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(min(seconds, most))
             finally:
                 os.kill(pid, SIGCONT)
 
@@ -178,6 +180,6 @@ WEAPONS = (
     Weapon("consumer-1 paused", "consumer-1", _paused("consumer-1")),
     Weapon("consumer-2 killed", "consumer-2", _killed("consumer-2")),
     Weapon("consumer-2 paused", "consumer-2", _paused("consumer-2")),
-    Weapon("the query service paused", "query", _paused("query")),
+    Weapon("the query service paused", "query", _paused("query", QUERY_PAUSED_SECONDS)),
     Weapon("a rebuild", "rebuild", _asked_to_rebuild),
 )

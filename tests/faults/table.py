@@ -32,8 +32,12 @@ _COUNTS = ("confirmed", "repeated", "lost", "doubled", "stale")
 
 def markdown(rows: Sequence[Row]) -> str:
     """The rows and their sums, every column as wide as it must be."""
-    cells = [_TITLES, *map(_cells, rows), _total(rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_TITLES))]
+    return layout([_TITLES, *map(_cells, rows), _total(rows)])
+
+
+def layout(cells: Sequence[tuple[str, ...]]) -> str:
+    """Lines of a Markdown table, the first being its titles; every column is as wide as it must be."""
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [_line(line, widths) for line in cells]
     rule = (
         "| " + " | ".join("-" * width if not at else "-" * (width - 1) + ":" for at, width in enumerate(widths)) + " |"

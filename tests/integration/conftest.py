@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from integration.admin_runner import DEFINITIONS, Admin
 from integration.consuming import Installation, Servers, installation, private_servers
 from integration.dialer_admin import DialerAdmin, as_user
+from integration.dialing import dialing_stack
 from integration.folding import Folds
 from integration.inbox import Inbox, open_inbox
 from integration.private_database import EMPTY, SEED, execute, opened, private_database
@@ -156,6 +157,16 @@ async def served(filled: World) -> AsyncIterator[Site]:
     """A query service that reads it."""
     async with site(filled.url) as running:
         yield running
+
+
+# Running services
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Mapping[str, str]]:
+    """The variables of a stack with consumer, query and engine: the one around the tests, or one of their own."""
+    with dialing_stack() as variables:
+        yield variables
 
 
 # A stack with walls: for what a dialer cannot do, and for TLS. Started when the first test asks.

@@ -36,7 +36,7 @@ class Folds:
         for bucket in buckets:
             begin = self.ends.get(bucket)
             self.ends[bucket] = (begin or 0) + 1
-            spans[bucket] = Span(LOG, begin, (begin or 0) + 1, marker_ms)
+            spans[bucket] = Span(LOG, begin, (begin or 0) + 1, marker_ms, begin)
         batches = {bucket: batches_of(some) for bucket, some in buckets.items()}
         folded = await fold_into(self.pipeline, batches, spans, LOG)
         return {bucket: folded.get(bucket, Folded()) for bucket in buckets}

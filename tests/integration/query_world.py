@@ -67,7 +67,8 @@ class Log:
         async with self._turn:
             bucket = keys.bucket_of(customer)
             self._end += max(1, len(events))
-            span = Span(CALLS, self._reached[bucket], self._end, await self.positions.now_ms())
+            reached = self._reached[bucket]
+            span = Span(CALLS, reached, self._end, await self.positions.now_ms(), reached)
             batches = batches_of((customer, event) for event in events)
             await fold(self._pipeline, {bucket: batches}, {bucket: span}, ",".join(LOGS), self.positions.generation)
             self._reached[bucket] = self._end
@@ -78,7 +79,7 @@ class Log:
             now_ms = await self.positions.now_ms()
             for log in logs:
                 continued = self._reached if log == CALLS else [None] * keys.BUCKETS
-                moved = await self.positions.advance(log, self._end, now_ms, LOGS, continued)
+                moved = await self.positions.advance(log, self._end, now_ms, LOGS, continued, continued)
                 if log == CALLS:
                     self._reached = [
                         offset if bucket in moved.behind else self._end for bucket, offset in enumerate(self._reached)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import cast
 from urllib.parse import urlsplit
 
 import click
@@ -69,11 +70,18 @@ def test_a_caller_id_from_its_creation_to_its_end(seeded: Admin) -> None:
     created = seeded.json("caller-id", "create", "--customer", 7, "--number", "0901", "--carrier", "viettel")
     assert isinstance(created, dict)
     expected = {"customer_id": 7, "number": "0901", "display_name": None, "carrier": "viettel", "status": "active"}
-    assert created == {"id": created["id"], **expected, "trunk_name": None, "daily_cap": 200, "groups": []}
+    limits = {"daily_cap": 200, "hourly_cap": None, "min_gap_seconds": None, "activated_at": None}
+    assert created == {"id": created["id"], **expected, "trunk_name": None, **limits, "groups": []}
     seeded.done("caller-id", "update", created["id"], "--daily-cap", 9, "--trunk", "t1", "--status", "disabled")
     seeded.done("member", "add", 5, created["id"])
     listed = seeded.json("caller-id", "list", "--group", 5)
     assert listed == [created | {"daily_cap": 9, "trunk_name": "t1", "status": "disabled", "groups": [5]}]
+    activated = "2026-06-06T00:00:00Z"
+    seeded.done("caller-id", "update", created["id"], "--hourly-cap", 5, "--min-gap", 30, "--activated-at", activated)
+    [limited] = cast("list[dict[str, object]]", seeded.json("caller-id", "list", "--group", 5))
+    assert (limited["hourly_cap"], limited["min_gap_seconds"], limited["activated_at"]) == (5, 30, activated)
+    seeded.done("caller-id", "update", created["id"], "--hourly-cap", "", "--min-gap", "", "--activated-at", "")
+    assert seeded.json("caller-id", "list", "--group", 5) == listed
     seeded.done("caller-id", "delete", created["id"], "--yes")
     assert seeded.json("caller-id", "list", "--group", 5) == []
 
@@ -223,7 +231,7 @@ def test_what_the_database_will_not_have_is_told_in_one_line(
         ),
         (
             ("token", "create", "--customer", 7, "--name", "x", "--scope", "telesales_api_acess"),
-            "'telesales_api_acess' is not 'telesales_api_access'",
+            "'telesales_api_acess' is not one of 'telesales_api_access', 'caller_id_pick'",
         ),
         (
             ("token", "create", "--customer", 7, "--name", "a\x1b[2J"),

@@ -31,7 +31,10 @@ DECIMAL = (
     "is a decimal number, as spreadsheets write long numbers, so digits or a leading 0 may be missing: "
     "format the column as text and enter the number again"
 )
-FIELDS = "expected one of number, display_name, carrier, status, trunk_name, daily_cap, id"
+FIELDS = (
+    "expected one of number, display_name, carrier, status, trunk_name, daily_cap, hourly_cap, min_gap_seconds, "
+    "activated_at, id"
+)
 
 YAML = """\
 customers:

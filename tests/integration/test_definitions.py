@@ -259,7 +259,7 @@ def test_a_reader_does_not_believe_what_is_older_than_it_has_seen() -> None:
 
 
 async def test_another_releases_document_is_recognised() -> None:
-    for document in (b"\x92\x02\x90", b"\x9a" + b"\x01" * 10, b"\xc0", b""):
+    for document in (b"\x92\x01\x90", b"\x9a" + b"\x01" * 10, b"\xc0", b""):
         with pytest.raises(UnknownSchemaError, match="being rebuilt"):
             decode_group(document)
         with pytest.raises(UnknownSchemaError):

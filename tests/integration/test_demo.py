@@ -70,13 +70,13 @@ def sandbox() -> Iterator[Sandbox]:
 # Any: the test checks the shape of the JSON.
 def run_pasted(line: str) -> Any:
     """Runs a printed curl command, or sends the same request without curl. Returns the data of the response."""
-    program, flag, header, url = shlex.split(line)
-    assert (program, flag) == ("curl", "-H")
+    program, flag, header, *method, url = shlex.split(line)
+    assert (program, flag, method) in [("curl", "-H", []), ("curl", "-H", ["-X", "POST"])]
     if shutil.which("curl"):
         answer = subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=10).stdout
     else:
         name, _, value = header.partition(": ")
-        with urlopen(Request(url, headers={name: value}), timeout=10) as opened:
+        with urlopen(Request(url, headers={name: value}, method=method[-1] if method else "GET"), timeout=10) as opened:
             answer = opened.read()
     return json.loads(answer)["data"]
 
@@ -119,7 +119,7 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(sandbox: 
         assert demo.stdout is not None
         before = read_until(demo.stdout.fileno(), "+84941000129", START_SECONDS)
         assert len(sandbox.processes()) >= 7  # the demo, three servers and epmd, two services
-        groups, group, monitor = (run_pasted(line) for line in before.splitlines() if line.startswith("curl "))
+        groups, group, monitor, pick = (run_pasted(line) for line in before.splitlines() if line.startswith("curl "))
         rest, errors = demo.communicate(timeout=8 + END_SECONDS)
     printed = (before + rest.decode()).splitlines()
 
@@ -127,12 +127,13 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(sandbox: 
     assert printed[-1] == "· all servers have stopped and their data is deleted"
     assert sandbox.is_clean()
 
-    assert [list(item) for item in groups] == [GROUP] * 4
-    assert [item["id"] for item in groups] == [1, 2, 3, 4]
+    assert [list(item) for item in groups] == [GROUP] * 5
+    assert [item["id"] for item in groups] == [1, 2, 3, 4, 5]
     assert list(group) == [*GROUP, "caller_ids"]
     assert [list(item) for item in group["caller_ids"]] == [CALLER_ID] * 12
     assert list(monitor) == MONITOR
     assert [list(item) for item in monitor["members"]] == [MEMBER] * 12
+    assert pick["number"] in {member["number"] for member in monitor["members"] if member["status"] == "eligible"}
     assert {item["id"]: item["number"] for item in group["caller_ids"]}[18] == "+84901234567"
     over = sum(member["status"] == "quota_exceeded" for member in monitor["members"])
     assert (
@@ -142,6 +143,8 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(sandbox: 
     first, *_, last = calls_today(printed)
     assert first.keys() == last.keys() == {member["caller_id_id"] for member in monitor["members"]}
     assert sum(last.values()) > sum(first.values()) > 300
+    picked = [int(found[1]) for line in printed if (found := re.search(r"engine: .* (\d+) picked", line))]
+    assert picked[-1] > picked[0]
 
 
 def test_ctrl_c_on_a_terminal_quits_with_status_0(sandbox: Sandbox) -> None:

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
 from integration.dialer_runner import SOURCE, Done, dialer, environ, run, start
 from integration.inbox import Inbox
 from integration.private_vhost import private_user
 from integration.tcp_proxy import TcpProxy
+from rotary.events import CallPlaced, CarrierFlag, CooldownCleared
 from running import until
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +24,8 @@ DIALERS = ROOT / "infra" / "dialers"
 
 async def test_publish_reads_json_lines(broker_url: str, inbox: Inbox) -> None:
     lines = [
-        {"type": "call-placed", "caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "id": "a"},
+        {"type": "call-placed", "caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "pick_id": "01JD-18"}
+        | {"id": "a"},
         {"type": "carrier-flag", "caller_id_id": 18, "kind": "blocked", "code": 608, "id": "b", "source": "/feed"},
         {"type": "cooldown-cleared", "caller_id_id": 18, "time": "2026-06-06T11:59:00+07:00", "id": "c"},
         {"specversion": "1.0", "id": "d", "source": "/x", "type": "call-placed", "time": "2026-06-06T11:59:00Z"}
@@ -32,21 +35,26 @@ async def test_publish_reads_json_lines(broker_url: str, inbox: Inbox) -> None:
     assert done == Done(0, "confirmed 4, refused 0\n", "")
     arrived = {str(event["id"]): event for event in await inbox.events(4)}
     assert [arrived[name]["source"] for name in "abcd"] == [SOURCE, "/feed", SOURCE, "/x"]
-    assert arrived["a"]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}
+    assert arrived["a"]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "pick_id": "01JD-18"}
     assert arrived["b"]["data"] == {"caller_id_id": 18, "kind": "blocked", "code": 608}
     assert arrived["c"]["time"] == "2026-06-06T11:59:00+07:00"
 
 
 async def test_publish_reads_csv_with_a_header(broker_url: str, inbox: Inbox) -> None:
     table = (
-        "type,caller_id_id,group_id,lead_id,kind,time,id\n"
-        'call-placed,18,3,"Nguyễn, An",,2026-06-06T11:59:00Z,1780747140.17\n'
-        "carrier-flag,18,,,spam_label,2026-06-06T12:04:31Z,ticket-4711\n"
+        "type,caller_id_id,group_id,lead_id,pick_id,kind,time,id\n"
+        'call-placed,18,3,"Nguyễn, An",01JD-18,,2026-06-06T11:59:00Z,1780747140.17\n'
+        "carrier-flag,18,,,,spam_label,2026-06-06T12:04:31Z,ticket-4711\n"
     )
     done = await dialer(broker_url, "publish", stdin=table)
     assert done == Done(0, "confirmed 2, refused 0\n", "")
     arrived = {str(event["id"]): event for event in await inbox.events(2)}
-    assert arrived["1780747140.17"]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "Nguyễn, An"}
+    assert arrived["1780747140.17"]["data"] == {
+        "caller_id_id": 18,
+        "group_id": 3,
+        "lead_id": "Nguyễn, An",
+        "pick_id": "01JD-18",
+    }
     assert arrived["ticket-4711"]["data"] == {"caller_id_id": 18, "kind": "spam_label"}
 
 
@@ -256,6 +264,16 @@ async def test_the_committed_contract_is_generated_from_the_types(broker_url: st
     done = await dialer(broker_url, "asyncapi")
     committed = (DIALERS / "asyncapi.json").read_text()
     assert done.out == committed, "run: rotary-dialer asyncapi > infra/dialers/asyncapi.json"
+
+
+def test_the_examples_of_the_contract_are_events_and_a_call_names_its_pick() -> None:
+    messages = json.loads((DIALERS / "asyncapi.json").read_text())["components"]["messages"]
+    event, batch = CallPlaced | CarrierFlag | CooldownCleared, list[CallPlaced | CarrierFlag | CooldownCleared]
+    for name, message in messages.items():
+        for example in message["examples"]:
+            msgspec.convert(example["payload"], batch if name.endswith("-batch") else event)
+    [example] = messages["call-placed"]["examples"]
+    assert example["payload"]["data"].keys() == {"caller_id_id", "group_id", "lead_id", "pick_id"}
 
 
 def test_the_contract_is_valid_asyncapi_3() -> None:

@@ -18,6 +18,7 @@ from integration.tcp_proxy import TcpProxy
 
 EXAMPLES = Path(__file__).parents[2] / "infra" / "dialers"
 CALL_ID = "1780747140.17"
+PICK_ID = "01JD8Q4T1RZ6W8M3V5X7K9N2PB-18"
 BASIC_RETURN = b"\x00\x3c\x00\x32"
 CHANNEL_OPEN_OK = b"\x00\x14\x00\x0b"
 CONFIRM_SELECT_OK = b"\x00\x55\x00\x0b"
@@ -73,7 +74,7 @@ def example(request: pytest.FixtureRequest) -> list[str]:
 
 async def publish(example: list[str], url: str, *, deadline: float = 30) -> Done:
     env = os.environ | {"ROTARY_DEADLINE_SECONDS": str(deadline)}
-    return await run(*example, url, "7", SOURCE, "18", CALL_ID, "3", "L-991", env=env)
+    return await run(*example, url, "7", SOURCE, "18", CALL_ID, "3", "L-991", PICK_ID, env=env)
 
 
 async def test_an_example_publishes_a_confirmed_call(example: list[str], url: str, inbox: Inbox) -> None:
@@ -83,7 +84,7 @@ async def test_an_example_publishes_a_confirmed_call(example: list[str], url: st
     assert message.content_type == "application/cloudevents+json"
     event = json.loads(message.body)
     assert (event["id"], event["source"], event["type"]) == (CALL_ID, SOURCE, "call-placed")
-    assert event["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"}
+    assert event["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "pick_id": PICK_ID}
 
 
 async def test_an_example_publishes_a_returned_message_again_on_a_new_channel(example: list[str], url: str) -> None:

@@ -280,7 +280,8 @@ class FoldMachine(RuleBasedStateMachine):
             by_bucket.setdefault(keys.bucket_of(customer), []).extend((customer, event) for event in events)
         self.marker_ms += 1
         return {
-            bucket: Span(reader.log, reader.reached[bucket], offsets.stop, self.marker_ms) for bucket in by_bucket
+            bucket: Span(reader.log, reader.reached[bucket], offsets.stop, self.marker_ms, reader.reached[bucket])
+            for bucket in by_bucket
         }, by_bucket
 
     def folding(
@@ -312,7 +313,9 @@ class FoldMachine(RuleBasedStateMachine):
             for bucket in BUCKETS
         }
         moved = self.run(
-            Positions(self.pipeline, reader.generation).advance(reader.log, end, self.marker_ms, LOGS, continued)
+            Positions(self.pipeline, reader.generation).advance(
+                reader.log, end, self.marker_ms, LOGS, continued, continued
+            )
         )
         for failed, why in ((moved.behind, BEHIND), (moved.replaced, REPLACED)):
             assert set(failed) & set(BUCKETS) == {bucket for bucket, answer in answers.items() if answer == why}
@@ -340,7 +343,8 @@ class FoldMachine(RuleBasedStateMachine):
             for customer in CUSTOMERS
             for generation in range(self.generation + 1)
         }
-        stored = await self.values_of(await names(self.client, "{b*:*"))
+        facts_only = [name for name in await names(self.client, "{b*:*") if not name.endswith(":flagged")]
+        stored = await self.values_of(facts_only)
         for name, value in stored.items():
             kind, caller, *day = name.removeprefix(_prefix_of(name)).split(":")
             of = found.setdefault(prefixes[_prefix_of(name)], {})

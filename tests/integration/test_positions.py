@@ -13,7 +13,7 @@ from integration.private_redis import heard, is_of, names
 from rotary.errors import ConfigurationError
 from rotary.redis import keys
 from rotary.redis.connection import check_server
-from rotary.redis.fold import GenerationReplacedError, PositionLostError, Span, batches_of, fold
+from rotary.redis.fold import FoldLostError, GenerationReplacedError, PositionLostError, Span, batches_of, fold
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import (
     CURRENT_MS,
@@ -67,7 +67,7 @@ async def bucket_status(redis: Redis, bucket: int = BUCKET, generation: int = 0)
 
 
 async def fold_one(pipeline: Pipeline, begin: int | None, end: int, generation: int = 0, name: str = "1") -> None:
-    span = Span(CALLS, begin, end, NOW)
+    span = Span(CALLS, begin, end, NOW, begin)
     await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed(name))])}, {BUCKET: span}, ",".join(LOGS), generation)
 
 
@@ -157,6 +157,28 @@ async def test_a_reader_that_is_further_than_redis_is_told_and_readers_are_told_
     assert not await redis.exists(keys.calls(CUSTOMER, 18, NOW // 86_400_000))
 
 
+async def test_a_reader_whose_own_fold_never_arrived_is_told_and_nobody_takes_redis_for_gone_back(
+    redis: Redis, pipeline: Pipeline, positions: Positions
+) -> None:
+    now_ms = await complete(positions)
+    span = Span(CALLS, 11, 12, NOW, acknowledged=10)
+    for offset in (12, None):  # also where the position is to stay
+        with pytest.raises(FoldLostError):
+            await fold(
+                pipeline,
+                {BUCKET: batches_of([(CUSTOMER, placed("1"))])},
+                {BUCKET: span._replace(end=offset)},
+                ",".join(LOGS),
+            )
+    continued: list[int | None] = [10] * keys.BUCKETS
+    continued[BUCKET] = 11
+    assert await positions.advance(CALLS, 20, now_ms, LOGS, continued, [10] * keys.BUCKETS) == Advance(
+        (), (), is_ahead=True
+    )
+    assert (await bucket_status(redis)).back_ms == 0
+    assert (await positions.read(CALLS))[BUCKET].next == 10
+
+
 async def test_it_has_gone_back_until_a_marker_that_is_later(
     pipeline: Pipeline, redis: Redis, positions: Positions
 ) -> None:
@@ -176,7 +198,7 @@ async def test_an_advance_moves_the_buckets_that_are_where_they_should_be_and_na
     now_ms = await complete(positions)
     continued: list[int | None] = [10] * keys.BUCKETS
     continued[BUCKET] = 11
-    assert await positions.advance(CALLS, 20, now_ms, LOGS, continued) == Advance((BUCKET,), ())
+    assert await positions.advance(CALLS, 20, now_ms, LOGS, continued, continued) == Advance((BUCKET,), ())
     stored = [position.next for position in await positions.read(CALLS)]
     assert (stored[BUCKET], stored[OTHER]) == (10, 20)
 
@@ -354,7 +376,7 @@ async def test_only_a_replaced_generations_facts_are_removed(
     read."""
     today_ms = int(time.time() * 1000)
     await complete(positions)
-    span = Span(CALLS, 10, 11, today_ms)
+    span = Span(CALLS, 10, 11, today_ms, 10)
     await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed("1", today_ms))])}, {BUCKET: span}, CALLS)
     facts = await names(redis, f"{keys.facts_prefix(CUSTOMER)}*")
     assert facts

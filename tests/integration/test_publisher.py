@@ -23,7 +23,7 @@ def publisher(broker_url: str, limits: Limits | None = None) -> Publisher:
 
 async def test_a_confirmed_call_has_arrived_as_a_cloud_event(broker_url: str, inbox: Inbox) -> None:
     async with publisher(broker_url) as dialer:
-        event = await dialer.call_placed(caller_id_id=18, group_id=3, lead_id="L-991")
+        event = await dialer.call_placed(caller_id_id=18, group_id=3, lead_id="L-991", pick_id="01JD-18")
     message = await inbox.message()
     assert (message.exchange, message.routing_key) == ("rotary.events", "call-placed.7")
     assert (message.content_type, message.delivery_mode) == (EVENT_CONTENT_TYPE, 2)
@@ -33,7 +33,7 @@ async def test_a_confirmed_call_has_arrived_as_a_cloud_event(broker_url: str, in
         "source": "/dialers/hcm-1",
         "type": "call-placed",
         "time": "2026-06-06T11:59:00.123000Z",
-        "data": {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991"},
+        "data": {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "pick_id": "01JD-18"},
     }
 
 

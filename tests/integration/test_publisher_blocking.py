@@ -33,7 +33,7 @@ async def test_each_method_returns_the_confirmed_event(broker_url: str, inbox: I
     def dial() -> list[str]:
         with publisher(broker_url) as dialer:
             events = [
-                dialer.call_placed(18, group_id=3, lead_id="L-991"),
+                dialer.call_placed(18, group_id=3, lead_id="L-991", pick_id="01JD-18"),
                 dialer.carrier_flag(18, "user_report"),
                 dialer.cooldown_cleared(18),
             ]
@@ -44,6 +44,7 @@ async def test_each_method_returns_the_confirmed_event(broker_url: str, inbox: I
     arrived = await inbox.events(3)
     assert [event["id"] for event in arrived] == ids
     assert [event["type"] for event in arrived] == ["call-placed", "carrier-flag", "cooldown-cleared"]
+    assert arrived[0]["data"] == {"caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "pick_id": "01JD-18"}
 
 
 async def test_many_threads_share_one_publisher(broker_url: str, inbox: Inbox) -> None:

@@ -179,7 +179,7 @@ async def test_your_request_id_comes_back_if_it_is_one(served: Site) -> None:
 
 
 async def test_a_defect_is_a_500_and_its_trace_is_in_the_log_alone(filled: World, served: Site) -> None:
-    await filled.client.set(keys.group(filled.customer, 3), b"\x92\x01\xc1 not a document")
+    await filled.client.set(keys.group(filled.customer, 3), b"\x92\x02\xc1 not a document")
     with capture_logs() as logs:
         response = await served.caller(await filled.token()).get("/api/caller-id-groups/3")
     assert (response.status, response.text) == (500, '{"message":"Server error."}')

@@ -199,7 +199,7 @@ async def test_another_generation_is_read_once_it_is_switched_to(
     await filled.fold(placed("a", NOW(), 18), placed("never happened", NOW(), 18))
     assert calls(await caller.get(HOT)) == 2
     if not hears:
-        monkeypatch.setattr("rotary_query.cache.subscriber.RETRY_SECONDS", 60)
+        monkeypatch.setattr("rotary.auth.change_watch.RETRY_SECONDS", 60)
         for one in await filled.client.client_list():
             if one["db"] == "8" and int(one["sub"]) > 0:
                 await filled.client.client_kill_filter(_id=one["id"])

@@ -274,7 +274,7 @@ async def test_redis_away_is_a_503_in_time_and_over_in_time(filled: World) -> No
 async def test_without_a_subscription_reads_go_straight_to_redis(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_query.cache.subscriber.RETRY_SECONDS", 60)
+    monkeypatch.setattr("rotary.auth.change_watch.RETRY_SECONDS", 60)
     caller = served.caller(await filled.token())
     assert await _calls(caller, 3, 0)() == 0
     ours = [one for one in await filled.client.client_list() if one["db"] == "8" and int(one["sub"]) > 0]

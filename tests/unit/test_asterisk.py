@@ -130,11 +130,14 @@ def test_no_hostile_number_reaches_a_command(tmp_path: Path, hostile: str) -> No
 
 # The dialplan cannot run here. These tests check the text for its two rules.
 
-DIALPLAN = (SCRIPTS / "extensions_rotary.conf").read_text()
+DIALPLAN = "".join((SCRIPTS / name).read_text() for name in ("extensions_rotary.conf", "extensions_rotary_pick.conf"))
 PAGE = (DIALERS / "README.md").read_text()
 LINES = [line.strip() for line in [*DIALPLAN.splitlines(), *PAGE.splitlines()] if re.match(r"\s*(exten|same) =>", line)]
-OWN = r"\$\{(ROTARY_CALLER|ROTARY_GROUP|LEAD_ID|EXTEN(:\d+)?|CALLERID\(num\)|HANGUPCAUSE_KEYS\(\)|HANGUPCAUSE\(|DB\()"
-"""What comes from outside: the call, the lead, the carrier, Asterisk's database."""
+OWN = (
+    r"\$\{(ROTARY_(CALLER|GROUP|PICK|NUMBER)|ARG\d|JSON_DECODE\(|LEAD_ID|EXTEN(:\d+)?|CALLERID\((num|name)\)"
+    r"|HANGUPCAUSE_KEYS\(\)|HANGUPCAUSE\(|DB\()"
+)
+"""What comes from outside: the call, the lead, the carrier, the engine, Asterisk's database."""
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -80,7 +80,7 @@ def facts_in(batch: Batch) -> set[Fact]:
     """Every fact on its way to Redis."""
     found = set[Fact]()
     for _, (customer, calls, flags) in batch.pieces():
-        found |= {(customer, caller, number) for caller, _, numbers, _ in calls for number in numbers}
+        found |= {(customer, caller, number) for caller, _, numbers, *_ in calls for number in numbers}
         found |= {(customer, caller, flag) for caller, _, some in flags for flag in some}
     return found
 

@@ -5,13 +5,11 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from itertools import pairwise
 from random import Random
-from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 from rich.console import Console
 
-from rotary.definitions import RotationStrategy
 from rotary.domain.monitor import MemberStatus, Monitor, MonitorMember
 from rotary.events import CallPlaced
 from rotary.publisher import EventFactory
@@ -19,7 +17,7 @@ from rotary_demo.activity import ActivityLog, Entry
 from rotary_demo.api_client import MonitorReading
 from rotary_demo.backfill import backfill_events
 from rotary_demo.dashboard import SYMBOLS, DashboardState, format_duration, render
-from rotary_demo.rotation import Rotation
+from rotary_demo.picks import PickCounts
 from rotary_demo.working_day import busyness, call_times_today, demo_pace
 
 HCM = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -66,26 +64,23 @@ def test_backfill_leaves_the_stated_calls_and_counts_a_shared_caller_id_once() -
     assert all(timedelta() <= NOW - event.time < timedelta(days=30) for event in events)
 
 
-@pytest.mark.parametrize("strategy", get_args(RotationStrategy))
-def test_every_strategy_picks_an_eligible_member(strategy: RotationStrategy) -> None:
-    eligible = [member(caller_id, calls=caller_id) for caller_id in (18, 19, 24)]
-    rotation = Rotation(strategy, {18: 5}, Random(1))
-    assert {rotation.next(eligible, f"L-{n}").caller_id_id for n in range(50)} <= {18, 19, 24}
+def test_the_counts_of_picks_say_when_a_group_has_run_out_and_when_it_is_back() -> None:
+    counts = PickCounts(watched_group=5)
+    counts.refused(5, NOW)
+    counts.refused(3, MIDNIGHT)
+    counts.picked(3)
+    assert (counts.total, counts.refusals, counts.next_at) == (1, 2, NOW)
+    counts.picked(5)
+    assert (counts.total, counts.next_at) == (2, None)
+    assert counts.per_second() == 0.2
 
 
-def test_each_strategy_picks_by_its_rule() -> None:
-    eligible = [member(18, calls=30, cap=400), member(19, calls=20), member(24, calls=39)]
-
-    def chosen(strategy: RotationStrategy, lead: str = "L-1") -> list[int]:
-        rotation = Rotation(strategy, {24: 1_000_000}, Random(1))
-        return [rotation.next(eligible, lead).caller_id_id for _ in range(4)]
-
-    assert chosen("round_robin") == [18, 19, 24, 18]
-    assert chosen("least_used") == [19] * 4
-    assert chosen("cap_based") == [18] * 4
-    assert chosen("weighted") == [24] * 4
-    assert len(set(chosen("sticky_lead"))) == 1
-    assert {chosen("sticky_lead", f"L-{n}")[0] for n in range(20)} == {18, 19, 24}
+def test_the_dashboard_shows_a_group_that_has_run_out() -> None:
+    counts = PickCounts(watched_group=5)
+    state = DashboardState(MonitorReading(group_of(member(18)), 0), HCM, NOW, 0, 0.0, counts)
+    assert "group 5 ● can be picked from" in drawn(state, 110, 24)
+    counts.refused(5, NOW + timedelta(seconds=4))
+    assert "1 refused · group 5 ◐ has run out, next number in 4s" in drawn(state, 110, 24)
 
 
 def test_the_activity_log_drops_a_repeated_entry_and_returns_each_once() -> None:
@@ -106,9 +101,15 @@ def test_the_dashboard_fits_its_terminal_and_shows_every_member(width: int) -> N
         member(21, 0, 9, "disabled"),
     )
     state = DashboardState(
-        MonitorReading(monitor, 0), HCM, NOW, 12_345, 4.53, activity=[Entry(NOW, "observed", "x" * 300)] * 20
+        MonitorReading(monitor, 0),
+        HCM,
+        NOW,
+        12_345,
+        4.53,
+        PickCounts(5),
+        activity=[Entry(NOW, "observed", "x" * 300)] * 20,
     )
-    for height, entries in ((7, 0), (8, 0), (9, 1), (10, 1), (30, 8)):
+    for height, entries in ((8, 0), (9, 0), (10, 1), (11, 1), (30, 8)):
         lines = drawn(state, width, height).splitlines()
         assert len(lines) <= height
         assert max(map(len, lines)) <= width
@@ -120,9 +121,11 @@ def test_the_dashboard_fits_its_terminal_and_shows_every_member(width: int) -> N
 
 
 def test_the_dashboard_shows_an_error_instead_of_figures() -> None:
-    state = DashboardState(MonitorReading(group_of(member(18)), None), HCM, NOW, 0, 0.0)
+    state = DashboardState(MonitorReading(group_of(member(18)), None), HCM, NOW, 0, 0.0, PickCounts(5))
     assert "lag unknown" in drawn(state, 80, 24)
-    failing = DashboardState(MonitorReading(group_of(member(18)), 0), HCM, NOW, 0, 0.0, error="the API does not answer")
+    failing = DashboardState(
+        MonitorReading(group_of(member(18)), 0), HCM, NOW, 0, 0.0, PickCounts(5), error="the API does not answer"
+    )
     assert "the API does not answer" in drawn(failing, 80, 24)
 
 

@@ -387,4 +387,7 @@ def test_the_default_policy_is_the_documented_one() -> None:
         "volume_calls": 100,
         "volume_excess_limit": 2.0,
         "unknown_caller_ids_per_day": 1000,
+        "pick_ttl_seconds": 30,
+        "sticky_days": 90,
+        "warm_up": (),
     }

@@ -69,12 +69,19 @@ def imported(*modules: str, wheels: tuple[Path, ...]) -> set[str]:
 
 
 def test_a_dialers_wheel_holds_what_the_dialer_imports_and_nothing_else(dialer: Path) -> None:
-    loaded = imported("rotary.programs", "rotary.publisher", "rotary_dialer.__main__", wheels=(dialer,))
+    loaded = imported(
+        "rotary.programs", "rotary.publisher", "rotary.engine.engine", "rotary_dialer.__main__", wheels=(dialer,)
+    )
     assert files(dialer) == loaded | {"rotary/py.typed"}
 
 
 def test_the_publisher_needs_nothing_of_the_command_line(dialer: Path) -> None:
     assert not [file for file in imported("rotary.publisher", wheels=(dialer,)) if file.startswith("rotary_dialer")]
+
+
+def test_the_engines_client_needs_nothing_of_the_publisher_or_the_command_line(dialer: Path) -> None:
+    loaded = imported("rotary.engine.engine", wheels=(dialer,))
+    assert not [file for file in loaded if file.startswith(("rotary_dialer", "rotary/publisher"))]
 
 
 def test_the_two_wheels_share_no_file_and_miss_none(dialer: Path, server: Path) -> None:

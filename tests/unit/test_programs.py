@@ -9,8 +9,8 @@ import pytest
 
 from rotary import __version__
 
-PROGRAMS = ["rotary-admin", "rotary-consumer", "rotary-dialer", "rotary-query", "rotary-stack"]
-SERVERS = ["rotary-consumer", "rotary-query"]
+PROGRAMS = ["rotary-admin", "rotary-consumer", "rotary-dialer", "rotary-engine", "rotary-query", "rotary-stack"]
+SERVERS = ["rotary-consumer", "rotary-engine", "rotary-query"]
 SCRIPTS = {
     script.name: script.value
     for script in entry_points(group="console_scripts")

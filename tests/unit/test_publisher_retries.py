@@ -2,7 +2,8 @@
 
 import asyncio
 
-from rotary.publisher.retries import Retries, retry_delay
+from rotary.backoff import retry_delay
+from rotary.publisher.retries import Retries
 
 
 class Broker:

@@ -121,12 +121,14 @@ CURL_LINES = [
 @pytest.mark.parametrize("line", [*CURL_LINES, "docs"])
 def test_a_curl_line_that_is_pasted_sends_the_token(line: str, tmp_path: Path) -> None:
     if line == "docs":
-        (template,) = re.findall(r"textContent = `(curl .*)`;", pages()["docs"].body.decode())
-        line = template.replace("${location.origin}", "http://host").replace("${url()}", "/api/caller-id-groups/3")
+        (template,) = re.findall(r"textContent = `(curl.*)`;", pages()["docs"].body.decode())
+        values = {"how": "", "data": "", "location.origin": "http://host", "url()": "/api/caller-id-groups/3"}
+        line = re.sub(r"\$\{([^}]+)\}", lambda found: values[found[1]], template)
     curl = tmp_path / "curl"
     curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     curl.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:/bin:/usr/bin", "TOKEN": "rot_x", "ROTARY_API_URL": "http://host"}
+    environ["ROTARY_ENGINE_URL"] = environ["ROTARY_API_URL"]
     told = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=True).stdout
     assert "Authorization: Bearer rot_x\n" in told
     assert re.search(r"^https?://\S+/api/caller-id-groups\S*$", told, re.MULTILINE)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rotary_query.http.endpoints import Route, Routes, resolve
+from rotary_query.http.endpoints import Route, routes
 
 GROUPS = "/api/caller-id-groups"
 CASES = [
@@ -31,11 +31,11 @@ CASES = [
 
 @pytest.mark.parametrize(("target", "route"), CASES)
 def test_each_target_has_its_route_and_any_other_none(target: str, route: Route) -> None:
-    assert resolve(target) == route
+    assert routes().resolve(target) == route
 
 
 def test_remembered_targets_mean_the_same_and_are_bounded() -> None:
-    routes = Routes()
+    known = routes()
     for number in range(1, 40_000):
-        assert routes.find(f"{GROUPS}/{number}") == Route("group", number)
-    assert len(routes._known) <= 16_384  # noqa: SLF001  # the promise is about memory
+        assert known.find(f"{GROUPS}/{number}") == Route("group", number)
+    assert len(known._known) <= 16_384  # noqa: SLF001  # the promise is about memory

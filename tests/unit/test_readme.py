@@ -11,6 +11,7 @@ from rotary.runtime.settings import variable
 from rotary_admin.__main__ import cli
 from rotary_admin.context import ManagementSettings
 from rotary_consumer.settings import Settings
+from rotary_engine.settings import EngineSettings
 from rotary_query.settings import QuerySettings
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_admin_commands_exist(command: str) -> None:
         found = found.commands[word]
 
 
-KINDS = (ManagementSettings, Settings, QuerySettings)
+KINDS = (ManagementSettings, Settings, QuerySettings, EngineSettings)
 SETTINGS = {variable(field.name): field for kind in KINDS for field in fields(kind)}
 
 
@@ -48,6 +49,15 @@ def test_the_configuration_table_names_every_setting_with_its_default() -> None:
         field = SETTINGS[name]
         stated = "required" if field.required else str(field.default).lower().removesuffix(".0") or "none"
         assert default == stated, name
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"), [("query", QuerySettings), ("engine", EngineSettings), ("consumer", Settings)]
+)
+def test_the_configuration_table_names_the_programs_that_read_a_setting(program: str, kind: type) -> None:
+    table = re.findall(r"^\| `(ROTARY_\w+)` \| ([^|]+?) \|", README, re.MULTILINE)
+    named = {name for name, programs in table if program in programs.split(", ")}
+    assert named == {variable(field.name) for field in fields(kind)}
 
 
 @pytest.mark.parametrize("path", readme(r"(?<=\]\()[^)#:]+(?=\))|(?<=`)(?:shared|services|tests|infra)/[\w./]+(?=`)"))

@@ -8,7 +8,7 @@ import pytest
 from rotary_stack.commands import parse_options
 from rotary_stack.services import SERVICES, ServiceDefinition, ServicePlan, plan_services
 
-ENGINE = ServiceDefinition("engine", "rotary_engine", {"ROTARY_ENGINE_BIND": "{address}"}, "ROTARY_ENGINE_URL")
+BOARD = ServiceDefinition("board", "rotary_board", {"ROTARY_BOARD_BIND": "{address}"}, "ROTARY_BOARD_URL")
 
 
 def planned(*definitions: ServiceDefinition, consumers: int = 1) -> ServicePlan:
@@ -17,16 +17,16 @@ def planned(*definitions: ServiceDefinition, consumers: int = 1) -> ServicePlan:
 
 
 def test_a_service_listens_where_its_variable_says() -> None:
-    plan = planned(ENGINE)
+    plan = planned(BOARD)
     (engine,) = plan.processes
-    assert engine.environ["ROTARY_ENGINE_BIND"] == "127.0.0.1:4001"
-    assert plan.variables == {"ROTARY_ENGINE_URL": "http://127.0.0.1:4001", "ROTARY_ENGINE_OPS_URL": engine.url}
+    assert engine.environ["ROTARY_BOARD_BIND"] == "127.0.0.1:4001"
+    assert plan.variables == {"ROTARY_BOARD_URL": "http://127.0.0.1:4001", "ROTARY_BOARD_OPS_URL": engine.url}
     assert engine.environ["ROTARY_OPS_BIND"] == engine.url.removeprefix("http://") == "127.0.0.1:4002"
 
 
 def test_every_service_gets_the_shared_settings_and_the_urls_of_all_services() -> None:
-    plan = planned(*SERVICES, ENGINE)
-    urls = {name: plan.variables[name] for name in ("ROTARY_API_URL", "ROTARY_ENGINE_URL")}
+    plan = planned(*SERVICES, BOARD)
+    urls = {name: plan.variables[name] for name in ("ROTARY_API_URL", "ROTARY_BOARD_URL")}
     assert all(
         process.environ.items() >= {"ROTARY_REDIS_URL": "redis://here", **urls}.items() for process in plan.processes
     )
@@ -34,18 +34,18 @@ def test_every_service_gets_the_shared_settings_and_the_urls_of_all_services() -
 
 def test_only_a_replicated_service_runs_more_than_once() -> None:
     plan = planned(*SERVICES, consumers=2)
-    assert [process.name for process in plan.processes] == ["consumer-1", "consumer-2", "query"]
+    assert [process.name for process in plan.processes] == ["consumer-1", "consumer-2", "query", "engine"]
     assert plan.variables["ROTARY_CONSUMER_OPS_URL"].split() == [process.url for process in plan.processes[:2]]
 
 
 def test_no_two_ports_are_the_same() -> None:
-    plan = planned(*SERVICES, ENGINE, consumers=3)
+    plan = planned(*SERVICES, BOARD, consumers=3)
     urls = " ".join(plan.variables.values()).split()
-    assert len(urls) == len(set(urls)) == 7
+    assert len(urls) == len(set(urls)) == 9
 
 
 def test_the_variables_of_a_service_are_those_of_its_plan() -> None:
-    for definition in (*SERVICES, ENGINE):
+    for definition in (*SERVICES, BOARD):
         assert sorted(definition.variables()) == sorted(planned(definition).variables)
 
 

@@ -1,6 +1,6 @@
 // Publishes one call, and exits with status 0 only after the broker has confirmed it.
 //
-//   node publish_call.mjs amqps://dialer7:secret@broker.example.com 7 /dialers/hcm-1 18 1780747140.17 [group] [lead]
+//   node publish_call.mjs amqps://dialer7:secret@broker.example.com 7 /dialers/hcm-1 18 1780747140.17 [group] [lead] [pick]
 //                         url                                  customer source caller ID  your own id of the call
 //
 // ROTARY_DEADLINE_SECONDS: how long to retry, 30 by default. Needs amqplib: `npm install amqplib`.
@@ -87,9 +87,9 @@ export async function publishUntilConfirmed(url, routingKey, event) {
   }
 }
 
-const [url, customer, source, callerId, callId, group, lead] = process.argv.slice(2);
+const [url, customer, source, callerId, callId, group, lead, pick] = process.argv.slice(2);
 if (!callId) {
-  console.error('usage: node publish_call.mjs URL CUSTOMER SOURCE CALLER_ID CALL_ID [GROUP] [LEAD]');
+  console.error('usage: node publish_call.mjs URL CUSTOMER SOURCE CALLER_ID CALL_ID [GROUP] [LEAD] [PICK]');
   process.exit(2);
 }
 try {
@@ -103,6 +103,7 @@ try {
       caller_id_id: Number(callerId),
       ...(group && { group_id: Number(group) }),
       ...(lead && { lead_id: lead }),
+      ...(pick && { pick_id: pick }),
     },
   });
 } catch (error) {

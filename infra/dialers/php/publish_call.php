@@ -1,7 +1,7 @@
 <?php
 // Publishes one call, and exits with status 0 only after the broker has confirmed it.
 //
-//   php publish_call.php amqps://dialer7:secret@broker.example.com 7 /dialers/hcm-1 18 1780747140.17 [group] [lead]
+//   php publish_call.php amqps://dialer7:secret@broker.example.com 7 /dialers/hcm-1 18 1780747140.17 [group] [lead] [pick]
 //                        url                                      customer source  caller ID  your own id of the call
 //
 // ROTARY_DEADLINE_SECONDS: how long to retry, 30 by default. Needs php-amqplib:
@@ -98,7 +98,7 @@ function publish_until_confirmed(string $url, string $routingKey, array $event):
 }
 
 if ($argc < 6) {
-    fwrite(STDERR, "usage: php publish_call.php URL CUSTOMER SOURCE CALLER_ID CALL_ID [GROUP] [LEAD]\n");
+    fwrite(STDERR, "usage: php publish_call.php URL CUSTOMER SOURCE CALLER_ID CALL_ID [GROUP] [LEAD] [PICK]\n");
     exit(2);
 }
 [, $url, $customer, $source, $callerId, $callId] = $argv;
@@ -106,8 +106,11 @@ $data = ['caller_id_id' => (int) $callerId];
 if (isset($argv[6]) && $argv[6] !== '') {
     $data['group_id'] = (int) $argv[6];
 }
-if (isset($argv[7])) {
+if (isset($argv[7]) && $argv[7] !== '') {
     $data['lead_id'] = $argv[7];
+}
+if (isset($argv[8])) {
+    $data['pick_id'] = $argv[8];
 }
 try {
     publish_until_confirmed($url, "call-placed.$customer", [

@@ -30,6 +30,9 @@ def _field_options(*, new: bool) -> Decorator:
         click.option("--display-name", help=clearing),
         click.option("--trunk", "trunk_name", metavar="NAME", help=clearing),
         click.option("--daily-cap", type=int, metavar="N", help="Calls per day." + "  [default: 200]" * new),
+        click.option("--hourly-cap", metavar="N", help=f"Calls in any hour that the engine allows. {clearing}"),
+        click.option("--min-gap", "min_gap_seconds", metavar="SECONDS", help=f"Between two picks. {clearing}"),
+        click.option("--activated-at", metavar="TIME", help=f"Since when warm-up counts its days. {clearing}"),
         click.option("--status", type=STATUSES),
     )
 

@@ -1,5 +1,7 @@
 """`rotary-dialer asyncapi`: the contract for dialers as AsyncAPI 3, generated from the event types."""
 
+from datetime import UTC, datetime
+
 import click
 import msgspec
 
@@ -11,8 +13,12 @@ from rotary.events import (
     EXCHANGE,
     MAX_BATCH_EVENTS,
     CallPlaced,
+    CallPlacedData,
     CarrierFlag,
+    CarrierFlagData,
     CooldownCleared,
+    CooldownClearedData,
+    Event,
     EventType,
 )
 
@@ -27,6 +33,26 @@ _SUMMARIES: dict[EventType, str] = {
     "call-placed": "One outbound call was placed. Accepted up to 48 h late and 5 min early.",
     "carrier-flag": "A carrier or a called person flagged a number. Accepted up to 30 days late and 5 min early.",
     "cooldown-cleared": "The cooldown of a number is over. Accepted up to 30 days late and 5 min early.",
+}
+_TIME, _SOURCE = datetime(2026, 6, 6, 12, 0, 2, 500_000, UTC), "/dialers/hcm-1"
+_EXAMPLES: dict[EventType, Event] = {
+    "call-placed": CallPlaced(
+        specversion="1.0",
+        id="1780747202.17",
+        source=_SOURCE,
+        time=_TIME,
+        data=CallPlacedData(18, 3, "L-991", "01JD8Q4T1RZ6W8M3V5X7K9N2PB-18"),
+    ),
+    "carrier-flag": CarrierFlag(
+        specversion="1.0",
+        id="ticket-4711",
+        source=_SOURCE,
+        time=_TIME,
+        data=CarrierFlagData(18, "blocked", "viettel", "SIP 608", "Rejected by analytics"),
+    ),
+    "cooldown-cleared": CooldownCleared(
+        specversion="1.0", id="ticket-4711-closed", source=_SOURCE, time=_TIME, data=CooldownClearedData(18)
+    ),
 }
 _DESCRIPTION = """\
 Events are CloudEvents 1.0 in structured JSON. A message holds one event, or a batch of up to 1,000 events in 1 MiB; all
@@ -107,7 +133,18 @@ def _messages(kind: EventType) -> dict[str, Json]:
     """The message with one event, and the message with a batch of events."""
     event = {"$ref": f"#/components/schemas/{_TYPES[kind].__name__}"}
     batch = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH_EVENTS}
+    example = msgspec.to_builtins(_EXAMPLES[kind])
     return {
-        kind: {"contentType": EVENT_CONTENT_TYPE, "title": kind, "payload": event},
-        f"{kind}-batch": {"contentType": BATCH_CONTENT_TYPE, "title": f"{kind}, batch", "payload": batch},
+        kind: {
+            "contentType": EVENT_CONTENT_TYPE,
+            "title": kind,
+            "payload": event,
+            "examples": [{"payload": example}],
+        },
+        f"{kind}-batch": {
+            "contentType": BATCH_CONTENT_TYPE,
+            "title": f"{kind}, batch",
+            "payload": batch,
+            "examples": [{"payload": [example]}],
+        },
     }

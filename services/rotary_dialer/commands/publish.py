@@ -60,9 +60,9 @@ def publish(
     {"type": "call-placed", "caller_id_id": 18, "group_id": 3, "lead_id": "L-991", "id": "1780747140.17"}
     {"type": "carrier-flag", "caller_id_id": 18, "kind": "spam_label", "time": "2026-06-06T11:59:00Z"}
 
-    Fields or columns: type, caller_id_id, group_id, lead_id, kind, carrier, code, note, time, id and source. The time
-    defaults to now. Without an id each run makes a new event, so give an id to every line that may be read twice. A
-    JSON line can also be a whole CloudEvent.
+    Fields or columns: type, caller_id_id, group_id, lead_id, pick_id, kind, carrier, code, note, time, id and source.
+    The time defaults to now. Without an id each run makes a new event, so give an id to every line that may be read
+    twice. A JSON line can also be a whole CloudEvent.
 
     A line that is not a valid event is reported and written to the file of rejected lines; the other lines are
     published. Input that begins with neither a JSON object nor a header of these columns is rejected as a whole. FILE

@@ -9,6 +9,7 @@ from rotary.auth.grant import Grant
 from rotary.auth.rate_limit import RateLimits
 from rotary.auth.tokens import Tokens
 from rotary.clock import Clock
+from rotary.definitions import SCOPE
 from rotary.errors import GroupNotFoundError
 from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import NO_FACTS, Reading
@@ -95,7 +96,7 @@ class GroupReader:
     async def is_granted(self, grant: Grant) -> bool:
         """Whether a token that was accepted still would be. Raises UnavailableError."""
         found = await self.tokens.find(grant.sha256_hex)
-        return found is not None and found.in_scope and self._clock() < found.expires_ms
+        return found is not None and SCOPE in found.scopes and self._clock() < found.expires_ms
 
     async def not_ready_reasons(self) -> list[str]:
         """What this process lacks to answer everything, as last polled."""

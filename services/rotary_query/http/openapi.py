@@ -1,20 +1,32 @@
 """The OpenAPI 3.1 document, generated from the very types that encode the answers."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from rotary import __version__
 from rotary.domain.monitor import Monitor, MonitorMember
-from rotary.events import Id
 from rotary.http.bodies import Envelope, ErrorBody
+from rotary.http.endpoints import PREFIX
 from rotary.http.errors import ALLOWED
+from rotary.http.openapi import (
+    COMMON_FAILURES,
+    RATE,
+    REQUEST_ID,
+    REQUEST_ID_PARAMETER,
+    RETRY,
+    Failure,
+    Headers,
+    Json,
+    document,
+    failure,
+    group_id_parameter,
+    header_components,
+    headers,
+    optional_header,
+    schemas_of,
+)
 from rotary.policy import DEFAULT_POLICY
-from rotary_query.http.endpoints import PREFIX
 from rotary_query.http.schemas import CallerIdItem, GroupDetail, GroupItem
-
-Json = dict[str, Any]  # a JSON document is whatever its own specification says
 
 _AT = datetime(2026, 5, 20, 3, 0, 0, tzinfo=UTC)
 _ITEM = GroupItem(3, "Hanoi sales", "Morning campaign", "cap_based", False, "active", 2, _AT)  # noqa: FBT003  # a field
@@ -95,38 +107,27 @@ _MEANINGS = {
 """What a field means, where its name does not say it all."""
 _MEANINGS["GroupDetail"] = _MEANINGS["GroupItem"]
 
-_RATE = {
-    "X-RateLimit-Limit": ("integer", "Requests that this token may make in any 60 seconds. Absent if it has no limit."),
-    "X-RateLimit-Remaining": ("integer", "Requests left now, as far as the replica that answers knows."),
-    "X-RateLimit-Reset": ("integer", "Epoch second at which the oldest counted requests stop counting."),
-}
 _CACHE = {
     "ETag": ("string", "Strong validator of the body's bytes: send it back in If-None-Match."),
     "Cache-Control": ("string", "private, max-age=0, must-revalidate"),
 }
 _LAG = {"X-Projection-Lag": ("integer", "Age, in whole seconds, of the facts in this answer.")}
-_ID = {"X-Request-Id": ("string", "Yours, if you sent one, else ours. Name it when you report a problem.")}
-_RETRY = {"Retry-After": ("integer", "Seconds after which to try again.")}
 
-_ERRORS: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {
-    "Unauthenticated": ("No token, or one that is unknown, expired or revoked.", "Unauthenticated.", {}),
-    "Unauthorized": ("The token lacks the scope telesales_api_access.", "This action is unauthorized.", _RATE),
-    "GroupNotFound": ("You have no such group, or the id is no positive 64-bit integer.", "Pool not found.", _RATE),
-    "MethodNotAllowed": (f"Not one of {ALLOWED}.", "Method not allowed.", {"Allow": ("string", ALLOWED)}),
-    "BodyTooLarge": ("A request to this API needs no body.", "Request body too large.", {}),
-    "HeadTooLarge": ("Request line or headers too large.", "Request line or headers too large.", {}),
-    "TooManyRequests": (
+_FAILURES = COMMON_FAILURES | {
+    "Unauthorized": Failure("The token lacks the scope telesales_api_access.", "This action is unauthorized.", RATE),
+    "MethodNotAllowed": Failure(f"Not one of {ALLOWED}.", "Method not allowed.", {"Allow": ("string", ALLOWED)}),
+    "BodyTooLarge": Failure("A request to this API needs no body.", "Request body too large."),
+    "TooManyRequests": Failure(
         "Over the token's limit, too many streams, or too many unknown tokens from your address.",
         "Too many requests. Retry after 7 seconds.",
-        _RATE | _RETRY,
+        {**RATE, **RETRY},
     ),
-    "ServerError": ("A defect of ours.", "Server error.", {}),
-    "Unavailable": (
+    "Unavailable": Failure(
         "The projections are being rebuilt, or Redis is away.",
         "The projections are being rebuilt. Try again soon.",
-        _RETRY,
+        RETRY,
     ),
-    "BadRequest": ("Not HTTP as we understand it.", "Bad request.", {}),
+    "BadRequest": Failure("Not HTTP as we understand it.", "Bad request."),
 }
 _STATUSES = {
     "400": "BadRequest",
@@ -144,32 +145,20 @@ _STATUSES = {
 def openapi() -> Json:
     """The document, ready to encode."""
     bodies, schemas = _schemas()
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Rotary",
-            "version": __version__,
-            "summary": "Which of a group's caller IDs may dial right now.",
-            "description": (
-                'Success is `{"data": …}`, failure `{"message": …}`. Times are UTC, to the second. '
-                "A day begins at midnight in the customer's own time zone."
-            ),
-            "license": {"name": "MIT", "identifier": "MIT"},
-        },
-        "servers": [{"url": "/"}],
-        "security": [{"token": []}],
-        "tags": [{"name": "Caller ID groups", "description": "A dialer rotates its calls over a group of caller IDs."}],
-        "paths": _paths(bodies),
-        "components": {
+    return document(
+        "Rotary",
+        "Which of a group's caller IDs may dial right now.",
+        'Success is `{"data": …}`, failure `{"message": …}`. Times are UTC, to the second. '
+        "A day begins at midnight in the customer's own time zone.",
+        {"name": "Caller ID groups", "description": "A dialer rotates its calls over a group of caller IDs."},
+        _paths(bodies),
+        {
             "schemas": schemas,
-            "headers": {name: _header(*told) for name, told in (_RATE | _CACHE | _LAG | _ID | _RETRY).items()},
+            "headers": header_components(RATE, _CACHE, _LAG, REQUEST_ID, RETRY),
             "parameters": _parameters(),
-            "responses": {name: _failure(*told) for name, told in _ERRORS.items()},
-            "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "An API token, as shown once at creation."}
-            },
+            "responses": {name: failure(failed) for name, failed in _FAILURES.items()},
         },
-    }
+    )
 
 
 def _paths(bodies: list[Json]) -> Json:
@@ -226,67 +215,34 @@ def _operation(name: str, summary: str, description: str, success: Json, *, one_
         ],
         "responses": {
             "200": success,
-            "304": {"description": "You have these bytes already.", "headers": _headers(_CACHE | _RATE | _ID)},
+            "304": {
+                "description": "You have these bytes already.",
+                "headers": headers({**_CACHE, **RATE, **REQUEST_ID}),
+            },
             **{status: {"$ref": f"#/components/responses/{failures[status]}"} for status in sorted(failures)},
         },
     }
 
 
-def _success(schema: Json, example: object, more: dict[str, tuple[str, str]] | None = None) -> Json:
+def _success(schema: Json, example: object, more: Headers | None = None) -> Json:
     return {
         "description": "Success.",
-        "headers": _headers(_CACHE | _RATE | _ID | (more or {})),
+        "headers": headers({**_CACHE, **RATE, **REQUEST_ID, **(more or {})}),
         "content": {"application/json": {"schema": schema, "example": msgspec.to_builtins(example)}},
     }
 
 
-def _failure(description: str, message: str, headers: dict[str, tuple[str, str]]) -> Json:
-    body = {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "example": {"message": message}}
-    own = {name: _header(*told) for name, told in headers.items() if name == "Allow"}
-    shared = {name: told for name, told in headers.items() if name != "Allow"}
-    return {
-        "description": description,
-        "headers": own | _headers(shared | _ID),
-        "content": {"application/json": body},
-    }
-
-
-def _headers(named: dict[str, tuple[str, str]]) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in named}
-
-
-def _header(kind: str, description: str) -> Json:
-    return {"description": description, "schema": {"type": kind}}
-
-
 def _parameters() -> Json:
     return {
-        "GroupId": {
-            "name": "id",
-            "in": "path",
-            "required": True,
-            "description": "The group's id, in plain decimal.",
-            "schema": msgspec.json.schema(Id) | {"format": "int64"},
-            "example": 3,
-        },
-        "IfNoneMatch": _optional("If-None-Match", "ETags that you have: if one still holds, the answer is 304."),
-        "RequestId": _optional("X-Request-Id", "1 to 128 of letters, digits and ._~+/=:- to find the request by."),
-        "LastEventId": _optional("Last-Event-ID", "On a stream: the last event you have; it is not sent again."),
+        "GroupId": group_id_parameter(),
+        "IfNoneMatch": optional_header("If-None-Match", "ETags that you have: if one still holds, the answer is 304."),
+        "RequestId": REQUEST_ID_PARAMETER,
+        "LastEventId": optional_header("Last-Event-ID", "On a stream: the last event you have; it is not sent again."),
     }
-
-
-def _optional(name: str, description: str) -> Json:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
 
 
 def _schemas() -> tuple[list[Json], Json]:
     """The bodies of the three endpoints, and the schemas that they refer to."""
-    types = [_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, ErrorBody]
-    references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    for schema in schemas.values():
-        schema["additionalProperties"] = False
-    for name, meanings in _MEANINGS.items():
-        for field, meaning in meanings.items():
-            schemas[name]["properties"][field]["description"] = meaning
+    references, schemas = schemas_of([_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, ErrorBody], _MEANINGS)
     bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[:3]]
     return [{**body, "title": "Body"} for body in bodies], schemas

@@ -34,8 +34,8 @@ SERVICE_RULES = (
     " +del +discard +exec +exists +fcall +fcall_ro +function|load +get +hget +hgetall +hmget +hsetnx +info +mget +multi"
     " +publish +scan +set +subscribe +unlink +unsubscribe"
     # Commands inside their functions: Redis checks these against the caller's rules too.
-    " +bitfield +expire +expireat +hdel +hset +persist +rename +sadd +scard +sismember +smembers +smismember +srem"
-    " +time"
+    " +bitfield +expire +expireat +getrange +hdel +hincrby +hlen +hset +persist +rename +sadd +scard +sismember"
+    " +smembers +smismember +spop +srem +time +zadd +zcard +zrange +zrangebyscore +zrem +zremrangebyscore +zrevrange"
 )
 """The ACL rules of `rotary`. infra/server/redis-users.acl has the same; a test compares them."""
 

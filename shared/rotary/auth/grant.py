@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from rotary.auth.rate_limit import TokenWindow
 from rotary.bearer import checksum_status
-from rotary.definitions import SCOPE, TokenDefinition
+from rotary.definitions import TokenDefinition
 
 NEVER_MS = 2**63
 
@@ -17,7 +17,7 @@ class Grant(Struct, eq=False):
 
     sha256_hex: str
     customer_id: int
-    in_scope: bool
+    scopes: frozenset[str]
     expires_ms: int
     window: TokenWindow | None
 
@@ -25,7 +25,7 @@ class Grant(Struct, eq=False):
 def grant(sha256_hex: str, token: TokenDefinition, window: TokenWindow | None) -> Grant:
     """What a token's document grants."""
     expires_ms = NEVER_MS if token.expires_at is None else int(token.expires_at.timestamp() * 1000)
-    return Grant(sha256_hex, token.customer_id, SCOPE in token.scopes, expires_ms, window)
+    return Grant(sha256_hex, token.customer_id, frozenset(token.scopes), expires_ms, window)
 
 
 def hash_bearer(authorization: str) -> str | None:

@@ -17,7 +17,7 @@ LOG_SECONDS = 10.0
 """One line in so many seconds for each kind of trouble: a flood of connections is no flood of log lines."""
 
 Trouble = Literal["too many connections from an address", "too many connections", "request head too slow"]
-_log = structlog.get_logger("rotary_query")
+_log = structlog.get_logger("rotary_http")
 
 
 class Connections:
@@ -71,16 +71,17 @@ class Connections:
 
 
 class ConnectionCollector(Collector):
-    """The same for Prometheus."""
+    """The same for Prometheus, in metrics whose names begin with the program's."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, program: str) -> None:
         self._connections = connections
+        self._program = program
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client for each scrape."""
-        yield GaugeMetricFamily("rotary_query_connections", "Clients connected.", value=self._connections.count)
+        yield GaugeMetricFamily(f"{self._program}_connections", "Clients connected.", value=self._connections.count)
         refused = CounterMetricFamily(
-            "rotary_query_connections_refused", "Connections closed by us, by reason.", labels=["reason"]
+            f"{self._program}_connections_refused", "Connections closed by us, by reason.", labels=["reason"]
         )
         reasons: dict[Trouble, str] = {
             "too many connections": "total",

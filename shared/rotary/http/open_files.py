@@ -6,7 +6,7 @@ import structlog
 
 _RESERVED = 256
 """Kept for Redis, the operator's port, and answering who is refused."""
-_log = structlog.get_logger("rotary_query")
+_log = structlog.get_logger("rotary_http")
 
 
 def raise_limit() -> None:

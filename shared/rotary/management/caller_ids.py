@@ -1,5 +1,7 @@
 """Caller IDs."""
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from rotary.management.fields import CallerIdFields, NewCallerId, given
@@ -20,6 +22,9 @@ class CallerId(Struct, frozen=True):
     status: str
     trunk_name: str | None
     daily_cap: int
+    hourly_cap: int | None
+    min_gap_seconds: int | None
+    activated_at: datetime | None
     groups: list[int]
 
 

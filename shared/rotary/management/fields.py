@@ -17,6 +17,7 @@ Description = Annotated[str, Meta(max_length=500)]
 DisplayName = Annotated[str, Meta(max_length=100, pattern=_PLAIN)]
 TrunkName = Annotated[str, Meta(max_length=255, pattern=_PLAIN)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+MinGap = Annotated[int, Meta(ge=1, le=86_400)]
 
 NOT_A_NUMBER = "is not a phone number: expected 3 to 20 digits, with or without a leading +"
 NOT_PLAIN = "contains a line break or another control character"
@@ -46,6 +47,9 @@ class CallerIdFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     status: Status | UnsetType = UNSET
     trunk_name: TrunkName | UnsetType | None = UNSET
     daily_cap: Count | UnsetType = UNSET
+    hourly_cap: Count | UnsetType | None = UNSET
+    min_gap_seconds: MinGap | UnsetType | None = UNSET
+    activated_at: Timestamp | UnsetType | None = UNSET
 
 
 class NewCallerId(CallerIdFields, frozen=True, kw_only=True, forbid_unknown_fields=True):

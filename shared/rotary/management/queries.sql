@@ -16,7 +16,8 @@ WHERE $1::bigint IS NULL OR id = $1
 ORDER BY id;
 
 -- name: caller_ids
-SELECT id, customer_id, number, display_name, carrier, status, trunk_name, daily_cap,
+SELECT id, customer_id, number, display_name, carrier, status, trunk_name, daily_cap, hourly_cap,
+  min_gap_seconds, activated_at,
   ARRAY(SELECT group_id FROM caller_id_group_members WHERE caller_id_id = caller_ids.id ORDER BY group_id) AS groups
 FROM caller_ids
 WHERE ($1::bigint IS NULL OR customer_id = $1)
@@ -26,7 +27,8 @@ ORDER BY id;
 
 -- name: named_caller_ids
 -- The caller IDs that an import names, by number or by id.
-SELECT id, number, display_name, carrier, status, trunk_name, daily_cap
+SELECT id, number, display_name, carrier, status, trunk_name, daily_cap, hourly_cap, min_gap_seconds,
+  activated_at
 FROM caller_ids
 WHERE customer_id = $1 AND (number = ANY ($2::text[]) OR id = ANY ($3::bigint[]));
 

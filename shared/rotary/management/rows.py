@@ -27,6 +27,9 @@ _TYPES = {
     "id": "bigint",
     "customer_id": "bigint",
     "daily_cap": "integer",
+    "hourly_cap": "integer",
+    "min_gap_seconds": "integer",
+    "activated_at": "timestamptz",
     "sticky_enabled": "boolean",
     "created_at": "timestamptz",
 }

@@ -53,7 +53,8 @@ JOIN caller_id_groups AS groups ON groups.customer_id = customers.id
 CROSS JOIN LATERAL (
   SELECT json_agg(json_build_array(
     caller.id, caller.number, caller.display_name, caller.carrier, caller.status, caller.trunk_name,
-    caller.daily_cap, member.weight) ORDER BY caller.id)::text AS members
+    caller.daily_cap, member.weight, caller.hourly_cap, caller.min_gap_seconds,
+    floor(extract(epoch FROM caller.activated_at) * 1000)::bigint) ORDER BY caller.id)::text AS members
   FROM caller_id_group_members AS member
   JOIN caller_ids AS caller ON caller.id = member.caller_id_id
   WHERE member.group_id = groups.id
@@ -72,7 +73,8 @@ LEFT JOIN caller_id_groups AS groups ON groups.customer_id = customers.id
 CROSS JOIN LATERAL (
   SELECT json_agg(json_build_array(
     caller.id, caller.number, caller.display_name, caller.carrier, caller.status, caller.trunk_name,
-    caller.daily_cap, member.weight) ORDER BY caller.id)::text AS members
+    caller.daily_cap, member.weight, caller.hourly_cap, caller.min_gap_seconds,
+    floor(extract(epoch FROM caller.activated_at) * 1000)::bigint) ORDER BY caller.id)::text AS members
   FROM caller_id_group_members AS member
   JOIN caller_ids AS caller ON caller.id = member.caller_id_id
   WHERE member.group_id = groups.id

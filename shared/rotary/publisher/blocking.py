@@ -94,11 +94,12 @@ class BlockingPublisher:
         group_id: int | None = None,
         lead_id: str | None = None,
         *,
+        pick_id: str | None = None,
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CallPlaced:
         """Like `Publisher.call_placed`."""
-        event = self.events.call_placed(caller_id_id, group_id, lead_id, time=time, event_id=event_id)
+        event = self.events.call_placed(caller_id_id, group_id, lead_id, pick_id=pick_id, time=time, event_id=event_id)
         self.publish(event)
         return event
 

@@ -25,11 +25,11 @@ from rotary.amqp import (
     connected,
     error_text,
 )
+from rotary.backoff import retry_delay
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.publisher.channel import ConfirmedChannel, PublishInterrupted
 from rotary.publisher.errors import RefusedError
 from rotary.publisher.library_logs import debug_log_context
-from rotary.publisher.retries import retry_delay
 
 _CONNECT_SECONDS = 10.0
 # aiormq closes a silent connection after a little over three of these: 18 s, well within the default deadline.

@@ -31,7 +31,7 @@ class EventFactory:
 
     >>> hcm = EventFactory("/dialers/hcm-1")
     >>> hcm.call_placed(18, group_id=3, lead_id="L-991").data
-    CallPlacedData(caller_id_id=18, group_id=3, lead_id='L-991')
+    CallPlacedData(caller_id_id=18, group_id=3, lead_id='L-991', pick_id=None)
     >>> hcm.carrier_flag(18, "spam_label", carrier="viettel").source
     '/dialers/hcm-1'
     >>> hcm.cooldown_cleared(18, event_id="ticket-4711").id
@@ -50,12 +50,13 @@ class EventFactory:
         group_id: int | None = None,
         lead_id: str | None = None,
         *,
+        pick_id: str | None = None,
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CallPlaced:
-        """One outbound call that showed this caller ID."""
+        """One outbound call that showed this caller ID. `pick_id` is the pick that it was placed with, if any."""
         now, new_id = self._now()
-        data = CallPlacedData(caller_id_id, group_id, lead_id)
+        data = CallPlacedData(caller_id_id, group_id, lead_id, pick_id)
         return CallPlaced(specversion="1.0", id=event_id or new_id, source=self.source, time=time or now, data=data)
 
     def carrier_flag(

@@ -102,15 +102,18 @@ class Publisher:
         group_id: int | None = None,
         lead_id: str | None = None,
         *,
+        pick_id: str | None = None,
         time: datetime | None = None,
         event_id: str | None = None,
     ) -> CallPlaced:
         """Publishes one outbound call that showed this caller ID. Returns the confirmed event.
 
-        `time` needs an offset, defaults to now, and may be up to 48 h ago. `event_id` defaults to a new UUIDv7.
+        `pick_id` is the id of the pick that the call was placed with, if `rotary.engine` made one: its reservation
+        becomes this call. `time` needs an offset, defaults to now, and may be up to 48 h ago. `event_id` defaults to a
+        new UUIDv7.
         Raises as `publish` does.
         """
-        event = self.events.call_placed(caller_id_id, group_id, lead_id, time=time, event_id=event_id)
+        event = self.events.call_placed(caller_id_id, group_id, lead_id, pick_id=pick_id, time=time, event_id=event_id)
         await self.publish(event)
         return event
 

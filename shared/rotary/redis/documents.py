@@ -14,7 +14,7 @@ from rotary.definitions import GroupDefinition, GroupSummary, TokenDefinition
 from rotary.errors import UnavailableError
 from rotary.redis import keys
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of the documents' form. It changes with every struct that is in them."""
 PARTS = (*(keys.definitions(bucket) for bucket in range(keys.BUCKETS)), keys.TOKEN_DEFINITIONS)
 """The keys of the hashes, one a part."""

@@ -1,12 +1,14 @@
 """Folding: from events to calls of the Redis function that commits facts together with a log's position."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from secrets import token_hex
 from typing import NamedTuple
 
 import msgspec
 
 from rotary.domain.facts import DAY_MS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, event_ms
+from rotary.errors import UnavailableError
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, identity
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable
@@ -23,7 +25,7 @@ FLAGS_WEIGHT = 100
 """Of a caller ID's flags, beside each: all that are kept, up to 256, are unpacked, merged and packed again."""
 StoredFlag = tuple[int, str, str]
 """(time in ms, identity as hex digits, kind)."""
-_Calls = tuple[str, str, list[str], list[int]]
+_Calls = tuple[str, str, list[str], list[int]] | tuple[str, str, list[str], list[int], dict[str, tuple[str, int]]]
 _Flags = tuple[str, int, list[StoredFlag]]
 _Piece = tuple[str, list[_Calls], list[_Flags]]
 
@@ -31,12 +33,13 @@ _Piece = tuple[str, list[_Calls], list[_Flags]]
 class Batch:
     """One customer's events on their way to the function, grouped by caller ID and UTC day, each identity once."""
 
-    __slots__ = ("_calls", "_flags", "customer")
+    __slots__ = ("_calls", "_flags", "_picks", "customer")
 
     def __init__(self, customer: int) -> None:
         self.customer = customer
         self._calls: dict[tuple[int, int], dict[int, int]] = {}
         self._flags: dict[int, tuple[list[int], list[StoredFlag]]] = {}
+        self._picks: dict[int, str] = {}
 
     def add(self, event: Event) -> None:
         """Takes one event."""
@@ -49,7 +52,10 @@ class Batch:
             day = self._calls.get((caller, at_ms // DAY_MS))
             if day is None:
                 day = self._calls[caller, at_ms // DAY_MS] = {}
-            day.setdefault(identity(event.source, event.id), at_ms // QUARTER_MS % QUARTERS_A_DAY)
+            number = identity(event.source, event.id)
+            day.setdefault(number, at_ms // QUARTER_MS % QUARTERS_A_DAY)
+            if event.data.pick_id is not None:
+                self._picks.setdefault(number, event.data.pick_id)
             return
         cleared, flags = self._flags.setdefault(caller, ([0], []))
         match event:
@@ -66,10 +72,20 @@ class Batch:
             for begin in range(0, len(numbers), MAX_CALL_WEIGHT):
                 end = begin + MAX_CALL_WEIGHT
                 some = numbers[begin:end]
-                yield CALLS_WEIGHT + len(some), (name, [(str(caller), str(day), some, quarters[begin:end])], [])
+                weight = CALLS_WEIGHT + len(some)
+                picks = self._picks_of(seen, begin, end) if self._picks else {}
+                if picks:
+                    yield weight, (name, [(str(caller), str(day), some, quarters[begin:end], picks)], [])
+                else:
+                    yield weight, (name, [(str(caller), str(day), some, quarters[begin:end])], [])
         for caller, (cleared, flags) in self._flags.items():
             some_flags = _newest(flags)
             yield FLAGS_WEIGHT + len(some_flags), (name, [], [(str(caller), max(cleared), some_flags)])
+
+    def _picks_of(self, seen: Mapping[int, int], begin: int, end: int) -> dict[str, tuple[str, int]]:
+        """The pick of each call that names one, with the call's quarter hour."""
+        some = islice(seen.items(), begin, end)
+        return {str(number): (self._picks[number], quarter) for number, quarter in some if number in self._picks}
 
 
 def _newest(flags: list[StoredFlag]) -> list[StoredFlag]:
@@ -101,14 +117,16 @@ def batches_of(events: Iterable[tuple[int, Event]]) -> list[Batch]:
 class Span(NamedTuple):
     """The part of a log that a fold covers.
 
-    From the offset that the bucket is known to have reached (None: from the log's beginning) to the first offset after
-    it (None: the position stays where it is), with the time of the last arrival marker before that.
+    From the offset that the bucket has reached if all that was sent has arrived (None: from the log's beginning) to the
+    first offset after it (None: the position stays where it is), with the time of the last arrival marker before that.
+    `acknowledged` is the offset that Redis acknowledged: a bucket that is before it has lost data.
     """
 
     log: str
     begin: int | None
     end: int | None
     marker_ms: int
+    acknowledged: int | None
 
 
 class Folded(NamedTuple):
@@ -124,6 +142,13 @@ class Folded(NamedTuple):
 
 class PositionLostError(Exception):
     """A bucket is behind the position that we continue from: Redis lost data. Go on from what is stored."""
+
+
+class FoldLostError(UnavailableError):
+    """What was sent before this fold has not arrived: Redis has lost nothing. Go on from what is stored."""
+
+    def __init__(self) -> None:
+        super().__init__("Redis is away", "a fold has not arrived")
 
 
 class GenerationReplacedError(Exception):
@@ -159,18 +184,19 @@ async def fold(
 def _commands(key: str, span: Span, logs: str, batches: Sequence[Batch]) -> Iterator[bytes]:
     """Calls of bounded weight, of which only the last moves the position, if all before it were folded."""
     begin = "" if span.begin is None else span.begin
+    acknowledged = "" if span.acknowledged is None else span.acknowledged
     first = ("FCALL", "fold_1", 1, key, span.log, begin)
     calls = list(_calls(batches))
     if span.end is None or (span.begin is not None and span.end <= span.begin):
         # The position stays: all of it is behind, and folded again to hear again what is refused.
         for call in calls:
-            yield pack(*first, "", span.marker_ms, logs, call)
+            yield pack(*first, "", span.marker_ms, logs, call, "", "", acknowledged)
         return
     batch, before = token_hex(8) if len(calls) > 1 else "", ""
     for at, call in enumerate(calls, 1):
         is_last = at == len(calls)
         piece = "" if is_last else f"{batch}.{at}"
-        yield pack(*first, span.end if is_last else "", span.marker_ms, logs, call, piece, before)
+        yield pack(*first, span.end if is_last else "", span.marker_ms, logs, call, piece, before, acknowledged)
         before = piece
 
 
@@ -199,6 +225,8 @@ def _accept(reply: object) -> Folded | None:
             )
         case b"BEHIND":
             raise PositionLostError
+        case b"AHEAD":
+            raise FoldLostError
         case b"REPLACED":
             raise GenerationReplacedError
         case _:

@@ -109,5 +109,10 @@ def token(sha256_hex: str) -> str:
     return f"{{token}}{sha256_hex}"
 
 
+def picks(customer_id: int) -> str:
+    """What the functions of functions/picks are given for a key; docs/rotation.md names the keys that they use."""
+    return f"{facts_prefix(customer_id)}picks"
+
+
 def _part(generation: int) -> str:
     return f"{generation}/" if generation else ""

@@ -86,10 +86,11 @@ def decode_position(stored: bytes | None) -> LogPosition:
 
 
 class Advance(NamedTuple):
-    """Where an advance of many buckets failed, by bucket."""
+    """Where an advance of many buckets failed, by bucket. `is_ahead`: some lack what was sent and never arrived."""
 
     behind: tuple[int, ...]
     replaced: tuple[int, ...]
+    is_ahead: bool = False
 
 
 class Positions:
@@ -110,11 +111,19 @@ class Positions:
         return time_ms(time)
 
     async def advance(
-        self, log: str, to: int, marker_ms: int, logs: Sequence[str], continued: Sequence[int | None]
+        self,
+        log: str,
+        to: int,
+        marker_ms: int,
+        logs: Sequence[str],
+        continued: Sequence[int | None],
+        acknowledged: Sequence[int | None] | None = None,
     ) -> Advance:
         """Says that every bucket holds all of `log` before `to`, which follows an arrival marker of `marker_ms`.
 
-        `continued` has for each bucket the offset that it is known to have reached, None for the log's beginning.
+        `continued` has for each bucket the offset that it has reached if all that was sent has arrived, None for the
+        log's beginning. `acknowledged` has the offset up to which Redis answered that it is folded: a bucket that is
+        before it has lost data. Without it, all that was sent has been answered.
         """
         [failed] = await self._call(
             [
@@ -125,13 +134,15 @@ class Positions:
                     to,
                     marker_ms,
                     ",".join(logs),
-                    *("" if offset is None else offset for offset in continued),
+                    *("" if offset is None else offset for offset in (*continued, *(acknowledged or continued))),
                 )
             ]
         )
         assert isinstance(failed, list)
         return Advance(
-            tuple(number - 1 for number in failed if number > 0), tuple(-number - 1 for number in failed if number < 0)
+            tuple(number - 1 for number in failed if number > 0),
+            tuple(-number - 1 for number in failed if number < 0),
+            0 in failed,
         )
 
     async def gap(self, buckets: Sequence[int], log: str, to: int | None, logs: Sequence[str], until_ms: int) -> None:

@@ -10,6 +10,11 @@ def query() -> None:
     run("query", distribution=_DISTRIBUTION)
 
 
+def engine() -> None:
+    """`rotary-engine`."""
+    run("engine", distribution=_DISTRIBUTION)
+
+
 def consumer() -> None:
     """`rotary-consumer`."""
     run("consumer", distribution=_DISTRIBUTION)

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from rotary.definitions import Carrier, RotationStrategy, Status
+from rotary.events import Timestamp
 from rotary.management.definitions_file.mistakes import Locate, Mistakes
 from rotary.management.definitions_file.schema import CustomerEntry, Definitions, MemberEntry
-from rotary.management.fields import Count, DisplayName, Name, Number, TrunkName, given
+from rotary.management.fields import Count, DisplayName, MinGap, Name, Number, TrunkName, given
 
 _FORMULA = tuple("=+-@\t\r\n'")
 """The characters that begin a formula in a spreadsheet, and the apostrophe that marks a cell as text."""
@@ -31,6 +32,9 @@ class CsvRow(Struct, frozen=True, forbid_unknown_fields=True):
     status: Status | UnsetType = UNSET
     trunk_name: TrunkName | UnsetType = UNSET
     daily_cap: Count | UnsetType = UNSET
+    hourly_cap: Count | UnsetType = UNSET
+    min_gap_seconds: MinGap | UnsetType = UNSET
+    activated_at: Timestamp | UnsetType = UNSET
     group: Name | UnsetType = UNSET
     rotation_strategy: RotationStrategy | UnsetType = UNSET
     weight: Count | UnsetType = UNSET

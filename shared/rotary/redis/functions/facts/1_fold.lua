@@ -102,11 +102,20 @@ local function write(key, fields, changed, reads)
   end
 end
 
+-- Whether Redis had more than it has: it acknowledged up to an offset that the position is before. What was sent and not
+-- acknowledged may never have arrived.
+local function is_lost(position, acknowledged)
+  acknowledged = tonumber(acknowledged)
+  return acknowledged ~= nil and (not position or position < acknowledged)
+end
+
 -- A reader continues from a position that this bucket has not reached: it was here before, and Redis went back.
 local function went_back(key, fields, log, logs, reads)
   local changed = {logs = union(fields.logs, logs)}
   if not fields[log .. '!'] then changed[log .. '!'] = string.format('%.0f', now_ms()) end
   write(key, fields, changed, reads)
+  -- Reservations of picks may be missing too: functions/picks closes the bucket until they have expired.
+  redis.call('HSET', parse(key) .. 'picks', 'lost', string.format('%.0f', now_ms()))
 end
 
 -- Whether the facts about a caller ID that has none on this day may be begun: its customer has it, or has unknown ones to
@@ -129,9 +138,28 @@ local function is_admitted(customer, caller)
   return true
 end
 
+-- A call turns its pick's reservation into itself: what the caller ID has used stays as it is, unless the call belongs to
+-- another time than now. Then functions/picks is told to look again (`due` is its list of whom it must).
+local function confirm_picks(customer, caller, day, fresh, picks)
+  local now_quarter, confirmed = math.floor(now_ms() / 900000), 0
+  for _, id in ipairs(fresh) do
+    local pick = picks[id]
+    local name = pick and string.match(pick[1], '^(%w+)-' .. caller .. '$')
+    if name and redis.call('ZREM', customer.documents .. 'live:' .. caller, name) == 1 then
+      confirmed = confirmed + 1
+      if day * 96 + pick[2] ~= now_quarter then
+        local name = '0.' .. string.sub(caller, -1)
+        redis.call('SADD', customer.documents .. 'due:' .. name, caller)
+        redis.call('ZADD', customer.documents .. 'due', 0, name)
+      end
+    end
+  end
+  if confirmed > 0 then redis.call('HINCRBY', customer.tag .. 'picks', 'confirmed', confirmed) end
+end
+
 -- Counts the identities not seen before; returns {quarter, new count, ...} of what changed, or nil.
 -- Both keys expire three days after their UTC day ends: later than any event of that day may still arrive.
-local function fold_calls(customer, caller, day, ids, quarters)
+local function fold_calls(customer, caller, day, ids, quarters, picks)
   local suffix = caller .. ':' .. day
   local seen, calls = customer.facts .. 'seen:' .. suffix, customer.facts .. 'calls:' .. suffix
   local fresh, ops, added, order
@@ -171,6 +199,7 @@ local function fold_calls(customer, caller, day, ids, quarters)
     redis.call('EXPIREAT', seen, expiry)
     redis.call('EXPIREAT', calls, expiry)
   end
+  if picks and customer.is_current then confirm_picks(customer, caller, day, fresh, picks) end
   return changed
 end
 
@@ -241,28 +270,43 @@ local function fold_flags(customer, caller, cleared, incoming)
   return new
 end
 
--- {id, {{caller, day, {identity, ...}, {quarter, ...}}, ...}, {{caller, cleared, {flag, ...}}, ...}} of one customer.
+-- Says that these callers' flags changed: a version, the time in microseconds, that no other state of the flags ever had,
+-- also if Redis goes back. Plans of picks (functions/picks) are of such a version.
+local function mark_flagged(customer, flags)
+  local key, time = customer.facts .. 'flagged', redis.call('TIME')
+  local last = tonumber(redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2] or 0)
+  local version = math.max(last + 1, time[1] * 1000000 + time[2])
+  for _, entry in ipairs(flags) do redis.call('ZADD', key, version, entry[1]) end
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', version - (FLAGS_TTL_S + DAY_S) * 1000000)
+  redis.call('EXPIRE', key, FLAGS_TTL_S + DAY_S)
+end
+
+-- {id, {{caller, day, {identity, ...}, {quarter, ...}[, {identity → {pick, quarter}}]}, ...},
+-- {{caller, cleared, {flag, ...}}, ...}} of one customer.
 local function fold_customer(customer, batch)
   local calls, flags = {}, {}
   for _, entry in ipairs(batch[2]) do
-    local changed = fold_calls(customer, entry[1], entry[2], entry[3], entry[4])
+    local changed = fold_calls(customer, entry[1], entry[2], entry[3], entry[4], entry[5])
     if changed then calls[#calls + 1] = {entry[1], tonumber(entry[2]), changed} end
   end
   for _, entry in ipairs(batch[3]) do
     local document = fold_flags(customer, entry[1], entry[2], entry[3])
     if document then flags[#flags + 1] = {entry[1], document} end
   end
+  if #flags > 0 then mark_flagged(customer, flags) end
   return calls, flags
 end
 
--- FCALL fold_1 1 {b17}position log from to marker logs batch [piece before]
+-- FCALL fold_1 1 {b17}position log from to marker logs batch [piece before acknowledged]
 -- `from`: the offset that the caller continues from, '' for the beginning of the log. `to`: the first offset after the
 -- batch, '' for a piece that leaves the position where it is because others follow. `marker`: the time of the last arrival
 -- marker before `to`. `batch`: msgpack {customer, ...}, see fold_customer. `piece`: what tells this piece of a batch from
 -- any other, '' for the last; `before`: the piece that must be the last one folded, '' for the first. One that was refused,
--- or that Redis lost, would else be missing below the position that the last one sets.
+-- or that Redis lost, would else be missing below the position that the last one sets. `acknowledged`: up to where Redis
+-- told the caller that it had folded, '' for nowhere; by default `from`.
 -- Returns the position, or {position, {{customer, caller refused, ...}, ...}, how many unknown callers were admitted}, or
--- the status BEHIND with nothing folded (continue from the stored position) or REPLACED (the generation is over).
+-- the status BEHIND with nothing folded (Redis lost what it had; continue from the stored position), AHEAD with nothing
+-- folded (what the caller sent before has not arrived; likewise), or REPLACED (the generation is over).
 local function fold(keys, args)
   local key, log, from, to = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
   local tag, part, generation = parse(key)
@@ -270,6 +314,7 @@ local function fold(keys, args)
   local stored = redis.call('HMGET', key, log, 'logs')
   local position = next_offset(stored[1])
   if from and (not position or position < from) then
+    if not is_lost(position, args[9] or args[2]) then return redis.status_reply('AHEAD') end
     local reads = {}
     went_back(key, hash(key), log, args[5], reads)
     announce(reads)
@@ -285,6 +330,7 @@ local function fold(keys, args)
     local customer = {
       tag = tag, facts = tag .. part .. id .. ':', documents = tag .. id .. ':',
       day = math.floor(tonumber(args[4]) / 86400000), refused = {id}, admitted = 0,
+      is_current = is_current(tag, generation),
     }
     local calls, flags = fold_customer(customer, batch)
     if #calls + #flags > 0 then changes[#changes + 1] = {id, calls, flags} end

@@ -2,13 +2,14 @@
 
 local CURRENT_MS = 2000
 
--- Advances one bucket, wherever it is; returns whether it is behind.
-local function advance_one(key, log, from, to, marker, logs, reads)
+-- Advances one bucket, wherever it is; returns nil, or 'behind' or 'ahead' as `fold` does.
+local function advance_one(key, log, from, to, marker, logs, reads, acknowledged)
   local fields = hash(key)
   local position = next_offset(fields[log])
   if from and (not position or position < from) then
+    if not is_lost(position, acknowledged or from) then return 'ahead' end
     went_back(key, fields, log, logs, reads)
-    return true
+    return 'behind'
   end
   if not position or position <= tonumber(to) then
     local back = tonumber(fields[log .. '!'])
@@ -19,7 +20,7 @@ local function advance_one(key, log, from, to, marker, logs, reads)
     local changed = {[log] = to .. ':' .. marker, [log .. '@'] = marker, logs = union(fields.logs, logs)}
     write(key, fields, changed, reads)
   end
-  return false
+  return nil
 end
 
 -- Most advances find every bucket where it should be: then three fields are read and written by name, with none of the
@@ -41,10 +42,10 @@ local function advance_plainly(key, log, from, to, marker, fields, mark, logs)
   return read
 end
 
--- FCALL advance_1 n key... log to marker logs from...
+-- FCALL advance_1 n key... log to marker logs from... [acknowledged...]
 -- Every bucket given holds everything before `to`, the offset after an arrival marker of the time `marker`. The buckets
--- are of one generation. Returns the numbers (from 1) of the keys that were not advanced because they are behind, negative
--- if replaced.
+-- are of one generation. `acknowledged`, one a bucket: up to where Redis told the caller that it was, as in `fold`. Returns the
+-- numbers (from 1) of the keys that were not advanced because they are behind, negative if replaced, 0 if ahead.
 local function advance(keys, args)
   local log, to, marker, logs = args[1], args[2], args[3], args[4]
   local reads, failed, fields, mark = {}, {}, {}, 0
@@ -60,7 +61,8 @@ local function advance(keys, args)
     else
       local read = advance_plainly(key, log, from, to, marker, fields, mark, logs)
       if not read then
-        if advance_one(key, log, from, to, marker, logs, reads) then failed[#failed + 1] = i end
+        local why = advance_one(key, log, from, to, marker, logs, reads, args[4 + #keys + i])
+        if why then failed[#failed + 1] = why == 'behind' and i or 0 end
       elseif generation == current then
         local buckets = reads[read] or {}
         buckets[#buckets + 1] = tonumber(string.match(tag, '%d+'))

@@ -30,6 +30,9 @@ function typeOf(schema) {
   }
   if (schema.enum) return element("span", {}, schema.enum.join(", "));
   if (schema.type === "array") return element("span", {}, "array of ", typeOf(schema.items));
+  if (typeof schema.additionalProperties === "object") {
+    return element("span", {}, "object of ", typeOf(schema.additionalProperties));
+  }
   const bounds = [];
   if (schema.format) bounds.push(schema.format);
   if (schema.minimum !== undefined) bounds.push("≥ " + schema.minimum);
@@ -43,43 +46,60 @@ function fields(schema) {
   return table(["Field", "Type", "Meaning"], Object.entries(schema.properties).map(cells));
 }
 
+function exampleOf(body) {
+  if (body.example !== undefined) return body.example;
+  const [first] = Object.values(body.examples || {});
+  return first ? first.value : undefined;
+}
+
 function renderer(spec) {
   const resolve = (part) =>
     part.$ref ? part.$ref.slice(2).split("/").reduce((at, name) => at[name], spec) : part;
 
-  function trial(path, operation) {
-    const needsId = path.includes("{id}");
-    const id = needsId ? element("input", { className: "id", value: "3", inputMode: "numeric", ariaLabel: "Group id" }) : null;
-    const url = () => path.replace("{id}", encodeURIComponent(id ? id.value : "").replace(/[!'()*]/g, ""));
+  function trial(path, method, operation) {
+    const names = operation.parameters.map(resolve).filter((one) => one.in === "path");
+    const inputs = names.map((one) =>
+      element("input", { className: "id", name: one.name, value: String(one.example ?? ""), ariaLabel: one.description }));
+    const content = operation.requestBody ? operation.requestBody.content["application/json"] : null;
+    const body = content
+      ? element("textarea", { rows: 6, spellcheck: false, ariaLabel: "Body", value: pretty(exampleOf(content)) })
+      : null;
+    const encoded = (text) => encodeURIComponent(text).replace(/[!'()*]/g, "");
+    const url = () => inputs.reduce((at, input) => at.replace("{" + input.name + "}", encoded(input.value)), path);
+    const verb = method.toUpperCase();
     const curl = element("pre", { tabIndex: 0 });
     const answer = element("pre", { tabIndex: 0, hidden: true, ariaLive: "polite" });
     const describe = () => {
-      // Double quotes: a shell puts the token into them.
-      curl.textContent = `curl -H "Authorization: Bearer $TOKEN" "${location.origin}${url()}"`;
+      // Double quotes: a shell puts the token into them. Single quotes cannot be within single quotes.
+      const data = body ? ` -H "Content-Type: application/json" -d '${body.value.replace(/'/g, "\\u0027")}'` : "";
+      const how = verb === "GET" ? "" : ` -X ${verb}`;
+      curl.textContent = `curl${how} -H "Authorization: Bearer $TOKEN"${data} "${location.origin}${url()}"`;
     };
     const send = async () => {
       answer.hidden = false;
       answer.textContent = "…";
       try {
-        const response = await fetch(url(), { headers: { Authorization: "Bearer " + byId("token").value } });
+        const headers = { Authorization: "Bearer " + byId("token").value };
+        if (body) headers["Content-Type"] = "application/json";
+        const response = await fetch(url(), { method: verb, headers, ...(body ? { body: body.value } : {}) });
         const text = await response.text();
         answer.textContent = "HTTP " + response.status + "\n" + pretty(text ? JSON.parse(text) : "");
       } catch (error) {
         answer.textContent = String(error);
       }
     };
-    if (id) id.addEventListener("input", describe);
+    for (const input of body ? [...inputs, body] : inputs) input.addEventListener("input", describe);
     describe();
     const button = element("button", { type: "button", onclick: send }, "Send");
     button.dataset.operation = operation.operationId;
-    return element("div", {}, curl, element("div", { className: "try" }, id, button), answer);
+    return element("div", {}, curl, element("div", { className: "try" }, ...inputs, body, button), answer);
   }
 
   function card(path, method, operation) {
     const parameters = operation.parameters.map(resolve);
     const responses = Object.entries(operation.responses).map(([status, part]) => [status, resolve(part)]);
-    const success = resolve(operation.responses["200"]);
-    const headers = Object.entries(success.headers).map(([name, part]) => [code(name), resolve(part).description]);
+    const [, success] = responses.find(([status]) => status.startsWith("2"));
+    const headers = Object.entries(success.headers || {}).map(([name, part]) => [code(name), resolve(part).description]);
     return element(
       "section", { id: operation.operationId },
       element("h2", {}, operation.summary),
@@ -88,10 +108,10 @@ function renderer(spec) {
       title("Parameters"),
       table(["Name", "In", "Meaning"], parameters.map((one) => [code(one.name), one.in, one.description])),
       title("Try it"),
-      trial(path, operation),
+      trial(path, method, operation),
       title("Answers"),
-      ...Object.entries(success.content).map(([type, body]) =>
-        element("div", {}, code(type), element("pre", { tabIndex: 0 }, pretty(body.example)))),
+      ...Object.entries(success.content || {}).map(([type, body]) =>
+        element("div", {}, code(type), element("pre", { tabIndex: 0 }, pretty(exampleOf(body))))),
       table(["Status", "When"], responses.map(([status, one]) => [code(status), one.description])),
       title("Headers of a success"),
       table(["Header", "Meaning"], headers),
@@ -117,7 +137,7 @@ function show(spec) {
     byId("schemas").append(
       element("h3", { id: "type-" + name }, name),
       element("p", { className: "quiet" }, ...prose(schema.description || "")),
-      fields(schema),
+      schema.properties ? fields(schema) : typeOf(schema),
     );
   }
 }

@@ -1,0 +1,1 @@
+"""The engine's API: endpoints, bodies, and what is answered."""

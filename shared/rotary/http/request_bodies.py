@@ -1,0 +1,35 @@
+"""Reading a request's body without aiohttp's `Request`: nearly every one has arrived together with its head."""
+
+import asyncio
+
+from aiohttp import web
+
+from rotary.http.errors import BODY_TOO_LARGE, BODY_TOO_SLOW, Refusal
+
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
+
+
+async def read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """The whole body. Raises Refusal for one that is longer than `limit` bytes, or takes too long."""
+    content = request.content
+    if content.is_eof():  # all of it is here
+        body = content.read_nowait(-1)
+        if len(body) > limit:
+            raise Refusal(BODY_TOO_LARGE)
+        return body
+    return await _wait(request, limit)
+
+
+async def _wait(request: web.BaseRequest, limit: int) -> bytes:
+    parts, length = list[bytes](), 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while part := await request.content.readany():
+                length += len(part)
+                if length > limit:
+                    raise Refusal(BODY_TOO_LARGE)
+                parts.append(part)
+    except TimeoutError:
+        raise Refusal(BODY_TOO_SLOW) from None
+    return b"".join(parts)

@@ -1,0 +1,379 @@
+-- Part of the library rotary_picks_1: picking and giving back.
+
+-- A queue as one call of the function sees it. Its head is read in pieces and nothing is written to it before
+-- `write_views`: who is moved meanwhile waits in `moved`, in order, and who can't be picked is `gone`. An entry's `name`
+-- is what it is stored under.
+local function view_of(g, queue)
+  local v = g.views[queue] or {queue = queue, head = {}, at = 1, read = 0, moved = {}, first = 1, last = 0, gone = {}, size = g.wanted}
+  g.views[queue] = v
+  return v
+end
+
+local function read_more(c, g, v)
+  local stored = redis.call('ZRANGE', v.queue, v.read, v.read + v.size - 1, 'WITHSCORES')
+  local callers, head = {}, {}
+  v.head, v.at, v.read, v.is_read = head, 1, v.read + #stored / 2, #stored < 2 * v.size
+  v.size = math.min(2 * v.size, READ_AT_ONCE)
+  for at = 1, #stored / 2 do
+    local name, score = stored[2 * at - 1], tonumber(stored[2 * at])
+    local caller = string.sub(name, 9)
+    callers[at] = caller
+    head[at] = {name = name, stored = score, score = score, tie = string.sub(name, 1, 8), caller = caller}
+  end
+  if #callers > READ_AHEAD then read_ahead(c, g, callers) end
+end
+
+-- As Redis orders a sorted set's entries. Ties are numbers, because Lua compares texts by the server's locale; caller
+-- IDs are digits.
+local function is_before(one, other)
+  if one.score ~= other.score then return one.score < other.score end
+  if one.tie ~= other.tie then return struct.unpack('>I8', one.tie) < struct.unpack('>I8', other.tie) end
+  return one.caller < other.caller
+end
+
+-- Takes the first entry out of the view.
+local function take(c, g, v)
+  if v.at > #v.head and not v.is_read then read_more(c, g, v) end
+  local head, moved = v.head[v.at], v.moved[v.first]
+  if moved and (not head or is_before(moved, head)) then
+    v.moved[v.first] = nil
+    v.first = v.first + 1
+    return moved
+  end
+  if head then v.at = v.at + 1 end
+  return head
+end
+
+-- Puts an entry where it belongs now, which is mostly last.
+local function put(v, one, score, tie)
+  one.score, one.tie = score, tie
+  local moved, at = v.moved, v.last + 1
+  while at > v.first and is_before(one, moved[at - 1]) do
+    moved[at] = moved[at - 1]
+    at = at - 1
+  end
+  moved[at] = one
+  v.last = v.last + 1
+end
+
+local function write_view(g, v)
+  local gone, added = v.gone, {}
+  for at = v.first, v.last do
+    local one = v.moved[at]
+    local name = one.tie .. one.caller
+    if name ~= one.name then gone[#gone + 1] = one.name end
+    if name ~= one.name or one.score ~= one.stored then
+      added[#added + 1] = one.score
+      added[#added + 1] = name
+    end
+  end
+  if #gone > 0 then redis.call('ZREM', v.queue, unpack(gone)) end
+  if #added > 0 then redis.call('ZADD', v.queue, unpack(added)) end
+  g.views[v.queue] = nil
+end
+
+local function write_views(g)
+  local views = {}
+  for _, v in pairs(g.views) do views[#views + 1] = v end
+  for _, v in ipairs(views) do write_view(g, v) end
+end
+
+-- The best of a queue that is not excluded, taken out of the view: {caller, record, used, view, entry, is_first}, or
+-- nil; and how many excluded ones were passed by.
+local function choose_first(c, g, queue, excluded)
+  local v, passed, chosen = view_of(g, queue), {}, nil
+  local function put_back()
+    for _, one in ipairs(passed) do put(v, one, one.score, one.tie) end
+  end
+  while not chosen do
+    if v.last - v.first + #v.gone >= KEPT_AT_ONCE then
+      -- Redis keeps order better than a list does, and a command takes no more.
+      put_back()
+      write_view(g, v)
+      v, passed = view_of(g, queue), {}
+    end
+    local one = take(c, g, v)
+    if not one then break end
+    local caller = one.caller
+    local record = record_of(g, caller)
+    local reason, wake, used = 'gone', nil, nil
+    if record then reason, wake, used = evaluate(c, g, caller, record) end
+    if reason then
+      v.gone[#v.gone + 1] = one.name
+      if record then block(g, caller, reason, wake) end
+    else
+      local score, tie = place(g, caller, record, used)
+      if score ~= one.score or tie ~= one.tie then
+        put(v, one, score, tie)
+      elseif excluded[caller] then
+        passed[#passed + 1] = one
+      else
+        chosen = {caller = caller, record = record, used = used, view = v, entry = one, is_first = #passed == 0}
+      end
+    end
+  end
+  put_back()
+  return chosen, #passed
+end
+
+-- Likewise, anyone with the same probability. The queue itself is drawn from, so it is written to at once.
+local function choose_at_random(c, g, queue, excluded, seed)
+  local draws, passed, chosen = 0, {}, nil
+  while not chosen do
+    local size = redis.call('ZCARD', queue)
+    if size == 0 then break end
+    draws = draws + 1
+    local share = tonumber(string.sub(redis.sha1hex(seed .. ':' .. draws), 1, 13), 16) / 4503599627370496
+    local index = math.floor(share * size)
+    local entry = redis.call('ZRANGE', queue, index, index)[1]
+    local caller = string.sub(entry, 9)
+    local record = record_of(g, caller)
+    local reason, wake, used = 'gone', nil, nil
+    if record then reason, wake, used = evaluate(c, g, caller, record) end
+    if not reason and not excluded[caller] then
+      chosen = {caller = caller, record = record, used = used}
+    else
+      redis.call('ZREM', queue, entry)
+      if not reason then passed[#passed + 1] = entry elseif record then block(g, caller, reason, wake) end
+    end
+  end
+  for _, entry in ipairs(passed) do redis.call('ZADD', queue, 0, entry) end
+  return chosen, #passed
+end
+
+local function choose(c, g, queue, excluded, seed)
+  if g.strategy == 'random' then return choose_at_random(c, g, queue, excluded, seed) end
+  return choose_first(c, g, queue, excluded)
+end
+
+-- Moves a member behind what it was picked for.
+local function take_turn(c, g, chosen)
+  local caller, record, v = chosen.caller, chosen.record, chosen.view
+  if g.strategy == 'random' then return end
+  g.moved[caller] = true
+  if g.strategy == 'weighted' then
+    local round, k = round_of(g, caller, record)
+    if chosen.is_first and v.queue == g.p .. 'queue' then
+      g.passed = text(round) .. ' ' .. text(turn_at(record, k))
+    end
+    if k + 1 < record[1] then set_round(g, caller, record, round, k + 1) else set_round(g, caller, record, round + 1, 0) end
+  else
+    g.turn[caller] = c.seq
+  end
+  if v then put(v, chosen.entry, place(g, caller, record, chosen.used + 1, c.seq)) end
+end
+
+-- A reservation ends at a whole second. It is named by its id without the caller ID that ends it.
+local function reserve(c, g, chosen, id)
+  local caller, second = chosen.caller, text(math.ceil((c.now + g.ttl_ms) / 1000))
+  local reserved = c.reserved[caller] or {}
+  reserved[#reserved + 1] = second .. '000'
+  reserved[#reserved + 1] = id
+  c.reserved[caller] = reserved
+  c.live[caller] = live_of(c, caller) + 1
+  c.callers[caller] = second
+  if chosen.record[4] > 0 then redis.call('SET', c.p .. 'gap:' .. caller, text(c.now), 'PX', chosen.record[4] + 60000) end
+  return tonumber(second) * 1000
+end
+
+-- The number that a lead keeps, if it can be picked.
+local function bound(c, g, lead, excluded)
+  local caller = redis.call('GET', lead)
+  if not caller or excluded[caller] then return nil end
+  local record = record_of(g, caller)
+  if not record then return nil end
+  local reason, _, used = evaluate(c, g, caller, record)
+  if not reason then return {caller = caller, record = record, used = used} end
+end
+
+-- The earliest time at which a member of these sets could be picked, as far as is known now.
+local function next_eligible(c, g, excluded)
+  local next_ms
+  for _, reason in ipairs(BLOCKED) do
+    local heads = redis.call('ZRANGE', g.p .. reason, 0, REFRESHED_AT_ONCE, 'WITHSCORES')
+    for at = 1, #heads, 2 do
+      local caller, wake = heads[at], tonumber(heads[at + 1])
+      if next_ms and wake >= next_ms then break end
+      if not excluded[caller] then
+        if reason == 'cooldown' then
+          local _, later = evaluate(c, g, caller, record_of(g, caller), true)
+          wake = math.max(wake, later or 0)
+        end
+        next_ms = math.min(next_ms or wake, wake)
+      end
+    end
+  end
+  return next_ms
+end
+
+-- Looks again at those whose reason may have become another, once in a call of the function: within one nobody
+-- becomes eligible. Returns whether somebody is.
+local function look_at_blocked(c, g, excluded)
+  if g.is_looked_at then return false end
+  g.is_looked_at = true
+  write_views(g)
+  local found = false
+  for _, reason in ipairs({'quota_exceeded', 'hourly_cap', 'min_gap'}) do
+    local heads = redis.call('ZRANGE', g.p .. reason, 0, REFRESHED_AT_ONCE, 'WITHSCORES')
+    for at = 1, #heads, 2 do
+      if tonumber(heads[at + 1]) >= g.last * QUARTER_MS and reason == 'quota_exceeded' then break end
+      found = settle(c, g, heads[at]) and not excluded[heads[at]] or found
+    end
+  end
+  return found
+end
+
+-- Why nobody can be picked: {false, {reason, count, ...}, when to ask again}; nil if somebody can be after all.
+local function refuse(c, g, excluded, passed)
+  if look_at_blocked(c, g, excluded) then return nil end
+  local reasons = {}
+  local function count(reason, n)
+    if n > 0 then
+      reasons[#reasons + 1] = reason
+      reasons[#reasons + 1] = n
+    end
+  end
+  for _, reason in ipairs(BLOCKED) do count(reason, redis.call('ZCARD', g.p .. reason)) end
+  count('disabled', g.disabled)
+  count('excluded', passed)
+  return {false, reasons, next_eligible(c, g, excluded) or false}
+end
+
+local function choose_by_class(c, g, pick, excluded)
+  for _, class in ipairs(pick[3]) do
+    local chosen = choose(c, g, g.p .. 'queue:' .. class, excluded, pick[5])
+    if chosen then return chosen end
+  end
+  return choose(c, g, g.p .. 'queue', excluded, pick[5])
+end
+
+-- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier,
+-- trunk}
+local function pick_one(c, g, pick)
+  local excluded, chosen, passed = {}, nil, 0
+  for _, caller in ipairs(pick[4]) do excluded[caller] = true end
+  local lead = g.sticky and pick[2] ~= '' and c.p .. 'lead:' .. g.id .. ':' .. pick[2]
+  if lead then chosen = bound(c, g, lead, excluded) end
+  local reason = chosen and 'sticky' or g.strategy == 'sticky_lead' and 'least_used' or g.strategy
+  for _ = 1, 2 do
+    if chosen then break end
+    chosen, passed = choose_by_class(c, g, pick, excluded)
+    local refused = not chosen and refuse(c, g, excluded, passed)
+    if refused then return refused end
+  end
+  if not chosen then return {false, {}, c.now} end
+  c.seq = c.seq + 1
+  take_turn(c, g, chosen)
+  local record, expires = chosen.record, reserve(c, g, chosen, pick[1])
+  if lead then redis.call('SET', lead, chosen.caller, 'PX', g.sticky_ms) end
+  return {chosen.caller, pick[1] .. '-' .. chosen.caller, reason, expires, record[7], record[8], record[9], record[10]}
+end
+
+-- {idempotency key or '', hash of the body, {pick, ...}} → {answer, ...}, or false when the key belongs to another
+-- body.
+local function answer(c, g, request)
+  local stored = request[1] ~= '' and c.p .. 'idempotent:' .. request[1]
+  local known = stored and (c.answers[stored] or redis.call('GET', stored))
+  if known then
+    known = cmsgpack.unpack(known)
+    return known[1] == request[2] and known[2]
+  end
+  local answers = {}
+  for at, pick in ipairs(request[3]) do answers[at] = pick_one(c, g, pick) end
+  if stored then c.answers[stored] = cmsgpack.pack({request[2], answers}) end
+  return answers
+end
+
+-- Writes what picks have left, a command for many: answers last, so that none is remembered without its reservations.
+local function write(c, g)
+  write_views(g)
+  for caller in pairs(c.callers) do write_reservations(c, caller) end
+  look_again_at(c.p, c.callers)
+  local key, value_of = g.turns, g.turn
+  if g.strategy == 'weighted' then key, value_of = g.rounds, g.round end
+  local changed = {}
+  for caller in pairs(g.moved) do
+    local value = value_of[caller]
+    changed[#changed + 1] = caller
+    changed[#changed + 1] = type(value) == 'number' and text(value) or value
+  end
+  if g.passed then
+    changed[#changed + 1] = 'passed'
+    changed[#changed + 1] = g.passed
+  end
+  if #changed > 0 then redis.call('HSET', key, unpack(changed)) end
+  for stored, packed in pairs(c.answers) do redis.call('SET', stored, packed, 'EX', IDEMPOTENT_S) end
+end
+
+-- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {request, ...}}
+-- `digest` names the definition that the engine knows; `seen` is the highest sequence number that it saw of the
+-- bucket, `newest` the highest version of the bucket's definitions. Returns msgpack {status, now, seq, ...}: OK with
+-- {answer or false, ...}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
+local function pick(keys, args)
+  local offset, group, version, max_age, seen, newest, requests = unpack(cmsgpack.unpack(args[1]))
+  local c = open(keys[1], offset)
+  bucket_state(c, seen)
+  local function reply(status, what) return cmsgpack.pack({status, c.now, c.seq, what}) end
+  local closed = closure(c, max_age)
+  if closed then return reply('CLOSED', closed) end
+  local stored = redis.call('HMGET', c.tag .. 'definitions', 'complete', 'newest')
+  if not stored[1] or not stored[2] or stored[2] < newest then return reply('CLOSED', {'definitions', 1000}) end
+  local g = plan_of(c, group)
+  local stale = staleness(c, g, version) or lacks_class(g, requests) and 'class'
+  if stale then return reply('STALE', stale) end
+  if g.status ~= 'active' then return reply('DISABLED', false) end
+  settle_due(c)
+  settle_woken(c, g)
+  local first, answers = c.seq, {}
+  for _, request in ipairs(requests) do c.seq = c.seq + #request[3] end
+  local last = c.seq
+  g.wanted = math.min(last - first, READ_AT_ONCE)
+  -- Written first, because an error leaves what was written before it; numbers that are not used are given back.
+  redis.call('HSET', c.tag .. 'picks', 'seq', text(last))
+  c.seq = first
+  for at, request in ipairs(requests) do answers[at] = answer(c, g, request) end
+  write(c, g)
+  if c.seq < last then redis.call('HSET', c.tag .. 'picks', 'seq', text(c.seq)) end
+  seen_here[c.id] = c.seq
+  return reply('OK', answers)
+end
+
+-- FCALL release_1 1 {b17}7:picks caller id: gives a reservation back; whether there was one. The id is the part before
+-- the caller ID.
+local function release(keys, args)
+  local prefix = string.sub(keys[1], 1, -6)
+  local gone = redis.call('ZREM', prefix .. 'live:' .. args[1], args[2])
+  if gone == 1 then
+    look_again(prefix, 0, args[1])
+    redis.call('HINCRBY', string.match(prefix, '^{b%d+}') .. 'picks', 'released', 1)
+  end
+  return gone
+end
+
+-- FCALL notice_1 n {b17}7:picks... msgpack{offset, {seen, ...}}: notices a loss of data now. Customers stand for
+-- buckets. Returns {{sequence number, reservations confirmed so far, expired, released}, ...}.
+local function notice(keys, args)
+  local offset, seen = unpack(cmsgpack.unpack(args[1]))
+  local numbers = {}
+  for at, key in ipairs(keys) do
+    local c = open(key, offset)
+    bucket_state(c, seen[at])
+    local ended = redis.call('HMGET', c.tag .. 'picks', 'confirmed', 'expired', 'released')
+    numbers[at] = {c.seq, tonumber(ended[1] or 0), tonumber(ended[2] or 0), tonumber(ended[3] or 0)}
+  end
+  return cmsgpack.pack(numbers)
+end
+
+-- FCALL open_picks_1 n {b17}7:picks...: somebody's word that no reservation is missing in these buckets.
+local function open_picks(keys)
+  for _, key in ipairs(keys) do
+    bucket_state(open(key, 0), 0)
+    redis.call('HSET', string.match(key, '^{b%d+}') .. 'picks', 'closed', 0)
+  end
+  return redis.status_reply('OK')
+end
+
+redis.register_function('pick_1', pick)
+redis.register_function('release_1', release)
+redis.register_function('notice_1', notice)
+redis.register_function('open_picks_1', open_picks)

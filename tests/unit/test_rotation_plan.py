@@ -1,0 +1,93 @@
+"""Plans: eligibility as the atomic function is given it, warm-up, and who is preferred."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from histories import DAY, HOUR, NOW, flags, utc
+from pick_groups import group, member
+from rotary.domain.facts import CallerFacts
+from rotary.domain.quota import today
+from rotary.domain.rotation.plan import PHASES, Preferences, effective_cap, is_in_class, make_plan
+from rotary.policy import Policy, WarmUpStep
+
+WARM_UP = Policy(warm_up=(WarmUpStep(3, 20), WarmUpStep(7, 50)))
+
+
+def test_a_plan_has_the_members_that_are_not_disabled_and_counts_the_others() -> None:
+    plan = make_plan(group([member(1), member(2, status="disabled"), member(3)]), {}, NOW)
+    assert [one.id for one in plan.members] == [1, 3]
+    assert plan.disabled == 1
+
+
+def test_a_disabled_groups_plan_has_nobody() -> None:
+    assert make_plan(group([member(1)], status="disabled"), {}, NOW).members == ()
+
+
+def test_a_member_rests_as_long_as_its_flags_say() -> None:
+    facts = {1: CallerFacts({}, flags(("spam_label", NOW - HOUR))), 2: CallerFacts({}, flags(("rejected", NOW)))}
+    plan = make_plan(group([member(1), member(2)]), facts, NOW)
+    assert [one.until_ms for one in plan.members] == [NOW + 5 * HOUR, 0]
+
+
+def test_a_plans_day_is_the_customers() -> None:
+    plan = make_plan(group([member(1)], timezone="Asia/Kathmandu"), {}, NOW)
+    assert (plan.day_begin, plan.day_end) == today("Asia/Kathmandu", NOW // 900_000)
+
+
+def test_sticky_is_the_strategy_or_the_switch() -> None:
+    assert make_plan(group([], "sticky_lead"), {}, NOW).is_sticky
+    assert make_plan(group([], "random", sticky_enabled=True), {}, NOW).is_sticky
+    assert not make_plan(group([], "least_used"), {}, NOW).is_sticky
+
+
+def test_warm_up_is_by_the_customers_days_since_activation() -> None:
+    activated = utc("2026-06-01T16:59:00Z")  # a minute before midnight in Ho Chi Minh City
+    caps = [
+        effective_cap(member(1, activated_ms=activated, daily_cap=100), WARM_UP, "Asia/Ho_Chi_Minh", activated + shift)
+        for shift in (0, 60_000, DAY, 2 * DAY, 2 * DAY + 60_000, 6 * DAY, 6 * DAY + 60_000)
+    ]
+    assert caps == [20, 20, 20, 20, 50, 50, 100]
+
+
+def test_warm_up_never_raises_a_cap_and_leaves_the_warmed_up_alone() -> None:
+    assert effective_cap(member(1, activated_ms=NOW, daily_cap=5), WARM_UP, "UTC", NOW) == 5
+    assert effective_cap(member(1, daily_cap=100), WARM_UP, "UTC", NOW) == 100
+    assert effective_cap(member(1, activated_ms=NOW, daily_cap=100), Policy(), "UTC", NOW) == 100
+
+
+def test_phases_spread_neighbouring_ids_over_the_round() -> None:
+    plan = make_plan(group([member(number) for number in range(1, 33)]), {}, NOW)
+    phases = sorted(one.phase / PHASES for one in plan.members)
+    gaps = [later - earlier for earlier, later in pairwise(phases)]
+    assert max(gaps) < 3 / 32
+
+
+_numbers = st.text(alphabet="012", min_size=1, max_size=4)
+_carriers = st.sampled_from(["viettel", "mobifone"])
+
+
+@given(
+    st.lists(st.tuples(_numbers, _carriers, st.booleans()), min_size=1, max_size=8),
+    st.none() | _carriers,
+    st.none() | _numbers,
+)
+def test_the_first_class_with_anybody_in_it_is_the_best_there_is(
+    numbers: list[tuple[str, str, bool]], carrier: str | None, prefix: str | None
+) -> None:
+    """Those who can be picked are any of the active: classes are of all, and must be right for each selection."""
+    members = [member(at, number=number, carrier=own) for at, (number, own, _) in enumerate(numbers, 1)]
+    pickable = [one for one, (_, _, is_pickable) in zip(members, numbers, strict=True) if is_pickable]
+    classes = [*Preferences(group(members)).classes(carrier, prefix), "|"]  # type: ignore[arg-type]
+    first = next(
+        (some for name in classes if (some := [one for one in pickable if is_in_class(name, one.carrier, one.number)])),
+        [],
+    )
+    best = [one for one in pickable if one.carrier == carrier] or pickable
+    shared = {one.id: _shared(one.number, prefix or "") for one in best}
+    assert first == [one for one in best if shared[one.id] == max(shared.values())]
+
+
+def _shared(number: str, prefix: str) -> int:
+    return max(length for length in range(len(prefix) + 1) if number.startswith(prefix[:length]))
