@@ -101,8 +101,8 @@ class BucketStatuses:
         """Takes the answer to a request with `mark`. Returns whether its generation was the right one.
 
         Cached entries are as current as the changes that were heard. An answer may be ahead of them: earlier changes
-        may still be in transit, or their connection lost. For a bucket with a known status, the answer therefore shows only
-        whether it went back.
+        may still be in transit, or their connection lost. For a bucket with a known status, the answer therefore shows
+        only whether it went back.
         """
         now = self.mark(bucket)
         self._ages.pop(bucket, None)  # the same answer set the clock

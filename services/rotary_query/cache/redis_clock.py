@@ -11,7 +11,8 @@ class RedisClock:
     """The offset between Redis' clock and a local one, from the times that Redis reports.
 
     Redis read its clock between our request and the arrival of the answer, so an answer bounds the offset on both
-    sides. A message has no request and bounds it on one side. If Redis' clock is set, this clock follows at the next answer.
+    sides. A message has no request and bounds it on one side. If Redis' clock is set, this clock follows at the next
+    answer.
     """
 
     def __init__(self, local: LocalClock = time.monotonic) -> None:
