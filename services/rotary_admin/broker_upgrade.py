@@ -27,7 +27,7 @@ from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel, translate_errors
-from rotary.rabbitmq.messages import Opened, open_message, refused
+from rotary.rabbitmq.messages import Opened, Reason, open_message, refused
 from rotary.rabbitmq.parked import ROUTING_KEY, park
 from rotary.rabbitmq.stream import Delivery, LogConsumer, open_log
 from rotary.redis import connection as redis_connection
@@ -204,7 +204,7 @@ async def _publish(opened: AbstractChannel, delivery: Delivery, body: bytes, con
         await exchange.publish(_message(body, content_type), key, mandatory=True, timeout=CONFIRM_SECONDS)
         copied.published += 1
     except DeliveryError:
-        reason = "unknown_type: no log takes events with this routing key"
+        reason = Reason("unknown_type", "no log takes events with this routing key")
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
         await park(opened, refused(delivery._replace(routing_key=key), reason), "", 0, now_ms)
         copied.parked += 1

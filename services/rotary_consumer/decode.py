@@ -13,7 +13,16 @@ from rotary.domain.facts import event_ms
 from rotary.errors import EventRefusedError
 from rotary.events import MAX_AHEAD_MS, Event
 from rotary.rabbitmq.markers import Marker, is_in_markers_place, read_marker
-from rotary.rabbitmq.messages import Opened, Refused, joined, open_message, refused, refused_events
+from rotary.rabbitmq.messages import (
+    Opened,
+    Reason,
+    Refused,
+    joined,
+    open_message,
+    reason_of,
+    refused,
+    refused_events,
+)
 from rotary.rabbitmq.stream import Delivery
 from rotary.redis import keys
 from rotary.redis.fold import Batch
@@ -75,7 +84,7 @@ class MessageDecoder:
     def _mark(self, delivery: Delivery, found: Decoded) -> None:
         marker = read_marker(delivery)
         if marker is None:
-            reason = "not_a_marker: published straight into a log, where only consumers put their markers"
+            reason = Reason("not_a_marker", "published straight into a log, where only consumers put their markers")
             found.refused.append((delivery.offset, refused(delivery, reason)))
             return
         found.marker = marker
@@ -97,7 +106,7 @@ class MessageDecoder:
         try:
             opened = open_message(delivery)
         except EventRefusedError as error:
-            found.refused.append((delivery.offset, refused(delivery, error.reason)))
+            found.refused.append((delivery.offset, refused(delivery, reason_of(error))))
             return True
         if floors is not None and delivery.offset < floors[keys.bucket_of(opened.customer)]:
             return True
@@ -133,17 +142,17 @@ class MessageDecoder:
             try:
                 batch.add_at(event, at_ms)
             except Exception as error:  # noqa: BLE001  # no event may stop the others
-                faults[index] = f"not_decodable: {type(error).__name__}: {error}"
+                faults[index] = Reason("not_decodable", f"{type(error).__name__}: {error}")
         found.events += len(opened.events) + len(opened.faults)
         if faults:
             found.refused.append((delivery.offset, refused_events(delivery, faults)))
 
 
-def _out_of_window(event: Event, at_ms: int, arrived: Arrived) -> str:
+def _out_of_window(event: Event, at_ms: int, arrived: Arrived) -> Reason:
     try:
         check_time(event, at_ms, arrived)
     except EventRefusedError as error:
-        return error.reason
+        return reason_of(error)
     raise AssertionError("outside its window and inside it")
 
 
@@ -166,9 +175,9 @@ def _of_callers(delivery: Delivery, callers: set[tuple[int, int]]) -> Refused | 
         opened = open_message(delivery)
     except EventRefusedError:
         return None
-    reason = "unknown_caller_id: the customer has no caller ID {}, and has used up today's allowance of unknown ones"
+    detail = "the customer has no caller ID {}, and has used up today's allowance of unknown ones"
     faults = {
-        index: reason.format(event.data.caller_id_id)
+        index: Reason("unknown_caller_id", detail.format(event.data.caller_id_id))
         for index, event in opened.events
         if (opened.customer, event.data.caller_id_id) in callers
     }

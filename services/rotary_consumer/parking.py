@@ -45,7 +45,7 @@ class Parking:
         if key in self._tasks:
             return
         _log.warning("parked", routing_key=refused.routing_key, log=self._log, offset=offset, reason=refused.reason)
-        metrics.PARKED.labels(refused.reason.partition(":")[0]).inc()
+        metrics.PARKED.labels(refused.code).inc()
         self._bytes += len(refused.body)
         self._tasks[key] = asyncio.create_task(self._park(offset, refused))
         while len(self._tasks) >= MAX_MESSAGES or self._bytes >= MAX_BYTES:

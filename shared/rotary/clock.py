@@ -1,4 +1,4 @@
-"""The one place that reads the wall clock: everything else takes the time as an argument."""
+"""Reads the wall clock. All other code takes the time as an argument."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Clock = Callable[[], int]
 
 
 def system_clock(offset_seconds: float = 0) -> Clock:
-    """The machine's clock, shifted by `offset_seconds` so that a rehearsal can stand just before midnight."""
+    """The machine's clock, shifted by `offset_seconds`, so that a rehearsal can run just before midnight."""
     offset_ns = round(offset_seconds * 1e9)
 
     def now_ms() -> int:

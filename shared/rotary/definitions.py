@@ -1,4 +1,4 @@
-"""Definitions: what the admin UI writes to Postgres and the projector copies to Redis, ready to answer from."""
+"""Definitions: the admin UI writes them to Postgres, and the projector copies them to Redis."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ PICK_SCOPE = "caller_id_pick"
 MANAGE_SCOPE = "manage_caller_ids"
 """The scope a token needs to manage caller IDs, groups, tokens and webhooks of its customer."""
 SCOPES = (SCOPE, PICK_SCOPE, MANAGE_SCOPE)
-"""The scopes that a service of this version checks: a token with another would open nothing."""
+"""The scopes that services of this version check. Other scopes grant nothing."""
 
 RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]
 Status = Literal["active", "disabled"]
@@ -52,10 +52,10 @@ class MemberDefinition(Struct, frozen=True, array_like=True):
 
 
 class GroupDefinition(Struct, frozen=True, array_like=True):
-    """All that Postgres knows of a group, with its customer's zone and policy: the document `{customer}:group:<id>`.
+    """A group with its customer's time zone and policy: the document `{customer}:group:<id>`.
 
-    `members` ascend by id; `created_at` is an aware UTC datetime; `timezone` is an IANA name. The policy is whole: what
-    the customer does not override has its default.
+    `members` ascend by id. `created_at` is an aware UTC datetime. `timezone` is an IANA name. The policy is complete:
+    fields that the customer does not override have their defaults.
     """
 
     id: Id
@@ -71,7 +71,7 @@ class GroupDefinition(Struct, frozen=True, array_like=True):
 
 
 class GroupSummary(Struct, frozen=True, array_like=True):
-    """A group without its members: one entry of the document `{customer}:groups`, ascending by id."""
+    """A group without its members: one entry of the document `{customer}:groups`, which ascends by id."""
 
     id: Id
     name: str
@@ -84,7 +84,7 @@ class GroupSummary(Struct, frozen=True, array_like=True):
 
 
 class CustomerDefinition(Struct, frozen=True):
-    """All definitions of one customer: its groups, and the ids of all its caller IDs; both ascend by id."""
+    """All definitions of one customer: its groups, and the ids of all its caller IDs. Both ascend by id."""
 
     id: Id
     policy: Policy
@@ -93,9 +93,9 @@ class CustomerDefinition(Struct, frozen=True):
 
 
 class TokenDefinition(Struct, frozen=True, array_like=True):
-    """A bearer token's document, found under the SHA-256 of the whole string. A revoked token's document is null.
+    """A bearer token's document, stored under the SHA-256 of the whole token. A revoked token has null.
 
-    `rate_limit_per_minute` is null for unlimited; `expires_at` null for never.
+    `rate_limit_per_minute` is null for unlimited, and `expires_at` is null for never.
     """
 
     id: Id
@@ -106,7 +106,7 @@ class TokenDefinition(Struct, frozen=True, array_like=True):
 
 
 def summary(group: GroupDefinition) -> GroupSummary:
-    """The list's entry for a group; `caller_ids_count` counts the members whose own status is active."""
+    """The summary of a group. `caller_ids_count` counts the members with status active."""
     return GroupSummary(
         group.id,
         group.name,

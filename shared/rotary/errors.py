@@ -10,11 +10,20 @@ class ConfigurationError(RotaryError):
 
 
 class EventRefusedError(RotaryError):
-    """An event breaks the contract of its type; `reason` says how. A parked message carries the same reason."""
+    """An event breaks the contract of its type.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    `detail` says how. `code` names the broken rule, such as `too_large`; it is empty for an event that is refused
+    before it is published. `reason` is both in one line. A parked message carries it.
+    """
+
+    def __init__(self, detail: str, code: str = "") -> None:
+        super().__init__(detail, code)
+        self.detail = detail
+        self.code = code
+        self.reason = f"{code}: {detail}" if code else detail
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class UnavailableError(RotaryError):

@@ -1,7 +1,7 @@
 """The events that dialers and carriers publish: CloudEvents 1.0, structured JSON.
 
-`EVENTS` is the registry: it says of each type what is particular to it. A new type of event is a class and an entry
-here, what its facts are in `rotary.domain.facts`, and how they are stored in `rotary.redis.fold`.
+`EVENTS` is the registry of event types. A new type needs a class and an entry here, its facts in `rotary.domain.facts`,
+and their storage in `rotary.redis.fold`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ PickId = Annotated[
     ),
 ]
 Timestamp = Annotated[datetime, Meta(tz=True)]
-"""RFC 3339 with an offset; a time without one is refused, because it could mean any of 24 hours."""
+"""RFC 3339 with an offset. A time without an offset is refused, because it is ambiguous."""
 FlagKind = Literal["spam_label", "blocked", "user_report", "rejected"]
 FLAG_KINDS: tuple[FlagKind, ...] = ("spam_label", "blocked", "user_report", "rejected")
 
 
 class CallPlacedData(Struct, frozen=True, omit_defaults=True, gc=False):
-    """`caller_id_id` is the caller ID that the call showed; group and lead are the dialer's own bookkeeping."""
+    """`caller_id_id` is the caller ID that the call showed. Group and lead are for the dialer's own use."""
 
     caller_id_id: Id
     group_id: Id | None = None
@@ -49,7 +49,7 @@ class CallPlacedData(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class CarrierFlagData(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A carrier's sign against a caller ID. `rejected` is a plain SIP 603, which never rests a number by itself."""
+    """A flag against a caller ID. `rejected` is a plain SIP 603, which never starts a cooldown."""
 
     caller_id_id: Id
     kind: FlagKind
@@ -59,12 +59,12 @@ class CarrierFlagData(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class CooldownClearedData(Struct, frozen=True, gc=False):
-    """Somebody decided that this caller ID has rested enough; flags up to this moment no longer rest it."""
+    """A person ended the cooldown of this caller ID. Flags up to this time no longer cause one."""
 
     caller_id_id: Id
 
 
-# Events hold no cycles, and a consumer holds thousands: gc=False keeps the collector from looking through them.
+# Events have no reference cycles, and a consumer holds thousands: gc=False saves the collector the work.
 class _CloudEvent(Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     specversion: Literal["1.0"]
     id: Text
@@ -79,13 +79,13 @@ class CallPlaced(_CloudEvent, frozen=True, kw_only=True, gc=False, tag="call-pla
 
 
 class CarrierFlag(_CloudEvent, frozen=True, kw_only=True, gc=False, tag="carrier-flag"):
-    """A carrier, or somebody who was called, flagged the number at `time`."""
+    """A carrier, or a called person, flagged the number at `time`."""
 
     data: CarrierFlagData
 
 
 class CooldownCleared(_CloudEvent, frozen=True, kw_only=True, gc=False, tag="cooldown-cleared"):
-    """The rest that flags up to `time` cause is over."""
+    """The cooldown from flags up to `time` is over."""
 
     data: CooldownClearedData
 
@@ -93,13 +93,14 @@ class CooldownCleared(_CloudEvent, frozen=True, kw_only=True, gc=False, tag="coo
 Event = CallPlaced | CarrierFlag | CooldownCleared
 EventType = Literal["call-placed", "carrier-flag", "cooldown-cleared"]
 LogKind = Literal["calls", "flags"]
-"""The kinds of logs: each holds its events for as long as they count, and some days more."""
+"""The kinds of logs. Each keeps its events for as long as they count, and some days longer."""
 
 
 class EventSpec(Struct, frozen=True):
-    """What is particular to a type of event.
+    """The properties of an event type.
 
-    `log` is the kind of log that holds it. `max_age_ms` is how old it may be when it arrives at the broker.
+    `log` is the kind of log that holds its events. `max_age_ms` is the greatest age of an event on arrival at the
+    broker.
     """
 
     event_class: type[Event]
@@ -111,7 +112,7 @@ class EventSpec(Struct, frozen=True):
 
 _HOUR_MS = 3_600_000
 MAX_AHEAD_MS = 5 * 60_000
-"""How far an event's own time may be ahead of its arrival."""
+"""An event's own time may be this far ahead of its arrival."""
 EVENTS: Mapping[EventType, EventSpec] = {
     spec.type: spec
     for spec in (
@@ -138,19 +139,19 @@ def spec_of(event_class: type[Event]) -> EventSpec:
 
 
 def max_age_ms(log: LogKind) -> int:
-    """How old an event in a log of this kind may have been when it arrived."""
+    """The greatest age on arrival of an event in a log of this kind."""
     return max(spec.max_age_ms for spec in EVENTS.values() if spec.log == log)
 
 
 def routing_key(event: Event, customer_id: int) -> str:
-    """`<type>.<customer_id>`: the broker's topic permissions make it the tenant boundary."""
+    """`<type>.<customer_id>`. The broker's topic permissions use it to separate customers."""
     return f"{event_type(event)}.{customer_id}"
 
 
 def identity(source: str, event_id: str) -> int:
-    """The signed 64-bit hash of (source, id), by which an event that arrives again is known to be the same fact.
+    """The signed 64-bit hash of (source, id). Repeated events have the same hash and count once.
 
-    BLAKE2b over the length of the source, the source and the id: without the length ("ab", "c") would be ("a", "bc").
+    BLAKE2b over the length of the source, the source and the id. The length separates ("ab", "c") from ("a", "bc").
     """
     digest = blake2b((_length_first(source) + event_id).encode(), digest_size=8).digest()
     number: int = _unpack(digest)[0]

@@ -1,4 +1,4 @@
-"""Every constant of the domain in one Struct, so that a customer may be given others: it is part of a definition."""
+"""All constants of the domain in one Struct. It is part of a definition, so that a customer can have its own."""
 
 from typing import Annotated
 
@@ -21,11 +21,11 @@ class WarmUpStep(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The rules of rest and health; `customers.policy` overrides any subset of the fields by name.
+    """The rules of cooldown and health. `customers.policy` overrides any of the fields by name.
 
-    Durations are seconds, at most the 30 days for which flags are accepted. Severities and `volume_weight` are
-    halvings of health. The formulas: docs/meaning.md. `unknown_caller_ids_per_day` is how many caller IDs
-    without a definition get facts on one UTC day; events of further ones are parked.
+    Durations are in seconds, at most 30 days, the age up to which flags are accepted. Severities and `volume_weight`
+    count halvings of health. docs/meaning.md has the formulas. `unknown_caller_ids_per_day` limits the caller IDs
+    without a definition that get facts on one UTC day. Events of further ones are parked.
 
     Of the rotation engine: how long a pick reserves a call, how long a lead keeps its number after its last use, and
     the caps of caller IDs that are new, the lowest that applies.

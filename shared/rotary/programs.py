@@ -1,4 +1,4 @@
-"""Starts a program from its console script, or names the extra that is not installed.
+"""Starts a program from its console script, or names the missing extra.
 
 Imports the standard library alone, because the script also exists after an install without extras.
 """

@@ -75,7 +75,7 @@ async def test_a_dialer_that_cannot_be_finished_is_not_left_without_walls(
 
 async def test_a_management_api_that_is_not_there_is_told_with_what_to_do(admin_of_walled: DialerAdmin) -> None:
     told = await admin_of_walled.refused("dialer", "list", code=1, ROTARY_MANAGEMENT_URL="http://u:hunter2@127.0.0.1:9")
-    assert told.startswith("rotary-admin: RabbitMQ's management API at 127.0.0.1:9 does not answer (")
+    assert told.startswith("rotary-admin: RabbitMQ's management API does not answer: 127.0.0.1:9: ")
     assert "rabbitmq-plugins enable rabbitmq_management" in told
     assert "hunter2" not in told
 

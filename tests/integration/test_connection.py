@@ -72,8 +72,9 @@ async def test_a_broker_that_opens_no_channel_is_away(proxy: TcpProxy) -> None:
             pytest.fail("it must not be entered")
 
     proxy.silence_after(b"\x00\x0a\x00\x29")  # connection.open-ok
-    with pytest.raises(UnavailableError, match=r"^RabbitMQ is away: TimeoutError"):
+    with pytest.raises(UnavailableError, match=r"^RabbitMQ is away: TimeoutError") as away:
         await asyncio.wait_for(enter_silenced(), 10)
+    assert away.value.public_message == "RabbitMQ is away"
 
 
 async def test_a_broker_that_falls_silent_is_away_and_does_not_cancel_us(proxy: TcpProxy) -> None:

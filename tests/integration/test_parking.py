@@ -102,7 +102,7 @@ async def parking(broker: LateBroker) -> AsyncIterator[Parking]:
 
 
 def refused(body: bytes = b"{}") -> Refused:
-    return Refused(KEY, EVENT_CONTENT_TYPE, body, "not_decodable: odd")
+    return Refused(KEY, EVENT_CONTENT_TYPE, body, "not_decodable: odd", "not_decodable")
 
 
 async def sent(broker: LateBroker, count: int) -> None:

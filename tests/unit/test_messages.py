@@ -19,7 +19,7 @@ from rotary.events import (
     encode_event,
     routing_key,
 )
-from rotary.rabbitmq.messages import MAX_REASON, joined, open_message, refused_events
+from rotary.rabbitmq.messages import MAX_REASON, Reason, joined, open_message, reason_of, refused_events
 from rotary.rabbitmq.stream import Delivery
 
 GOOD = placed("good")
@@ -55,7 +55,7 @@ WHOLE = [
         "not_decodable: Input data was truncated",
     ),
     (message(b"\xff\xfe"), "not_decodable: JSON is malformed: invalid character (byte 0)"),
-    (message(b"{}", "call-other.7"), "unknown_type: the routing key begins with 'call-other', none of "),
+    (message(b"{}", "call-other.7"), "unknown_type: the routing key begins with 'call-other'; expected one of "),
     (message(b"{}", "call-placed"), "wrong_routing_key: it does not end in a customer's id, as in call-placed.7"),
     (message(b"{}", "call-placed.0"), "wrong_routing_key: "),
     (message(b"{}", "call-placed.-7"), "wrong_routing_key: "),
@@ -63,14 +63,17 @@ WHOLE = [
     (message(b"{}", "call-placed.7.7"), "wrong_routing_key: "),
     (message(b"{}", f"call-placed.{2**63}"), "wrong_routing_key: "),
     (message(b"{}", "call-placed." + "9" * 200), "wrong_routing_key: "),
-    (message(encode_event(GOOD), content_type="application/json"), "wrong_content_type: 'application/json', none of "),
-    (message(encode_event(GOOD), content_type=""), "wrong_content_type: '', none of "),
+    (
+        message(encode_event(GOOD), content_type="application/json"),
+        "wrong_content_type: 'application/json'; expected one of ",
+    ),
+    (message(encode_event(GOOD), content_type=""), "wrong_content_type: ''; expected one of "),
     (
         message(encode_event(GOOD) + b" " * MAX_MESSAGE_BYTES),
         f"too_large: {MAX_MESSAGE_BYTES + len(encode_event(GOOD))} bytes",
     ),
-    (batch(*[encode_event(GOOD)] * 1001), "too_large: 1001 events, at most 1000 pass"),
-    (batch(*[b"1"] * 1001), "too_large: 1001 events, at most 1000 pass"),
+    (batch(*[encode_event(GOOD)] * 1001), "too_large: 1001 events; the limit is 1000"),
+    (batch(*[b"1"] * 1001), "too_large: 1001 events; the limit is 1000"),
 ]
 
 
@@ -98,7 +101,7 @@ BAD = [
     (changed(data={}), "not_decodable: Object missing required field `caller_id_id` - at `$.data`"),
     (
         encode_event(flagged("1", "blocked")),
-        "wrong_routing_key: the event is of another type than 'call-placed.7' says",
+        "wrong_routing_key: the type of the event is not the one in 'call-placed.7'",
     ),
     (b"3", "not_decodable: Expected `object`, got `int`"),
 ]
@@ -109,10 +112,11 @@ def test_one_bad_event_is_refused_alone(bad: bytes, reason: str) -> None:
     opened = open_message(batch(encode_event(GOOD), bad, encode_event(placed("other"))))
     assert opened.events == [(0, GOOD), (2, placed("other"))]
     assert list(opened.faults) == [1]
-    assert opened.faults[1].startswith(reason)
+    assert str(opened.faults[1]).startswith(reason)
     with pytest.raises(EventRefusedError) as refused:
         open_message(message(bad))
-    assert refused.value.reason == opened.faults[1]
+    assert reason_of(refused.value) == opened.faults[1]
+    assert refused.value.reason == str(opened.faults[1])
 
 
 def test_unknown_attributes_are_no_reason_to_refuse() -> None:
@@ -125,21 +129,33 @@ def test_unknown_attributes_are_no_reason_to_refuse() -> None:
 
 def test_a_bad_batch_is_refused_as_one_message_that_lists_what_was_bad_and_why() -> None:
     whole = batch(*[b"0"] * 3)
-    faults = {7: "out_of_window: too late", 2: "not_decodable: odd", 5: "out_of_window: too early"}
+    faults = {
+        7: Reason("out_of_window", "too late"),
+        2: Reason("not_decodable", "odd"),
+        5: Reason("out_of_window", "too early"),
+    }
     refused = refused_events(whole, faults)
     assert refused[:3] == (whole.routing_key, whole.content_type, whole.body)
+    assert refused.code == "not_decodable"
     assert refused.reason == (
         "not_decodable: 1 of the batch, at 2. out_of_window: 2 of the batch, at 5, 7. At 2: odd. At 5: too early"
     )
 
 
 def test_a_single_events_reason_is_its_own() -> None:
-    assert refused_events(message(b"{}"), {0: "out_of_window: too late"}).reason == "out_of_window: too late"
+    refused = refused_events(message(b"{}"), {0: Reason("out_of_window", "too late")})
+    assert (refused.code, refused.reason) == ("out_of_window", "out_of_window: too late")
+
+
+def test_a_colon_in_a_detail_does_not_change_the_code() -> None:
+    faults = {0: Reason("not_decodable", "a: b"), 1: Reason("not_decodable", "c: d")}
+    refused = refused_events(batch(b"0", b"0"), faults)
+    assert (refused.code, refused.reason) == ("not_decodable", "not_decodable: 2 of the batch, at 0, 1. At 0: a: b")
 
 
 def test_a_reason_is_bounded_and_cuts_no_index() -> None:
     whole = batch(*[b"0"] * 1000)
-    reason = refused_events(whole, dict.fromkeys(range(1000), f"not_decodable: {'x' * 5000}")).reason
+    reason = refused_events(whole, dict.fromkeys(range(1000), Reason("not_decodable", "x" * 5000))).reason
     assert len(reason) <= MAX_REASON
     listed = reason.partition("at ")[2].partition(", …")[0]
     assert [int(index) for index in listed.split(", ")] == list(range(len(listed.split(", "))))
@@ -147,9 +163,10 @@ def test_a_reason_is_bounded_and_cuts_no_index() -> None:
 
 
 def test_reasons_against_one_message_are_told_together() -> None:
-    first, second = (refused_events(message(b"{}"), {0: f"{word}: {'x' * MAX_REASON}"}) for word in ("a", "b"))
+    first, second = (refused_events(message(b"{}"), {0: Reason(code, "x" * MAX_REASON)}) for code in ("a", "b"))
     both = joined(first, second)
     assert joined(None, first) == first
+    assert both.code == "a"
     assert both.reason.startswith("a: x")
     assert ". b: x" in both.reason
     assert len(both.reason) <= MAX_REASON

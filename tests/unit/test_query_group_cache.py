@@ -145,7 +145,7 @@ def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int
     cache.apply_groups(GroupsChanged(str(CUSTOMER), list(range(1, 13))))
     assert (len(cache), cache.bytes_held) == (0, 0)
     assert cache._monitors == {}  # noqa: SLF001  # the promise is that nothing leaks
-    assert cache._loads == {}  # noqa: SLF001  # likewise
+    assert cache._reads == {}  # noqa: SLF001  # likewise
     assert cache._buckets == {}  # noqa: SLF001  # likewise
 
 

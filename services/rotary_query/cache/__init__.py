@@ -1,1 +1,1 @@
-"""The groups in memory, what loads them, and what keeps them current."""
+"""The cache of groups: it loads them from Redis and keeps them current."""

@@ -1,4 +1,4 @@
-"""What every bucket says of its facts, as last heard: how old they are, and whether they may be shown."""
+"""The last known status of every bucket: the age of its facts, and whether readers may see them."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,28 +9,28 @@ from rotary.redis.positions import BucketStatus
 from rotary_query.cache.redis_clock import RedisClock
 
 BACK_MS = 1_000
-"""How much earlier a position may be than one heard before without having gone back: two logs' readers take turns."""
+"""A position may be this much earlier than the last one without a loss, because the readers of two logs alternate."""
 
 
 class Known(NamedTuple):
-    """A bucket's status, and the latest `complete_ms` heard of since the bucket's entries were dropped."""
+    """A bucket's status, and the latest `complete_ms` since the bucket's entries were dropped."""
 
     bucket_status: BucketStatus
     latest_ms: int
 
 
 class Mark(NamedTuple):
-    """What was known of a bucket when Redis was asked about it, and by which generation it was asked."""
+    """The known status and the generation of a bucket at the time of a request to Redis."""
 
     generation: int
     known: Known | None
 
 
 class BucketStatuses:
-    """By bucket. `drop` is called with a bucket that is read by another generation, `lose` with one that went back.
+    """The statuses by bucket. It calls `drop` for a bucket with a new generation, and `lose` for one that went back.
 
     Statuses are kept only while it is open, that is, while every change is heard. Generations are always kept: a read
-    of the wrong one learns the right one and repeats.
+    with a wrong one returns the right one, and is repeated.
     """
 
     def __init__(self, clock: RedisClock, drop: Callable[[int], None], lose: Callable[[int], None]) -> None:
@@ -39,30 +39,30 @@ class BucketStatuses:
         self._lose = lose
         self._local = clock.local
         self._known: dict[int, Known] = {}
-        self._ages: dict[int, tuple[float, int]] = {}  # until when, by the local clock, an age of a whole second holds
+        self._ages: dict[int, tuple[float, int]] = {}  # (local time until which it holds, age)
         self._generations: dict[int, int] = {}
         self._is_open = False
 
     def open(self) -> None:
-        """From here on every change is heard."""
+        """Starts keeping statuses. Call it once every change is heard."""
         self._forget()
         self._is_open = True
 
     def close(self) -> None:
-        """Changes may be missed."""
+        """Drops all statuses. Call it when changes may be missed."""
         self._forget()
         self._is_open = False
 
     def mark(self, bucket: int) -> Mark:
-        """To be taken before Redis is asked, and given to `read` with the answer."""
+        """The mark to take before a request to Redis, and to pass to `read` with the answer."""
         return Mark(self._generations.get(bucket, 0), self._known.get(bucket))
 
     def age_ms(self, bucket: int) -> int | None:
-        """How old the cached facts of a bucket are, exact to the whole second; None if nothing is known of it.
+        """The age of a bucket's cached facts, exact to the second; None if its status is unknown.
 
         Raises UnavailableError when they must not be shown.
         """
-        # Asked for each request: the answer holds until the next whole second, or until anything is heard.
+        # Every request calls this, so the age is kept until the next whole second, or until a change is heard.
         age = self._ages.get(bucket)
         return age[1] if age is not None and self._local() < age[0] else self._age_ms(bucket)
 
@@ -71,15 +71,15 @@ class BucketStatuses:
         if known is None:
             return None
         bucket_status, now_ms = known.bucket_status, self._clock.now_ms()
-        if (why := bucket_status.refusal(now_ms)) is not None:
-            raise UnavailableError(why)
+        if (reason := bucket_status.refusal(now_ms)) is not None:
+            raise UnavailableError(reason)
         age_ms = bucket_status.age_ms(now_ms)
-        # Milliseconds are cut off on the way: what is left of the second is one less, to be sure.
+        # `now_ms` and `age_ms` round down, so the rest of the second is one millisecond shorter, to be safe.
         self._ages[bucket] = self._local() + (999 - age_ms % 1000) / 1000, age_ms
         return age_ms
 
     def heard(self, bucket: int, bucket_status: BucketStatus) -> None:
-        """The change channel says where a bucket stands."""
+        """Takes a bucket's status from the change channel."""
         self._ages.pop(bucket, None)
         known = self._known.get(bucket)
         if known is not None and _went_back(known, bucket_status):
@@ -90,7 +90,7 @@ class BucketStatuses:
             self._known[bucket] = Known(bucket_status, latest_ms)
 
     def switched(self, bucket: int, generation: int) -> None:
-        """Readers read another generation of a bucket from here on."""
+        """Takes a bucket's new generation, and drops what was read from the old one."""
         if self._generations.get(bucket, 0) != generation:
             self._generations[bucket] = generation
             self._known.pop(bucket, None)
@@ -98,14 +98,14 @@ class BucketStatuses:
             self._drop(bucket)
 
     def read(self, bucket: int, generation: int, bucket_status: BucketStatus, mark: Mark) -> bool:
-        """Redis answered what was asked with `mark`; whether the generation was the right one.
+        """Takes the answer to a request with `mark`. Returns whether its generation was the right one.
 
-        What is cached is as current as what was heard, never as what was asked: the changes before the answer may
-        still be on their way, or their connection lost. So of a bucket that was heard of, the answer says no more than
-        whether it went back.
+        Cached entries are as current as the changes that were heard. An answer may be ahead of them: earlier changes
+        may still be in transit, or their connection lost. For a bucket with a known status, the answer therefore shows
+        only whether it went back.
         """
         now = self.mark(bucket)
-        self._ages.pop(bucket, None)  # the clock was set by the same answer
+        self._ages.pop(bucket, None)  # the same answer set the clock
         if generation != mark.generation:
             if now.generation == mark.generation:
                 self.switched(bucket, generation)
@@ -116,12 +116,12 @@ class BucketStatuses:
         return True
 
     def oldest_ms(self) -> int | None:
-        """The greatest age of any bucket that is known."""
+        """The greatest age of all known buckets; None if none is known."""
         now_ms = self._clock.now_ms()
         return max((known.bucket_status.age_ms(now_ms) for known in self._known.values()), default=None)
 
     def refusals(self) -> Counter[str]:
-        """How many of the buckets known must not be shown, by reason."""
+        """The number of known buckets that must not be shown, by reason."""
         now_ms = self._clock.now_ms()
         reasons = (known.bucket_status.refusal(now_ms) for known in self._known.values())
         return Counter(reason for reason in reasons if reason is not None)
@@ -132,5 +132,5 @@ class BucketStatuses:
 
 
 def _went_back(known: Known, bucket_status: BucketStatus) -> bool:
-    begun_again = bucket_status.back_ms not in (0, known.bucket_status.back_ms)
-    return begun_again or bucket_status.complete_ms < known.latest_ms - BACK_MS
+    has_new_loss = bucket_status.back_ms not in (0, known.bucket_status.back_ms)
+    return has_new_loss or bucket_status.complete_ms < known.latest_ms - BACK_MS

@@ -1,8 +1,8 @@
-"""The cache: what was read from Redis, kept true by the change channel, bounded by bytes.
+"""The cache of groups: read from Redis, kept current by the change channel, bounded by bytes.
 
-It is open only while the subscription works; closing it empties it. Entries were read after the subscription began,
-and all changes announced since have been merged. A `PendingRead` collects the changes announced between a request to
-Redis and its reply. A definition that changed meanwhile, or a bucket dropped after a loss of data, makes it void.
+It is open only while the subscription works, and closing it empties it. Every entry was read after the subscription
+began, and all changes announced since then are merged into it. A `PendingRead` collects the changes announced between a
+request to Redis and its reply. A changed definition, or a bucket dropped after a loss of data, makes it void.
 """
 
 from collections import OrderedDict
@@ -18,16 +18,16 @@ from rotary_query.http.endpoints import Kind
 from rotary_query.http.rendering import monitor_answer
 
 FRESH_MS = 1_000
-"""A body is rendered again after this long, because time alone ends a rest, a day or a flag's effect."""
+"""A body is rendered again after this time, because cooldowns, days and effects of flags end without an event."""
 
 Key = tuple[Kind, int, int]
-"""(what, customer, group or 0)."""
+"""(kind of entry, customer, group or 0)."""
 Listener = Callable[[int, int], None]
-"""Told that the monitor of (customer, group) may read differently now."""
+"""Called with (customer, group) when their monitor may have changed."""
 
 
 class Document:
-    """An answer that only a changed definition can change; that there is no such group is one, too."""
+    """An answer that depends on definitions alone, such as a group, or a 404 for a missing one."""
 
     __slots__ = ("_answer",)
 
@@ -39,12 +39,12 @@ class Document:
         return self._answer
 
     def bytes_held(self) -> int:
-        """About how much memory this takes."""
+        """The approximate memory use."""
         return 1200 + len(self._answer.body)
 
 
 class GroupMonitor:
-    """A group's definition, the facts about each of its members, and the answer last made of them."""
+    """A group's definition, the facts about each of its members, and the last answer rendered from them."""
 
     __slots__ = ("_answer", "_rendered_ms", "bucket", "facts", "group")
 
@@ -56,7 +56,7 @@ class GroupMonitor:
         self._rendered_ms = 0
 
     def answer(self, now_ms: int) -> CachedResponse:
-        """The answer at `now_ms`, made anew if the facts changed or a second has passed."""
+        """The answer at `now_ms`. It is rendered again after a change of the facts or after a second."""
         known = self._answer
         if known is not None and 0 <= now_ms - self._rendered_ms < FRESH_MS:
             return known
@@ -67,11 +67,11 @@ class GroupMonitor:
         return known
 
     def expire(self) -> None:
-        """The facts changed."""
+        """Makes the next answer render again. Call it after a change of the facts."""
         self._rendered_ms = -FRESH_MS
 
     def bytes_held(self) -> int:
-        """About how much memory this takes."""
+        """The approximate memory use."""
         return 2500 + 700 * len(self.facts) + bytes_held(self.facts)
 
 
@@ -81,7 +81,7 @@ Entry = Document | GroupMonitor
 class CallerIndex:
     """A customer's monitors by caller ID.
 
-    A monitor is entered when the index is next asked: most of what is read only to be pushed out again never is.
+    A new monitor is indexed by the next look-up. Most monitors of a scan are evicted before that, at no cost.
     """
 
     __slots__ = ("_entered", "_new")
@@ -94,11 +94,11 @@ class CallerIndex:
         return bool(self._new or self._entered)
 
     def add(self, monitor: GroupMonitor) -> None:
-        """Takes a monitor in."""
+        """Adds a monitor."""
         self._new.add(monitor)
 
     def remove(self, monitor: GroupMonitor) -> None:
-        """Takes it out again."""
+        """Removes a monitor."""
         if monitor in self._new:
             self._new.discard(monitor)
             return
@@ -117,7 +117,7 @@ class CallerIndex:
 
 
 class PendingRead:
-    """A read on its way from Redis: the changes it may have missed, and whether it became void."""
+    """A read of Redis in flight: the changes that it may have missed, and whether it is void."""
 
     __slots__ = ("bucket", "changes", "is_void", "key")
 
@@ -129,14 +129,14 @@ class PendingRead:
 
 
 class GroupCache:
-    """Entries by key. When `limit` bytes are exceeded, the least recently used go first."""
+    """Entries by key. Above `limit` bytes, the least recently used entries are evicted."""
 
     def __init__(self, limit: int, listener: Listener) -> None:
         self._limit = limit
         self._listener = listener
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
         self._monitors: dict[int, CallerIndex] = {}
-        self._loads: dict[int, set[PendingRead]] = {}
+        self._reads: dict[int, set[PendingRead]] = {}
         self._buckets: dict[int, set[Key]] = {}
         self.is_open = False
         self.bytes_held = 0
@@ -145,37 +145,37 @@ class GroupCache:
         return len(self._entries)
 
     def open(self) -> None:
-        """From here on the change channel tells every change."""
+        """Starts caching. Call it once the change channel delivers every change."""
         self.empty()
         self.is_open = True
 
     def close(self) -> None:
-        """The change channel may be missing something."""
+        """Stops caching and drops all entries. Call it when changes may be missed."""
         self.empty()
         self.is_open = False
 
     def empty(self) -> None:
-        """Forgets everything, reads under way included."""
-        for loads in self._loads.values():
-            for load in loads:
-                load.is_void = True
+        """Drops all entries, and makes the reads in flight void."""
+        for reads in self._reads.values():
+            for read in reads:
+                read.is_void = True
         self._entries.clear()
         self._monitors.clear()
         self._buckets.clear()
         self.bytes_held = 0
 
     def drop(self, bucket: int) -> None:
-        """Forgets a bucket, reads under way included: Redis' data in it are not what they were."""
-        for loads in self._loads.values():
-            for load in loads:
-                load.is_void = load.is_void or load.bucket == bucket
+        """Drops the entries of a bucket whose data changed in Redis, and makes its reads in flight void."""
+        for reads in self._reads.values():
+            for read in reads:
+                read.is_void = read.is_void or read.bucket == bucket
         for key in [*self._buckets.get(bucket, ())]:
             self._drop(key)
             if key[0] == "monitor":
                 self._listener(key[1], key[2])
 
     def get(self, key: Key) -> Entry | None:
-        """What is cached under a key."""
+        """The entry under a key, or None."""
         found = self._entries.get(key)
         if found is None:
             return None
@@ -183,44 +183,44 @@ class GroupCache:
         return found[0]
 
     def begin(self, key: Key) -> PendingRead:
-        """To be called before Redis is asked; every load must be ended."""
-        load = PendingRead(key, is_void=not self.is_open)
-        self._loads.setdefault(key[1], set()).add(load)
-        return load
+        """Begins a read. Call it before the request to Redis, and call `end` afterwards in any case."""
+        read = PendingRead(key, is_void=not self.is_open)
+        self._reads.setdefault(key[1], set()).add(read)
+        return read
 
-    def end(self, load: PendingRead) -> None:
-        """The load is over, whether or not something came of it."""
-        loads = self._loads[load.key[1]]
-        loads.discard(load)
-        if not loads:
-            del self._loads[load.key[1]]
+    def end(self, read: PendingRead) -> None:
+        """Ends a read, successful or not."""
+        reads = self._reads[read.key[1]]
+        reads.discard(read)
+        if not reads:
+            del self._reads[read.key[1]]
 
-    def holds(self, load: PendingRead) -> bool:
-        """Whether what is being read, with the changes collected, is what Redis holds."""
-        return self.is_open and not load.is_void
+    def holds(self, read: PendingRead) -> bool:
+        """Whether the reply to a read, with the collected changes, equals the data in Redis."""
+        return self.is_open and not read.is_void
 
-    def install_document(self, load: PendingRead, document: Document) -> None:
-        """Keeps what was read, unless the load is void."""
-        if self.holds(load):
-            self._put(load.key, document)
+    def install_document(self, read: PendingRead, document: Document) -> None:
+        """Caches a document, unless its read is void."""
+        if self.holds(read):
+            self._put(read.key, document)
 
-    def install_monitor(self, load: PendingRead, group: GroupDefinition, facts: dict[int, CallerFacts]) -> GroupMonitor:
-        """A group's monitor from what was read and what changed meanwhile; kept unless the load is void.
+    def install_monitor(self, read: PendingRead, group: GroupDefinition, facts: dict[int, CallerFacts]) -> GroupMonitor:
+        """The monitor of a group, with the changes during its read. It is cached unless the read is void.
 
-        `facts` has an entry for each member, and becomes the cache's.
+        `facts` has an entry for each member. The cache takes ownership of it.
         """
-        entry = GroupMonitor(load.bucket, group, facts)
-        if self.holds(load):
-            for change in load.changes:
+        entry = GroupMonitor(read.bucket, group, facts)
+        if self.holds(read):
+            for change in read.changes:
                 merge_change(entry.facts, change)
-            self._put(load.key, entry)
+            self._put(read.key, entry)
         return entry
 
     def apply_facts(self, change: CustomerFacts) -> None:
-        """Merges what a fold changed of one customer's facts into every group it touches."""
+        """Merges changed facts of a customer into every group with these caller IDs."""
         customer = int(change.customer)
-        for load in self._loads.get(customer, ()):
-            load.changes.append(change)
+        for read in self._reads.get(customer, ()):
+            read.changes.append(change)
         if (monitors := self._monitors.get(customer)) is None:
             return
         named = {int(entry[0]) for entry in change.calls} | {int(entry[0]) for entry in change.flags}
@@ -230,13 +230,13 @@ class GroupCache:
             self._listener(customer, touched.group.id)
 
     def apply_groups(self, change: GroupsChanged) -> None:
-        """Forgets the groups named, and their customer's list."""
+        """Drops the changed groups, and the list of their customer."""
         customer = int(change.customer)
         gone: set[Key] = {("groups", customer, 0)}
         for group_id in change.groups:
             gone |= {("group", customer, group_id), ("monitor", customer, group_id)}
-        for load in self._loads.get(customer, ()):
-            load.is_void = load.is_void or load.key in gone
+        for read in self._reads.get(customer, ()):
+            read.is_void = read.is_void or read.key in gone
         for key in gone:
             self._drop(key)
         for group_id in change.groups:

@@ -1,4 +1,4 @@
-"""Where answers come from: the cache when it has them, else Redis."""
+"""Answers requests from the cache, or from Redis for entries that are not cached."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ from rotary_query.settings import QuerySettings
 
 
 class GroupReader:
-    """Wires the cache, what fills it, what keeps it true, and who is told of changes."""
+    """Connects the cache, its loader, its subscriber, the tokens and the streams."""
 
     def __init__(self, client: Redis, settings: QuerySettings, clock: Clock) -> None:
         self._clock = clock
@@ -49,7 +49,7 @@ class GroupReader:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watches Redis while the context is open; at its end streams and reads under way are ended."""
+        """Watches Redis inside the context. Leaving it ends the streams and the reads in flight."""
         self.supervisor.start("watching redis", self.subscriber.run())
         try:
             yield
@@ -62,9 +62,9 @@ class GroupReader:
             await self.rate_limits.close()
 
     def cached(self, route: Route, customer: int, now_ms: int) -> Reading | None:
-        """The answer of an API route, if it can be given from memory.
+        """The answer of an API route from the cache, or None.
 
-        Raises UnavailableError for facts that must not be shown, as Redis would have us do.
+        Raises UnavailableError for facts that must not be shown, as a read of Redis does.
         """
         entry = self.cache.get((route.kind, customer, route.group_id))
         if entry is None:
@@ -90,16 +90,16 @@ class GroupReader:
         return reading
 
     def redis_now_ms(self) -> int:
-        """Redis' clock; 0 while it is not known."""
+        """The time of Redis' clock in milliseconds; 0 while it is unknown."""
         return self.redis_clock.now_ms()
 
     async def is_granted(self, grant: Grant) -> bool:
-        """Whether a token that was accepted still would be. Raises UnavailableError."""
+        """Whether an accepted token is still valid. Raises UnavailableError."""
         found = await self.tokens.find(grant.sha256_hex)
         return found is not None and SCOPE in found.scopes and self._clock() < found.expires_ms
 
     async def not_ready_reasons(self) -> list[str]:
-        """What this process lacks to answer everything, as last polled."""
+        """The reasons why some requests get a 503, as of the last poll. Empty when ready."""
         if not self.subscriber.is_subscribed:
             return [self.subscriber.loss]
         refused = self.versions.refused
@@ -110,12 +110,12 @@ class GroupReader:
         return lacking + [f"{reason}: {count} of {keys.BUCKETS} buckets" for reason, count in closed.items()]
 
     def _lose(self, bucket: int) -> None:
-        """A bucket went back: Redis lost data, perhaps not there alone."""
+        """Handles a bucket that went back. Redis lost data, perhaps in the tokens as well."""
         self.cache.drop(bucket)
         self.tokens.empty()
 
     def _refuse(self, part: int) -> None:
-        """What a part of the definitions held is not what it holds now."""
+        """Handles a part of the definitions that went back or is incomplete."""
         if part == TOKENS:
             self.tokens.empty()
         else:

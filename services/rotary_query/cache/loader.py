@@ -1,8 +1,8 @@
-"""Cold reads: first the definitions asked for, in one round trip, then the facts of the members that they name.
+"""Cold reads: one round trip for the definitions, then one for the facts about their members.
 
-Each round trip holds one transaction for each bucket, so that documents come with the word on whether they are
-complete, and facts with the position that says how old they are: nothing can happen to Redis in between. Requests for
-the same thing share one load as long as the cache hears what that load may have missed.
+Each round trip has one transaction for each bucket. Documents therefore come with the fields that say whether they are
+complete, and facts with the position that says how old they are. Requests for the same entry share one read while the
+cache hears the changes that this read may miss.
 """
 
 from collections.abc import Iterator
@@ -33,24 +33,27 @@ from rotary_query.http.endpoints import Kind
 from rotary_query.http.rendering import detail_answer, list_answer
 
 MAX_BATCH = 16
-"""Entries read together: enough to share a round trip, few enough that another batch is read meanwhile."""
+"""Entries in one batch: enough to share a round trip, and few enough to read another batch meanwhile."""
 MAX_CALLERS = 2_000
-"""Members whose facts are asked for in one round trip: more would make other clients of Redis wait."""
+"""Members in one round trip. More would make other clients of Redis wait."""
 
 _AHEAD_MS = 3_600_000
 _ATTEMPTS = 3
 
 Values = list[bytes | None]
 Loaded = tuple[Entry, int]
-"""An entry, and the age of its facts in milliseconds when they were read, or NO_FACTS."""
+"""An entry, and the age of its facts in milliseconds at the time of the read, or NO_FACTS."""
 PendingResult = batches.PendingResult[PendingRead, Loaded]
 Found = tuple[PendingResult, GroupDefinition, list[int]]
-"""A monitor asked for, its group, and the caller IDs of that."""
+"""A requested monitor, its group, and the caller IDs of the group."""
 
 
 class BucketRead(NamedTuple):
-    """What was read of one bucket: the values of `fact_keys` of each group that has members; their age; why they must
-    not be shown, if so."""
+    """The facts read from one bucket.
+
+    `values` holds the values of `fact_keys` for each group with members. `refusal` is the reason why they must not be
+    shown, or None.
+    """
 
     values: list[Values]
     age_ms: int
@@ -58,7 +61,7 @@ class BucketRead(NamedTuple):
 
 
 class Loader:
-    """Reads what the cache lacks and installs it there when it may."""
+    """Reads entries that are not cached, and caches them if they are still current."""
 
     def __init__(  # wired once, by GroupReader
         self,
@@ -88,7 +91,7 @@ class Loader:
         return await waiting.answer()
 
     async def close(self) -> None:
-        """Ends the loads under way."""
+        """Ends the reads in flight."""
         await self._batches.close()
         await self._redis.close()
 
@@ -106,24 +109,24 @@ class Loader:
                     del self._shared[waiting.asked.key]
 
     def _give_documents(self, read: list[tuple[PendingResult, bytes | None]]) -> list[Found]:
-        """Gives what needs no facts; returns the rest."""
+        """Answers the requests that need no facts. Returns the monitors, which need them."""
         found: list[Found] = []
         for waiting, document in read:
-            load = waiting.asked
+            pending = waiting.asked
             try:
-                if document is not None and load.key[0] == "monitor":
+                if document is not None and pending.key[0] == "monitor":
                     group = decode_group(document)
                     found.append((waiting, group, [member.id for member in group.members]))
                 else:
-                    entry = Document(_answer(load.key[0], document))
-                    self._cache.install_document(load, entry)
+                    entry = Document(_answer(pending.key[0], document))
+                    self._cache.install_document(pending, entry)
                     waiting.give((entry, NO_FACTS))
-            except Exception as error:  # noqa: BLE001  # a document that is broken fails nobody else's read
+            except Exception as error:  # noqa: BLE001  # a broken document fails its own read alone
                 waiting.fail(error)
         return found
 
     async def _documents(self, batch: list[PendingResult]) -> list[tuple[PendingResult, bytes | None]]:
-        """The documents asked for; whose bucket lacks some is refused."""
+        """The requested documents. Fails the requests to buckets whose definitions are incomplete."""
         buckets: dict[int, list[PendingResult]] = {}
         for waiting in batch:
             buckets.setdefault(waiting.asked.bucket, []).append(waiting)
@@ -146,7 +149,7 @@ class Loader:
         return read
 
     async def _monitors(self, found: list[Found]) -> None:
-        """Gives monitors, with the facts about all members of their groups."""
+        """Answers the requests for monitors, with the facts about all members of their groups."""
         left: dict[int, list[Found]] = {}
         for one in found:
             left.setdefault(one[0].asked.bucket, []).append(one)
@@ -156,11 +159,11 @@ class Loader:
                 self._give_monitors(left.pop(bucket), days, read)
             if not left:
                 return
-        # The generation changes once a rebuild, hence this is a defect or somebody's joke.
+        # A generation changes once in a rebuild. Repeated changes are a defect.
         raise UnavailableError(REBUILDING)
 
     async def _facts(self, buckets: dict[int, list[Found]], days: tuple[int, ...]) -> dict[int, BucketRead]:
-        """What Redis holds of these groups, except of buckets that were asked by another generation than theirs."""
+        """The facts about these groups by bucket, without buckets whose generation has changed."""
         marks = [self._bucket_statuses.mark(bucket) for bucket in buckets]
         asked_ms = self._redis_clock.local_ms()
         replies = await self._redis.transact(
@@ -170,10 +173,10 @@ class Loader:
             ]
         )
         read: dict[int, BucketRead] = {}
-        for bucket, mark, (said, generation, time, *values) in zip(buckets, marks, replies, strict=True):
+        for bucket, mark, (status, generation, time, *values) in zip(buckets, marks, replies, strict=True):
             now_ms = time_ms(time)
             self._redis_clock.answered(now_ms, asked_ms)
-            bucket_status = decode_bucket_status(cast("bytes | None", said))
+            bucket_status = decode_bucket_status(cast("bytes | None", status))
             if self._bucket_statuses.read(bucket, int(cast("bytes | None", generation) or 0), bucket_status, mark):
                 facts = cast("list[Values]", values)
                 read[bucket] = BucketRead(facts, bucket_status.age_ms(now_ms), bucket_status.refusal(now_ms))
@@ -183,7 +186,7 @@ class Loader:
         values = iter(read.values)
         for waiting, group, callers in found:
             facts = decode_facts(callers, days, next(values)) if callers else {}
-            # What is refused is cached, too: its bucket refuses it, until it does not.
+            # A refused entry is cached too. The status of its bucket decides when to show it.
             entry = self._cache.install_monitor(waiting.asked, group, facts)
             if read.refusal is None:
                 waiting.give((entry, read.age_ms))
@@ -192,7 +195,7 @@ class Loader:
 
 
 def days_asked(now_ms: int) -> tuple[int, ...]:
-    """The UTC days whose counts must be read: tomorrow's only when it may have begun for a clock that is ahead."""
+    """The UTC days whose counts are read. Tomorrow is read only if it may have begun by a clock that is ahead."""
     return tuple(day for day in days_read(now_ms) if day * DAY_MS <= now_ms + _AHEAD_MS)
 
 

@@ -1,6 +1,6 @@
-"""Merging what the change channel says into facts that were read: order and repetition do not matter.
+"""Merges messages of the change channel into facts, in any order and any number of times.
 
-Counters only grow and flags only add up, so the greater count and the union of flags are always right.
+Counters only grow and flags are only added, so the greater count and the union of flags are always right.
 """
 
 from array import array
@@ -10,15 +10,15 @@ from rotary.domain.facts import NO_FACTS, QUARTERS_A_DAY, CallerFacts, merge_fla
 from rotary.redis.changes import CustomerFacts, read_flags
 from rotary.redis.facts import COUNTER
 
-_DAYS_KEPT = 4  # more than any reader looks at: yesterday, today, tomorrow
+_DAYS_KEPT = 4  # one more than readers need: yesterday, today, tomorrow
 
 
 class _Counts(array):  # type: ignore[type-arg]  # of int
-    """A day's counters that were copied from what was read, to be changed in place."""
+    """A day's counters, copied from the facts that were read. They may be changed in place."""
 
 
 def merge_change(facts: dict[int, CallerFacts], change: CustomerFacts) -> bool:
-    """Merges a change into the facts of those callers that have an entry; whether there were any."""
+    """Merges a change into `facts`, for callers with an entry there. Returns whether there were any."""
     touched = False
     for name, day, counts in change.calls:
         if (known := facts.get(caller := int(name))) is not None:
@@ -34,9 +34,9 @@ def merge_change(facts: dict[int, CallerFacts], change: CustomerFacts) -> bool:
 
 
 def counted(known: CallerFacts, day: int, counts: Sequence[int]) -> CallerFacts:
-    """With [quarter, count, ...] of a UTC day taken in; a count lower than the known one is an older message.
+    """The facts with [quarter, count, ...] of a UTC day merged. A count below the known one is from an older message.
 
-    What was read is left as it is; a day that changed before is changed in place.
+    The first change of a day copies its counters. Later changes are made in place.
     """
     quarters = known.calls.get(day, ())
     if not isinstance(quarters, _Counts):
@@ -51,7 +51,7 @@ def counted(known: CallerFacts, day: int, counts: Sequence[int]) -> CallerFacts:
 
 
 def bytes_held(facts: dict[int, CallerFacts]) -> int:
-    """About how much memory these facts take."""
+    """The approximate memory use of these facts."""
     held = 0
     for caller_facts in facts.values():
         if caller_facts is not NO_FACTS:

@@ -1,7 +1,7 @@
-"""Many reads of Redis in one round trip, packed, sent and parsed with as little Python as there can be.
+"""Many reads of Redis in one round trip, packed, sent and parsed with as little Python code as possible.
 
-A cold read asks for three or four keys a member: with redis-py's packing, its pool's checks of a connection before and
-after each use, and its call for each reply, asking would cost more than answering.
+A cold read has three or four keys for each member. redis-py's packing, its checks of pooled connections and its call
+for each reply would cost more than all other work on a request.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from rotary.redis.facts import fact_keys
 from rotary.redis.pipeline import pack
 
 _INCOMPLETE = object()
-"""What the parser says of a reply that has not arrived entirely."""
+"""The parser returns it for an incomplete reply."""
 
 
 def pack_fact_keys(customer: int, callers: Sequence[int], days: tuple[int, ...], generation: int) -> bytes:
-    """The same as MGET of `fact_keys`, in a tenth of the time."""
+    """The packed command MGET of `fact_keys`, built in a tenth of the time."""
     around = _around_callers(customer, days, generation)
     bulks = "".join([text.join(around[len(text)]) for text in map(str, callers)])
     return f"*{1 + (1 + len(days)) * len(callers)}\r\n$4\r\nMGET\r\n{bulks}".encode("ascii")
@@ -34,7 +34,7 @@ def _bulk(text: str) -> str:
 
 
 class _AroundCallers(dict[int, list[str]]):
-    """What `pack_fact_keys` says before, between and after a caller ID, by how many digits that has."""
+    """The texts that `pack_fact_keys` puts before, between and after a caller ID, by its number of digits."""
 
     def __init__(self, customer: int, days: tuple[int, ...], generation: int) -> None:
         self._asked = customer, days, generation
@@ -43,7 +43,7 @@ class _AroundCallers(dict[int, list[str]]):
         customer, days, generation = self._asked
         sample = 10 ** (digits - 1)
         names = fact_keys(customer, [sample], days, generation)
-        # The caller ID is what follows the first colon that a digit follows: a customer stands before its first colon.
+        # The first `:<digits>` is the caller ID, because the customer comes before the first colon.
         around = "".join([_bulk(name).replace(f":{sample}", ":\0", 1) for name in names]).split("\0")
         self[digits] = around
         return around
@@ -59,15 +59,15 @@ EXEC = pack("EXEC")
 
 
 class Wire(asyncio.Protocol):
-    """A connection of redis-py's, taken over once it is made. One exchange at a time.
+    """Takes over an open connection of redis-py. It has one exchange at a time.
 
-    Replies are parsed as they arrive: there is no stream between, and nothing awaits them one by one.
+    It parses replies as they arrive, without a stream and without an await for each reply.
     """
 
     def __init__(self, connection: AbstractConnection) -> None:
         writer, parse_error = connection._writer, connection._parser.parse_error  # noqa: SLF001  # see above
         assert writer is not None
-        # Without them redis-py does not close what is ours now; asyncio's writer would, if it were collected.
+        # Without reader and writer, redis-py can't close the connection. A collected writer would close it.
         connection._writer = connection._reader = None  # noqa: SLF001
         self._writer = writer
         self._transport = writer.transport
@@ -82,10 +82,10 @@ class Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     async def ask(self, commands: Sequence[bytes], deadline: float) -> list[object]:
-        """Sends packed commands and returns their replies; one that is an error is returned as the exception.
+        """Sends packed commands and returns their replies. An error reply is returned as an exception.
 
-        Raises ConnectionError, or TimeoutError at `deadline`, by the event loop's clock. Then, or when it is cancelled,
-        the connection is closed: replies may still come, and whoever asked next would take them for its own.
+        Raises ConnectionError, or TimeoutError at `deadline` of the event loop's clock. An error or a cancellation
+        closes the connection, because a late reply would be taken for one of the next exchange.
         """
         if self._is_lost:
             raise RedisConnectionError("the connection was closed")
@@ -132,9 +132,9 @@ class Wire(asyncio.Protocol):
 
 
 class RoundTrips:
-    """Asks over connections of its own, as many as are needed at once, made as `client` makes its own.
+    """Sends commands over its own connections, one for each exchange in flight, with the settings of `client`.
 
-    Except that one clock runs for a whole exchange, where theirs would be wound up for each reply.
+    The timeout applies to a whole exchange. In redis-py it applies to each reply.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -145,7 +145,7 @@ class RoundTrips:
     async def ask(self, commands: Sequence[bytes]) -> list[object]:
         """Sends packed commands over one connection and returns their replies.
 
-        Raises UnavailableError, or the first error that a command was answered with.
+        Raises UnavailableError, or the first error among the replies.
         """
         with translate_errors():
             replies = await self._ask(commands)
@@ -155,9 +155,9 @@ class RoundTrips:
         return replies
 
     async def transact(self, transactions: Sequence[Sequence[bytes]]) -> list[list[object]]:
-        """Sends transactions, all in one round trip: nothing happens between the commands of any one of them.
+        """Sends transactions in one round trip. Returns the replies of each.
 
-        Returns the replies of each. Raises UnavailableError, or the first error that a command was answered with.
+        Raises UnavailableError, or the first error among the replies.
         """
         replies = await self.ask([part for commands in transactions for part in (MULTI, *commands, EXEC)])
         executed, at = list[list[object]](), -1
@@ -172,7 +172,7 @@ class RoundTrips:
         return executed
 
     async def close(self) -> None:
-        """Closes the connections that are idle."""
+        """Closes the idle connections."""
         while self._idle:
             self._idle.pop().close()
 
@@ -182,7 +182,7 @@ class RoundTrips:
             while self._idle:
                 try:
                     return await self._exchange(self._idle.pop(), commands, deadline)
-                except RedisConnectionError:  # it was closed while it lay idle; reading twice is harmless
+                except RedisConnectionError:  # it was closed while idle; a read may be repeated
                     continue
             return await self._exchange(await self._connect(deadline), commands, deadline)
         except TimeoutError:

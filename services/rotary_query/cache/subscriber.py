@@ -1,4 +1,4 @@
-"""Watching Redis: the subscription to changes, and polls that find what no message tells."""
+"""Keeps the caches current, by a subscription to changes and by polls."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -33,7 +33,7 @@ _log = structlog.get_logger("rotary_query")
 
 
 class Subscriber(ChangeWatch):
-    """Opens the mirrors when the subscription works, keeps them up to date, and closes them when it may miss some."""
+    """Opens the caches while every change is heard, applies the changes, and closes the caches on any gap."""
 
     def __init__(  # wired once, by GroupReader
         self,
@@ -59,7 +59,7 @@ class Subscriber(ChangeWatch):
         await self._round_trips.close()
 
     def subscribed(self) -> None:
-        """Called when every change is heard."""
+        """Called once the subscription works."""
         self._bucket_statuses.open()
 
     async def poll(self) -> None:
@@ -72,19 +72,19 @@ class Subscriber(ChangeWatch):
         asked_ms = self._clock.local_ms()
         time, *replies = await self._round_trips.ask([TIME, *versions.ASK.values(), *reads])
         self._clock.answered(time_ms(time), asked_ms)
-        said = iter(replies)
+        reply = iter(replies)
         for part, known in zip(versions.PARTS, parts, strict=True):
-            self._versions.read(part, cast("Sequence[bytes | None]", next(said)), known)
+            self._versions.read(part, cast("Sequence[bytes | None]", next(reply)), known)
         for bucket, mark in enumerate(buckets):
-            bucket_status = decode_bucket_status(cast("bytes | None", next(said)))
-            self._bucket_statuses.read(bucket, int(cast("bytes | None", next(said)) or 0), bucket_status, mark)
+            bucket_status = decode_bucket_status(cast("bytes | None", next(reply)))
+            self._bucket_statuses.read(bucket, int(cast("bytes | None", next(reply)) or 0), bucket_status, mark)
 
     def hear(self, data: bytes) -> None:
-        """Takes in a message."""
+        """Applies a message of the change channel."""
         try:
             change = decode_change(data)
         except MsgspecError as error:
-            # Another version's message, perhaps. Whatever it said changed, nothing is taken to be unchanged.
+            # Perhaps another version's message. It may have changed anything, so everything is dropped.
             _log.warning("change not understood", reason=str(error))
             self._cache.empty()
             self._tokens.empty()
@@ -108,7 +108,7 @@ class Subscriber(ChangeWatch):
                 self._tokens.forget(change.hashes)
 
     def opened(self) -> None:
-        """Called when what is read may be kept."""
+        """Called when entries may be cached."""
         self._cache.open()
         self._tokens.open()
         self._streams.look()

@@ -1,1 +1,1 @@
-"""Who may ask, and how often: bearer tokens and rate limits, from Redis alone."""
+"""Bearer tokens and rate limits. Both need Redis alone."""

@@ -1,4 +1,4 @@
-"""IP addresses: parsing, and which of them count as one client."""
+"""Parses IP addresses, and groups those of one client."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -16,7 +16,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def client_network(address: str) -> str:
-    """The IPv4 address, or the /64 of an IPv6 address: one subscriber owns a whole /64. Other texts are unchanged."""
+    """The IPv4 address, or the /64 of an IPv6 address: one subscriber owns a whole /64. Other text is unchanged."""
     found = parse_address(address)
     if found is None:
         return address

@@ -1,4 +1,4 @@
-"""Watching Redis: a subscription to changes, and polls that find what no message tells."""
+"""Watches Redis: a subscription to changes, and polls for what no message announces."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -13,16 +13,16 @@ from rotary.redis.connection import translate_errors
 from rotary.runtime.program import cancel_and_wait
 
 POLL_SECONDS = 0.4
-"""A FLUSHALL breaks no connection and publishes nothing: only asking finds it."""
+"""A FLUSHALL breaks no connection and publishes nothing. Only a poll finds it."""
 SILENCE_SECONDS = 1.5
-"""The subscription answers a ping at each poll; silence for longer means that it is lost."""
+"""Each poll pings the subscription. It is lost if it is silent for longer than this."""
 RETRY_SECONDS = 0.25
 
 
 class ChangeWatch(ABC):
-    """Opens mirrors when the subscription works, keeps them up to date, and closes them when it may miss some.
+    """Opens caches while every change is heard, applies the changes, and closes the caches on any gap.
 
-    What the mirrors are, a subclass knows.
+    Subclasses have the caches.
     """
 
     def __init__(self, client: Redis, program: str) -> None:
@@ -30,11 +30,11 @@ class ChangeWatch(ABC):
         self._log = structlog.get_logger(program)
         self._heard_at = 0.0
         self.loss = "Redis has not answered yet"
-        """Why there is no subscription; empty while there is one."""
+        """The reason why there is no subscription; empty while there is one."""
         self._told = ""
         self._is_open = False
         self.losses = 0
-        """How often a subscription was lost."""
+        """The number of lost subscriptions."""
         self.changes_heard = 0
 
     @property
@@ -44,45 +44,45 @@ class ChangeWatch(ABC):
 
     @abstractmethod
     async def poll(self) -> None:
-        """Asks for what no message tells. Raises UnavailableError."""
+        """Reads what no message announces. Raises UnavailableError."""
 
     @abstractmethod
     def hear(self, data: bytes) -> None:
-        """Takes in a message."""
+        """Applies a message of the change channel."""
 
     @abstractmethod
     def opened(self) -> None:
-        """From here on every change is heard; `poll` has been called once since."""
+        """Called once every change is heard and after the first `poll`."""
 
     @abstractmethod
     def closed(self) -> None:
-        """Changes may be missed."""
+        """Called when changes may be missed."""
 
     def subscribed(self) -> None:  # noqa: B027  # a hook
-        """The subscription works; `poll` is called next."""
+        """Called once the subscription works, before the first `poll`."""
 
     async def run(self) -> None:
-        """Watches until cancelled, through any number of losses, whatever their cause."""
+        """Watches until cancelled. It subscribes again after any loss."""
         while True:
             try:
                 async with self._client.pubsub() as channel:
                     await self._watch(channel)
             except RotaryError as error:
                 self._lose(str(error), error, is_defect=False)
-            except Exception as error:  # noqa: BLE001  # a defect: reads stay right without us, and the log says so
+            except Exception as error:  # noqa: BLE001  # a defect: reads stay correct without the caches, and it is logged
                 self._lose(f"{type(error).__name__}: {error}", error, is_defect=True)
             finally:
                 self._close()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _watch(self, channel: PubSub) -> None:
-        """Returns never. Raises what ended the subscription or the polls."""
+        """Never returns. Raises the error that ended the subscription or the polls."""
         await self._subscribe(channel)
         self.subscribed()
         await self.poll()
         self._open()
-        # Not a TaskGroup: on Python 3.11 a failure within one leaves its own task's `cancelling()` at 1 for good, which
-        # no one who asks can tell from being told to end.
+        # Not a TaskGroup: on Python 3.11 a failure in one leaves `cancelling()` of this task at 1, as if this
+        # task had been cancelled.
         tasks = [asyncio.create_task(self._listen(channel)), asyncio.create_task(self._poll_forever(channel))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +131,7 @@ class ChangeWatch(ABC):
         self.opened()
 
     def _lose(self, reason: str, error: Exception, *, is_defect: bool) -> None:
-        # Once an outage, not once an attempt.
+        # Logged once for each outage, not for each attempt.
         if is_defect and reason != self._told:
             self._log.error("watching failed", exc_info=error)
             self._told = reason

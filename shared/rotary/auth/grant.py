@@ -1,4 +1,4 @@
-"""Who asks: bearer tokens, found by their hash."""
+"""Bearer tokens, looked up by their hash."""
 
 from hashlib import sha256
 from hmac import compare_digest
@@ -13,7 +13,7 @@ NEVER_MS = 2**63
 
 
 class Grant(Struct, eq=False):
-    """A token that exists: whose it is, what it may, until when (UTC milliseconds), and its rate limit."""
+    """A valid token: its customer, scope, expiry in UTC milliseconds, and rate limit window (None is unlimited)."""
 
     sha256_hex: str
     customer_id: int
@@ -29,10 +29,9 @@ def grant(sha256_hex: str, token: TokenDefinition, window: TokenWindow | None) -
 
 
 def hash_bearer(authorization: str) -> str | None:
-    """The SHA-256, in hex, of the token in an Authorization header; None if it holds no token that could exist.
+    """The SHA-256, in hex, of the token in an Authorization header; None without a token or with a wrong checksum.
 
-    Hashes of 256 bits are looked up and compared, never tokens: the time that takes reveals nothing about a valid
-    token. A token with a wrong checksum exists nowhere.
+    Only hashes are looked up and compared, so the time of a look-up reveals nothing about a valid token.
     """
     token = _bearer(authorization)
     if not token or checksum_status(token) == "invalid":
@@ -41,7 +40,7 @@ def hash_bearer(authorization: str) -> str | None:
 
 
 def has_checksum(authorization: str) -> bool:
-    """Whether the token in an Authorization header passes the check of its own characters."""
+    """Whether the token in an Authorization header has a valid checksum."""
     return checksum_status(_bearer(authorization)) == "valid"
 
 

@@ -1,4 +1,4 @@
-"""A bounded memory that forgets what was used longest ago."""
+"""A bounded cache that drops the least recently used entry."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -7,7 +7,7 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[V]):
-    """The `limit` most recently used values by key."""
+    """Holds the `limit` most recently used values by key."""
 
     __slots__ = ("_limit", "_values")
 
@@ -19,23 +19,23 @@ class LruCache(Generic[V]):
         return len(self._values)
 
     def get(self, key: str) -> V | None:
-        """The value, which thereby becomes the most recently used."""
+        """The value of a key, or None. A value becomes the most recently used."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
     def put(self, key: str, value: V) -> None:
-        """Keeps a value; the least recently used one makes room."""
+        """Stores a value. If the cache is full, the least recently used value is dropped."""
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._limit:
             self._values.popitem(last=False)
 
     def drop(self, key: str) -> None:
-        """Forgets a value, if there is one."""
+        """Drops a value, if there is one."""
         self._values.pop(key, None)
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Drops all values."""
         self._values.clear()

@@ -1,16 +1,16 @@
-"""Requests per token, 60 s sliding, shared by all replicas through Redis and paid for with local integers.
+"""The rate limit of a token: a sliding window of 60 s that all replicas share through Redis.
 
-A replica reserves hits from a token's window a few at a time (`rotary.redis.rate_limits`) and spends them without
-asking anybody. It reserves more in the background before they run out; only a request that finds none waits for Redis.
-How much it reserves follows how fast it spends: twice as much after less than 0.25 s, half as much after more than 1 s,
-between 1 % and 25 % of the limit. What is not spent is returned after 2 s without a request.
+A replica reserves a few hits of a token's window at a time (`rotary.redis.rate_limits`) and spends them locally. It
+reserves more in the background before they run out. Only a request that finds none left waits for Redis. A replica that
+spends its hits within 0.25 s reserves twice as many next time, and one that needs more than 1 s half as many: at least
+1 % and at most 25 % of the limit. Unspent hits are returned after 2 s without a request.
 
-- All replicas together never exceed the limit in any 60 s, whatever crashes, hangs or is retried. Two exceptions: Redis
-  loses the windows (counting begins anew), or its clock is set forward.
-- A token may be refused below its limit by what other replicas hold at that moment: each that served it within the last
-  2 s about what it spends in half a second, between 1 % and 25 % of the limit. A replica that is killed takes what it
-  held with it for 65 s. A single replica refuses exactly at the limit; hits within 0.25 s of each other stop counting
-  together.
+- All replicas together never exceed the limit in any 60 s, through any crash, hang or retry. There are two exceptions:
+  Redis loses the windows and counts from 0, or its clock is set forward.
+- A token may be refused below its limit, because other replicas hold hits at that moment. A replica that served the
+  token within the last 2 s holds about its hits of half a second, between 1 % and 25 % of the limit. The hits of a
+  killed replica count for 65 s. A single replica refuses exactly at the limit. Hits within 0.25 s of each other stop
+  counting together.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from rotary.runtime import read_batcher as batches
 from rotary.runtime.read_batcher import ReadBatcher
 
 MAX_BATCH = 64
-"""Tokens whose reservations share a round trip."""
+"""Tokens in one round trip."""
 REFUSED_MS = 1_000
-"""How long a refusal holds before Redis is asked again: another replica may have returned some."""
+"""How long a refusal holds. Then Redis is asked again, because another replica may have returned hits."""
 IDLE_MS = 2_000
 RETRY_MS = 250
 SWEEP_SECONDS = 1.0
@@ -46,7 +46,7 @@ class RateLimitStatus(NamedTuple):
 
 
 class TokenWindow:
-    """What this replica may spend of one token's window, and what it knows of the rest. Times are the clock's ms."""
+    """The hits that this replica holds of one token's window, and its last answer from Redis. Times are in ms."""
 
     __slots__ = (
         "_counted",
@@ -75,16 +75,16 @@ class TokenWindow:
         self.limit = limit
         self.last_ms = 0
         self.pending: PendingResult | None = None
-        """The call under way, if there is one: never two at a time."""
+        """The call in flight, at most one at a time."""
         self.waiters = 0
-        """Requests that wait for it."""
+        """Requests that wait for the call."""
         self._refill = refill
         self._left = 0
         self._made = 0
-        self._reported = 0  # made, and told in the call under way
+        self._reported = 0  # made, and reported by the call in flight
         self._kept = 0
         self._wanted = 0
-        self._want = self._least
+        self._want = self._min_request
         self._low = 0
         self._filled_ms = 0
         self._until_ms = 0
@@ -94,20 +94,20 @@ class TokenWindow:
         self._frees_at_ms = 0
 
     @property
-    def _least(self) -> int:
+    def _min_request(self) -> int:
         return max(1, self.limit // 100)
 
     @property
-    def _most(self) -> int:
+    def _max_request(self) -> int:
         return max(1, self.limit // 4)
 
     @property
     def is_settled(self) -> bool:
-        """Whether Redis counts nothing for this replica that it does not know to be made."""
+        """Whether this replica holds no hits and has none to report."""
         return not (self._left or self._made or self._reported)
 
     def hit(self, now_ms: int) -> bool:
-        """Counts a hit if one may be spent. Where this is false, `is_dry` tells whether Redis may have more."""
+        """Spends a held hit and returns True. Returns False without one; then `is_dry` says whether to ask Redis."""
         if self._left > self._low and self._filled_ms <= now_ms < self._refresh_ms:
             self._left -= 1
             self._made += 1
@@ -126,23 +126,23 @@ class TokenWindow:
         return True
 
     def is_dry(self, now_ms: int) -> bool:
-        """Whether nothing can be said without asking Redis."""
+        """Whether only Redis can decide: no hits are held, and no refusal is in force."""
         if self._left > 0 and self._filled_ms <= now_ms < self._until_ms:
             return False
         return not 0 < self._refused_until_ms - now_ms <= REFUSED_MS
 
     def resize(self, limit: int) -> None:
-        """The token's limit is another one."""
+        """Changes the limit of the token."""
         if limit == self.limit:
             return
         if limit < self.limit:
             self._left = 0
         self.limit = limit
-        self._want = self._least
+        self._want = self._min_request
         self._refused_until_ms = 0
 
     def ask(self, now_ms: int, *, is_return: bool = False) -> Reserve:
-        """What to tell Redis, and ask for, now; `is_return` keeps nothing. `take` or `fail` must follow."""
+        """The report and request to send now. `is_return` returns all hits. Call `take` or `fail` afterwards."""
         is_live = self._filled_ms <= now_ms < self._until_ms
         self._left = self._kept = self._left if is_live and not is_return else 0
         wanted = self.waiters if is_return else max(self._want, self.waiters)
@@ -152,7 +152,7 @@ class TokenWindow:
         return Reserve(self.sha256_hex, self.limit, self._reported, age_ms, self._kept, self._wanted)
 
     def take(self, reserved: Reserved, sent_ms: int, now_ms: int) -> None:
-        """The answer to what was asked at `sent_ms`. What was spent meanwhile came from what was kept."""
+        """Takes the answer to a request of `sent_ms`. Hits spent since then came from those kept."""
         self._left = max(0, reserved.held - self._made)
         self._reported = 0
         self._counted = reserved.counted
@@ -160,29 +160,29 @@ class TokenWindow:
         self._adapt(sent_ms - self._filled_ms)
         self._filled_ms, self._until_ms = sent_ms, sent_ms + HELD_MS
         self._low, self._refresh_ms = max(1, self._want // 2), sent_ms + HELD_MS // 2
-        if reserved.held < self._kept + self._wanted:  # the limit is near: what is left is spent before asking again
+        if reserved.held < self._kept + self._wanted:  # near the limit: spend the rest before the next request
             self._low, self._refresh_ms = 0, now_ms + RETRY_MS
             if not self._left:
                 self._refused_until_ms = now_ms + min(max(reserved.frees_in_ms, 1), REFUSED_MS)
 
     def fail(self, now_ms: int) -> None:
-        """There was no answer. Redis may or may not have counted what was told: it is told again."""
+        """Handles a lost answer. Redis may have counted the report or not, so it is reported again."""
         self._made += self._reported
         self._reported = 0
         self._low, self._refresh_ms = 0, now_ms + RETRY_MS
 
     def _adapt(self, lasted_ms: int) -> None:
         if lasted_ms < 250:
-            self._want = min(self._want * 2, self._most)
+            self._want = min(self._want * 2, self._max_request)
         elif lasted_ms > 1_000:
-            self._want = max(self._want // 2, self._least)
+            self._want = max(self._want // 2, self._min_request)
 
     def retry_after(self, now_ms: int) -> int:
         """Whole seconds, at least 1, after which the oldest hits have left the window."""
         return max(1, -((now_ms - self._frees_at_ms) // 1000))
 
     def status(self, now_ms: int) -> RateLimitStatus:
-        """The state of the limit as far as this replica knows."""
+        """The state of the limit by this replica's last answer from Redis and the hits since."""
         remaining = self.limit - self._counted - self._reported - self._made
         return RateLimitStatus(self.limit, max(0, remaining), -(-(max(now_ms, self._frees_at_ms)) // 1000))
 
@@ -191,7 +191,7 @@ PendingResult = batches.PendingResult[TokenWindow, None]
 
 
 class RateLimits:
-    """Reserves for the windows of this replica."""
+    """Reserves hits for the windows of this replica, and returns unspent ones."""
 
     def __init__(self, client: Redis, clock: Clock) -> None:
         self.store = RateLimitStore(client, token_hex(8))
@@ -201,14 +201,14 @@ class RateLimits:
         self._returning: set[TokenWindow] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self.calls = 0
-        """Reservations asked of Redis so far."""
+        """Reservations requested so far."""
 
     def window(self, sha256_hex: str, limit: int) -> TokenWindow:
-        """A new window of a token's."""
+        """A new window for a token."""
         return TokenWindow(sha256_hex, limit, self._ask)
 
     async def fill(self, window: TokenWindow) -> None:
-        """Asks Redis for hits to spend and returns once it has answered. Raises UnavailableError."""
+        """Reserves hits for a window. Returns once Redis has answered. Raises UnavailableError."""
         window.waiters += 1
         try:
             await self._ask(window).answer()
@@ -216,7 +216,7 @@ class RateLimits:
             window.waiters -= 1
 
     async def close(self) -> None:
-        """Returns what is held, if Redis takes it back soon, and ends the calls under way."""
+        """Returns all held hits within CLOSING_SECONDS, if Redis answers, and ends the calls in flight."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         with suppress(TimeoutError, UnavailableError):
@@ -263,7 +263,7 @@ class RateLimits:
             self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
-        """Returns what nobody spends, so that other replicas may."""
+        """Returns idle hits, so that other replicas can spend them."""
         self._sweeping = None
         now_ms = self._clock()
         for window in [*self._holding]:

@@ -1,4 +1,4 @@
-"""A sliding window in this process alone: how many unknown tokens an address tried in the last 60 seconds."""
+"""A sliding window of 60 seconds in this process. It counts the unknown tokens that an address tried."""
 
 from collections import deque
 
@@ -9,9 +9,9 @@ _SLOT_MS = 100
 class SlidingWindow:
     """At most `limit` hits in any 60 seconds.
 
-    Hits within a tenth of a second of each other share a slot, which leaves the window with the last of them: the limit
-    is never exceeded, a hit is forgotten at most 0.1 s late, and a window holds at most 600 slots however high the
-    limit. (Libraries keep one entry a hit, or weigh two fixed windows, which lets through more than the limit or less.)
+    Hits within 0.1 s share a slot, which leaves the window with the last of them. The limit is never exceeded, a hit
+    leaves at most 0.1 s late, and a window holds at most 600 slots for any limit. (Libraries keep an entry for each
+    hit, or weigh two fixed windows, which is inexact.)
     """
 
     __slots__ = ("_slots", "limit", "used")
@@ -22,7 +22,7 @@ class SlidingWindow:
         self._slots: deque[list[int]] = deque()  # [first, last, hits]
 
     def hit(self, now_ms: int) -> bool:
-        """Counts a hit, unless that would exceed the limit: then false."""
+        """Counts a hit and returns True. Returns False if the hit would exceed the limit."""
         if self.is_full(now_ms):
             return False
         slots = self._slots
@@ -43,7 +43,7 @@ class SlidingWindow:
         return self.used >= self.limit
 
     def frees_at_ms(self, now_ms: int) -> int:
-        """When the oldest hits leave the window, in the clock's milliseconds; `now_ms` if there are none."""
+        """When the oldest hits leave the window, in milliseconds of the clock; `now_ms` without hits."""
         return self._slots[0][1] + WINDOW_MS if self._slots else now_ms
 
     def retry_after(self, now_ms: int) -> int:

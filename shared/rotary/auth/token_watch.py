@@ -1,4 +1,4 @@
-"""Keeps the tokens' cache true, for a service that mirrors nothing else."""
+"""Keeps the cache of tokens current, for a service that caches nothing else."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -14,11 +14,11 @@ from rotary.redis.pipeline import Pipeline
 from rotary.redis.versions import ASK, TOKENS, Versions
 
 _TOKENS_CHANGED = b"\x92\xa6tokens"
-"""How a message about tokens begins: the others, of which there are many, are not decoded."""
+"""The first bytes of a message about tokens. Others are frequent, and are not decoded."""
 
 
 class TokenWatch(ChangeWatch):
-    """Opens the tokens' cache when every change of them is heard, and closes it when some may be missed."""
+    """Opens the cache of tokens while every change is heard, and closes it on any gap."""
 
     def __init__(self, client: Redis, pipeline: Pipeline, tokens: Tokens, known: Versions, program: str) -> None:
         super().__init__(client, program)
@@ -34,7 +34,7 @@ class TokenWatch(ChangeWatch):
         self._versions.read(TOKENS, cast("Sequence[bytes | None]", fields), mark)
 
     def hear(self, data: bytes) -> None:
-        """Takes in a message."""
+        """Applies a message of the change channel, if it is about tokens."""
         if not data.startswith(_TOKENS_CHANGED):
             return
         try:
@@ -47,7 +47,7 @@ class TokenWatch(ChangeWatch):
                 self._tokens.forget(change.hashes)
 
     def opened(self) -> None:
-        """Called when what is read may be kept."""
+        """Called when tokens may be cached."""
         self._tokens.open()
 
     def closed(self) -> None:

@@ -1,4 +1,4 @@
-"""Tokens at memory speed: verified ones are cached, unknown ones remembered, revoked ones forgotten at once."""
+"""Caches tokens: valid ones with their grant, and unknown ones. A change drops a token at once."""
 
 from msgspec import MsgspecError
 from redis.asyncio import Redis
@@ -23,13 +23,13 @@ MAX_UNKNOWN = 4_096
 MAX_ADDRESSES = 10_000
 
 MAX_BATCH = 64
-"""Tokens read together."""
+"""Tokens in one read of Redis."""
 
 PendingResult = batches.PendingResult[str, Grant | None]
 
 
 class Tokens:
-    """What each token grants. While closed, nothing is cached and every request asks Redis."""
+    """The grants of tokens. While it is closed, nothing is cached and every request reads Redis."""
 
     def __init__(
         self, client: Redis, clock: Clock, rate_limits: RateLimits, failures_per_minute: int, known: Versions
@@ -41,12 +41,12 @@ class Tokens:
         self._failures_per_minute = failures_per_minute
         self._known: LruCache[Grant] = LruCache(MAX_KNOWN)
         self._unknown: LruCache[bool] = LruCache(MAX_UNKNOWN)
-        self._good_once: LruCache[bool] = LruCache(MAX_KNOWN)
+        self._valid_before: LruCache[bool] = LruCache(MAX_KNOWN)
         self._windows: LruCache[TokenWindow] = LruCache(MAX_KNOWN)
         self._failures: LruCache[SlidingWindow] = LruCache(MAX_ADDRESSES)
-        self._sure = ReadBatcher(self._read, MAX_BATCH)
-        self._doubtful = ReadBatcher(self._read, MAX_BATCH, in_flight=1)
-        self._loads: dict[str, PendingResult] = {}
+        self._trusted_reads = ReadBatcher(self._read, MAX_BATCH)
+        self._untrusted_reads = ReadBatcher(self._read, MAX_BATCH, in_flight=1)
+        self._reads: dict[str, PendingResult] = {}
         self._is_open = False
 
     def known(self, sha256_hex: str) -> Grant | None:
@@ -55,23 +55,26 @@ class Tokens:
         return found if found is not None and same_hash(found.sha256_hex, sha256_hex) else None
 
     async def find(self, sha256_hex: str, *, is_checked: bool = True) -> Grant | None:
-        """The grant under this hash, from Redis if it is not cached. Raises UnavailableError."""
+        """The grant under this hash, from Redis if it is not cached. Raises UnavailableError.
+
+        `is_checked` says that the token has a valid checksum.
+        """
         if (found := self.known(sha256_hex)) is not None:
             return found
         if self._unknown.get(sha256_hex):
             return None
-        load = self._loads.get(sha256_hex)
-        if load is None:
-            lane = self._sure if is_checked or self._good_once.get(sha256_hex) else self._doubtful
-            load = self._loads[sha256_hex] = lane.ask(sha256_hex)
-        return await load.answer()
+        read = self._reads.get(sha256_hex)
+        if read is None:
+            is_trusted = is_checked or self._valid_before.get(sha256_hex)
+            reads = self._trusted_reads if is_trusted else self._untrusted_reads
+            read = self._reads[sha256_hex] = reads.ask(sha256_hex)
+        return await read.answer()
 
     async def find_for(self, sha256_hex: str, address: str, *, is_checked: bool) -> Grant | None:
-        """Likewise for a client. Raises Refusal (429) for a bad token from an address that tried too many.
+        """As `find`, for a client. Raises TooManyAttemptsError if its address tried too many unknown tokens.
 
-        A good token is never refused for what others tried: every token is looked up. What guesses cost is bounded
-        otherwise: those with a checksum must have it right, and those without are read 64 at a time, one read after
-        another, apart from all others.
+        Every token is looked up, so the attempts of others never refuse a valid token. Guesses stay cheap: a token with
+        a wrong checksum is not looked up, and tokens without one share reads of 64, one read at a time.
         """
         found = await self.find(sha256_hex, is_checked=is_checked)
         if found is None and not is_checked:
@@ -88,32 +91,32 @@ class Tokens:
             raise TooManyAttemptsError(failures.retry_after(now_ms))
 
     def open(self) -> None:
-        """From here on every change is told."""
+        """Starts caching. Call it once every change is heard."""
         self.empty()
         self._is_open = True
 
     def close(self) -> None:
-        """Changes may be missed."""
+        """Stops caching and drops all tokens. Call it when changes may be missed."""
         self.empty()
         self._is_open = False
 
     def empty(self) -> None:
-        """Forgets every token, but not what it has used of its limit."""
+        """Drops every token, but no rate limit window."""
         self._known.clear()
         self._unknown.clear()
-        self._loads.clear()
+        self._reads.clear()
 
     def forget(self, hashes: list[str]) -> None:
-        """These tokens were created, changed or revoked; reads of them under way are not kept."""
+        """Drops tokens that were created, changed or revoked. Results of reads in flight are not cached."""
         for sha256_hex in hashes:
             self._known.drop(sha256_hex)
             self._unknown.drop(sha256_hex)
-            self._loads.pop(sha256_hex, None)
+            self._reads.pop(sha256_hex, None)
 
     async def stop(self) -> None:
-        """Ends the reads under way."""
-        await self._sure.close()
-        await self._doubtful.close()
+        """Ends the reads in flight."""
+        await self._trusted_reads.close()
+        await self._untrusted_reads.close()
 
     async def _read(self, batch: list[PendingResult]) -> None:
         pipeline = self._client.pipeline(transaction=True)
@@ -128,21 +131,21 @@ class Tokens:
             for waiting, document in zip(batch, documents, strict=True):
                 try:
                     waiting.give(self._found(waiting, document))
-                except MsgspecError as error:  # a document that is broken fails nobody else's read
+                except MsgspecError as error:  # a broken document fails its own read alone
                     waiting.fail(error)
         finally:
             for waiting in batch:
-                if self._loads.get(waiting.asked) is waiting:
-                    del self._loads[waiting.asked]
+                if self._reads.get(waiting.asked) is waiting:
+                    del self._reads[waiting.asked]
 
     def _found(self, waiting: PendingResult, document: bytes | None) -> Grant | None:
         sha256_hex = waiting.asked
         token = decode_token(document) if document else None
         found = None if token is None else grant(sha256_hex, token, self._window(sha256_hex, token))
         if found is not None:
-            self._good_once.put(sha256_hex, value=True)
-        # Forgetting a token also drops its load: what was read before is then not kept.
-        if self._is_open and self._loads.get(sha256_hex) is waiting:
+            self._valid_before.put(sha256_hex, value=True)
+        # `forget` and `empty` also drop the read, because its document may be out of date.
+        if self._is_open and self._reads.get(sha256_hex) is waiting:
             self._keep(sha256_hex, found)
         return found
 

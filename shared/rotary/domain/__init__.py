@@ -1,1 +1,1 @@
-"""What facts mean: pure functions of (definition, facts, now). No I/O, no clock; times are UTC milliseconds."""
+"""What facts mean: pure functions of a definition, the facts and the time. No I/O, no clock, times in UTC ms."""

@@ -8,33 +8,33 @@ from rotary.policy import Policy
 
 
 def cooldown_until(flags: Sequence[Flag], cleared_at_ms: int | None, policy: Policy, now_ms: int) -> int | None:
-    """The UTC millisecond at which the rest ends, or None when it does not rest now. `flags` ascend.
+    """The UTC millisecond at which the cooldown ends, or None without a cooldown now. `flags` ascend.
 
-    until(f) = f.at + min(CAP, BASE[f.kind] · 2^(n-1)), n = triggering flags in the window up to and including f,
-    over the flags later than the last clear. Source: docs/meaning.md.
+    until(f) = f.at + min(CAP, BASE[f.kind] · 2^(n-1)), with n the triggering flags in the window up to and including f.
+    Only flags after the last clear count. Source: docs/meaning.md.
     """
     if not flags:
         return None
-    resting = [
+    triggering = [
         flag for flag in flags if flag.kind != "rejected" and (cleared_at_ms is None or flag.at_ms > cleared_at_ms)
     ]
     until, first, last = now_ms, 0, 0
-    for flag in resting:
-        while resting[first].at_ms <= flag.at_ms - policy.cooldown_window_seconds * 1000:
+    for flag in triggering:
+        while triggering[first].at_ms <= flag.at_ms - policy.cooldown_window_seconds * 1000:
             first += 1
-        # Flags of one moment all count for each other: which of them was named first says nothing.
-        while last < len(resting) and resting[last].at_ms <= flag.at_ms:
+        # Flags of one moment all count for each other: their order means nothing.
+        while last < len(triggering) and triggering[last].at_ms <= flag.at_ms:
             last += 1
-        until = max(until, flag.at_ms + 1000 * _rest_seconds(flag.kind, last - first - 1, policy))
+        until = max(until, flag.at_ms + 1000 * _cooldown_seconds(flag.kind, last - first - 1, policy))
     return until if until > now_ms else None
 
 
-def _rest_seconds(kind: FlagKind, earlier: int, policy: Policy) -> int:
-    # 2^earlier is an exact integer in Python, however many flags there are; the cap ends it.
-    return min(policy.cooldown_cap_seconds, _first_rest_seconds(kind, policy) << earlier)
+def _cooldown_seconds(kind: FlagKind, earlier: int, policy: Policy) -> int:
+    # A shift is exact in Python, however many flags there are. The cap bounds it.
+    return min(policy.cooldown_cap_seconds, _base_seconds(kind, policy) << earlier)
 
 
-def _first_rest_seconds(kind: FlagKind, policy: Policy) -> int:
+def _base_seconds(kind: FlagKind, policy: Policy) -> int:
     match kind:
         case "user_report":
             return policy.cooldown_user_report_seconds

@@ -1,8 +1,8 @@
-"""The facts about one caller ID, and their merge: a union of sets, so order, duplication and batching cannot matter.
+"""The facts about one caller ID, and their merge: a union of sets, which no order, repetition or batching changes.
 
-This is the oracle of the Redis function, which stores the same sets more tightly. Both rest on CloudEvents' promise
-that a (source, id) names one event: a source that stamps a retry with another time breaks it. Then the earliest
-quarter hour (here) or the first to arrive (in Redis) stands, still counted once within one UTC day.
+This code is the oracle of the Redis function, which stores the same sets in less space. Both rely on CloudEvents: one
+(source, id) names one event. A source that retries an event with another time breaks this rule. Then the earliest
+quarter hour counts here, and the first to arrive counts in Redis: once within one UTC day in both.
 """
 
 from collections import Counter
@@ -16,14 +16,14 @@ QUARTER_MS = 900_000
 DAY_MS = 86_400_000
 QUARTERS_A_DAY = 96
 MAX_FLAGS_OF_A_KIND = 64
-"""How many of a caller ID's flags of each kind are kept, the newest: no kind can push out another."""
+"""How many flags of each kind are kept for a caller ID: the newest. No kind displaces another."""
 
 DayCounts = Mapping[int, Sequence[int]]
 """UTC day (days since 1970-01-01) → calls in each of its quarter hours; trailing zeros may be missing."""
 
 
 class Flag(Struct, frozen=True, order=True, array_like=True):
-    """One flag. The order of the fields is the order of flags: by time, then by identity."""
+    """One flag. Flags are ordered by time, then by identity."""
 
     at_ms: int
     identity: int
@@ -31,7 +31,7 @@ class Flag(Struct, frozen=True, order=True, array_like=True):
 
 
 class CallerFacts(Struct, frozen=True):
-    """What a reader needs of one caller ID's facts: counts instead of identities. `flags` ascend."""
+    """The facts about one caller ID as a reader needs them: counts without identities. `flags` ascend."""
 
     calls: DayCounts
     flags: tuple[Flag, ...] = ()
@@ -42,14 +42,14 @@ NO_FACTS = CallerFacts({})
 
 
 class Facts(Struct, frozen=True):
-    """The facts about one caller ID, with identities: `calls` maps (UTC day, identity) to the quarter hour's number."""
+    """The facts about one caller ID, with identities. `calls` maps (UTC day, identity) to a quarter hour since 1970."""
 
     calls: Mapping[tuple[int, int], int] = {}
     flags: tuple[Flag, ...] = ()
     cleared_at_ms: int | None = None
 
     def caller_facts(self) -> CallerFacts:
-        """The same facts as a reader sees them."""
+        """The same facts for a reader."""
         days: dict[int, list[int]] = {}
         for (day, _), quarter in self.calls.items():
             days.setdefault(day, [0] * QUARTERS_A_DAY)[quarter % QUARTERS_A_DAY] += 1
@@ -63,7 +63,7 @@ def event_ms(event: Event) -> int:
 
 
 def facts_of(event: Event) -> Facts:
-    """The facts that one event states about the caller ID it names."""
+    """The facts in one event, about the caller ID that it names."""
     at_ms = event_ms(event)
     match event:
         case CallPlaced():
@@ -75,7 +75,7 @@ def facts_of(event: Event) -> Facts:
 
 
 def merge(a: Facts, b: Facts) -> Facts:
-    """The facts of both: commutative, associative and idempotent."""
+    """The union of both. Merging is commutative, associative and idempotent."""
     calls = dict(a.calls)
     for key, quarter in b.calls.items():
         calls[key] = min(quarter, calls.get(key, quarter))
@@ -83,10 +83,10 @@ def merge(a: Facts, b: Facts) -> Facts:
 
 
 def merge_flags(a: Iterable[Flag], b: Iterable[Flag]) -> tuple[Flag, ...]:
-    """The newest 64 flags of each kind of both, ascending, each identity of a kind once (the later, if times differ).
+    """The newest 64 flags of each kind, ascending. An identity counts once per kind: the later time wins.
 
-    A kind is merged as if there were no other: were an identity that comes with two kinds one flag, what the 64 of one
-    kind leave out could come back as the other, or not, by the order in which they are merged.
+    Each kind is merged on its own. If one identity with two kinds were a single flag, the result would depend on the
+    order of merging: a flag beyond the 64 of one kind could return as the other.
     """
     by_identity = {(flag.kind, flag.identity): flag for flag in sorted([*a, *b])}
     counts: Counter[FlagKind] = Counter()
@@ -99,7 +99,7 @@ def merge_flags(a: Iterable[Flag], b: Iterable[Flag]) -> tuple[Flag, ...]:
 
 
 def fold(facts: Mapping[int, Facts], events: Iterable[Event]) -> dict[int, Facts]:
-    """Folds events into the facts of each caller ID they name; returns the new facts by caller ID."""
+    """Folds events into the facts of the caller IDs that they name. Returns all facts by caller ID."""
     folded = dict(facts)
     for event in events:
         caller = event.data.caller_id_id

@@ -1,4 +1,4 @@
-"""The health score: 100 without signs, halved by each fresh spam label, recovering with time."""
+"""The health score: 100 without flags, halved by each fresh spam label. It recovers with time."""
 
 from collections.abc import Sequence
 from math import floor
@@ -12,8 +12,8 @@ from rotary.policy import DAY_SECONDS, Policy
 def health_score(recent_calls: int, flags: Sequence[Flag], policy: Policy, now_ms: int) -> int:
     """An integer from 0 to 100: floor(100 · 2^(-P) + 0.5).
 
-    P = Σ severity[kind] · 2^(-age/half-life) + volume. `recent_calls` are the calls in `last_day(now_ms)`. `flags`
-    ascend: the sum has a fixed order, so equal facts give equal bits. Source: docs/meaning.md.
+    P = Σ severity[kind] · 2^(-age/half-life) + volume. `recent_calls` counts the calls in `last_day(now_ms)`. `flags`
+    ascend. The sum runs in that order, so equal facts give equal bits. Source: docs/meaning.md.
     """
     penalty = 0.0
     for flag in flags:
@@ -25,9 +25,9 @@ def health_score(recent_calls: int, flags: Sequence[Flag], policy: Policy, now_m
 
 
 def last_day(now_ms: int) -> tuple[int, int]:
-    """The quarter hours that began in the last 24 hours, counted since 1970: the first, and the one after the last.
+    """The quarter hours that began in the last 24 hours, as (first, after the last), counted since 1970.
 
-    The end is the end of tomorrow: event times may be slightly ahead of the clock.
+    The range ends with tomorrow, because event times may be slightly ahead of the clock.
     """
     return (now_ms - DAY_SECONDS * 1000) // QUARTER_MS + 1, days_read(now_ms).stop * QUARTERS_A_DAY
 

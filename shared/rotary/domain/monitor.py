@@ -34,9 +34,9 @@ class MonitorMember(Struct, frozen=True):
 
 
 class Monitor(Struct, frozen=True):
-    """A group. `members` ascend by `caller_id_id`.
+    """A group with its members, which ascend by `caller_id_id`.
 
-    Members over quota have no count of their own: total_members minus the other three counts.
+    The number of members over quota is `total_members` minus the other three counts.
     """
 
     group_id: Id
@@ -49,7 +49,7 @@ class Monitor(Struct, frozen=True):
 
 
 def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> Monitor:
-    """The monitor of a group at `now_ms`, UTC. A caller ID that is missing in `facts` has no facts."""
+    """The monitor of a group at `now_ms`, UTC. `facts` may omit caller IDs without facts."""
     windows = windows_at(group.timezone, now_ms // QUARTER_MS)
     policy = group.policy
     members = [_member(member, facts.get(member.id, NO_FACTS), windows, policy, now_ms) for member in group.members]
@@ -66,17 +66,17 @@ def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: in
 
 
 Windows = Mapping[int, Sequence[tuple[slice, bool, bool]]]
-"""UTC day → runs of its quarter hours. The runs do not overlap. The flags tell whether a run is in the customer's
-current day, and whether it is in the last 24 hours."""
+"""By UTC day, runs of its quarter hours that do not overlap. The first flag is true for a run in the customer's current
+day, the second for a run in the last 24 hours."""
 
 _ZEROS = [array("I", [0] * quarters) for quarters in range(QUARTERS_A_DAY + 1)]
-"""Runs without calls, by length, in the type that facts are read as. Most runs have no calls, and comparing is faster
-than adding."""
+"""Runs without calls, by length, in the type of facts from Redis. Most runs have no calls, and comparing is faster than
+adding."""
 
 
 @lru_cache(maxsize=4096)
 def windows_at(timezone: str, quarter: int) -> Windows:
-    """The quarter hours that count during one quarter hour. All members of all groups in a zone share them."""
+    """The quarter hours that count at a given quarter hour. All members of all groups in a zone share the result."""
     counted = today(timezone, quarter), last_day(quarter * QUARTER_MS)
     edges = sorted({edge for window in counted for edge in window})
     windows: dict[int, list[tuple[slice, bool, bool]]] = {}
@@ -124,7 +124,7 @@ def _member(
 
 
 def member_status(member: MemberDefinition, calls: int, until: int | None) -> MemberStatus:
-    """disabled > cooldown > quota_exceeded > eligible."""
+    """The first that applies: disabled, cooldown, quota_exceeded, eligible. `until` is the end of a cooldown."""
     if member.status == "disabled":
         return "disabled"
     if until is not None:

@@ -9,10 +9,10 @@ from rotary.domain.facts import DAY_MS, QUARTER_MS
 
 @lru_cache(maxsize=4096)
 def today(timezone: str, quarter: int) -> tuple[int, int]:
-    """The calendar day that contains a quarter hour: its first quarter hour since 1970, and the one after its last.
+    """The calendar day that contains a quarter hour, as (first, after the last) quarter hour since 1970.
 
-    Exact in every zone in civil use: all of their offsets are multiples of 15 minutes. A day whose midnight is skipped
-    by a clock change begins at the change. A day whose midnight is repeated begins at the first of the two.
+    It is exact in every zone in civil use, because all offsets are multiples of 15 minutes. If a clock change skips
+    midnight, the day begins at the change. If it repeats midnight, the day begins at the first of the two.
     """
     zone = ZoneInfo(timezone)
     midnight = datetime.fromtimestamp(quarter * QUARTER_MS // 1000, zone).replace(hour=0, minute=0, second=0, fold=0)
@@ -21,10 +21,10 @@ def today(timezone: str, quarter: int) -> tuple[int, int]:
 
 
 def days_read(now_ms: int) -> range:
-    """The UTC days whose counts a monitor needs now, in any time zone: yesterday, today and tomorrow.
+    """The UTC days whose counts a monitor needs, in any time zone: yesterday, today and tomorrow.
 
-    A local day and the last 24 hours begin yesterday at the earliest. Event times may be five minutes ahead of the
-    clock.
+    The local day and the last 24 hours begin yesterday at the earliest. Event times may be five minutes ahead of the
+    clock, which reaches tomorrow.
     """
     day = now_ms // DAY_MS
     return range(day - 1, day + 2)

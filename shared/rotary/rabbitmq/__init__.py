@@ -1,1 +1,1 @@
-"""RabbitMQ carries the events: each in exactly one log, a stream, that is folded from there."""
+"""RabbitMQ holds the events. Each is in exactly one log, a stream that consumers fold."""

@@ -1,4 +1,4 @@
-"""Connecting to the broker as the services do: a channel on a connection of its own, and one error for its absence."""
+"""Connects the services to the broker: one channel on each connection, and UnavailableError while it is away."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -13,21 +13,25 @@ from yarl import URL
 from rotary.amqp import CONNECT_SECONDS, LoginRefusedError, TlsError, connected
 from rotary.errors import ConfigurationError, UnavailableError
 
+AWAY_MESSAGE = "RabbitMQ is away"
 AWAY = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
-"""What the client raises when the connection or the channel under a call is lost."""
+"""What the client raises when a call loses its connection or its channel."""
 
 
 def is_gone(error: ChannelNotFoundEntity) -> bool:
-    """Whether there is no such queue. A broker that has just started says "not found" of one not up yet, too."""
+    """Whether the queue does not exist. A broker that has just started also answers 404 for a queue that is not up yet.
+
+    AMQP has one code for both. Only the broker's text tells them apart.
+    """
     return "no queue" in str(error)
 
 
 @asynccontextmanager
 async def connection(url: str, seconds: float = CONNECT_SECONDS) -> AsyncIterator[AbstractConnection]:
-    """A connection that is not recovered: whoever loses it opens another.
+    """A connection that does not reconnect. The caller opens another one after a loss.
 
-    Raises UnavailableError when the broker does not open it within `seconds`, or is lost inside the block, and
-    ConfigurationError for what waiting cannot mend: a login refused, a certificate not trusted.
+    Raises UnavailableError when the broker does not open it within `seconds`, or when it is lost inside the block.
+    Raises ConfigurationError for a refused login or an untrusted certificate, where waiting does not help.
     """
 
     async def connect(transport: TransportFactory) -> aio_pika.Connection:
@@ -42,15 +46,15 @@ async def connection(url: str, seconds: float = CONNECT_SECONDS) -> AsyncIterato
 
 
 async def confirm_channel(opened: AbstractConnection) -> AbstractChannel:
-    """A channel on which a publish returns when it is confirmed, and raises when the message is returned.
+    """A channel with publisher confirms: a publish returns once it is confirmed, and raises if it is returned.
 
     Raises UnavailableError when the connection is closed.
     """
     try:
         return await opened.channel(publisher_confirms=True, on_return_raises=True)
     except RuntimeError as error:
-        # What aiormq raises for a closed connection.
-        raise UnavailableError(f"RabbitMQ is away: {error}") from error
+        # aiormq raises it for a closed connection.
+        raise UnavailableError(AWAY_MESSAGE, str(error)) from error
 
 
 @asynccontextmanager
@@ -67,9 +71,9 @@ async def channel(
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turns what the client raises when the broker is lost into UnavailableError.
+    """Turns the client's errors for a lost broker into UnavailableError.
 
-    Raises ConfigurationError for what waiting cannot mend: a login refused, a certificate not trusted.
+    Raises ConfigurationError for a refused login or an untrusted certificate, where waiting does not help.
     """
     try:
         with _lost_is_away():
@@ -90,15 +94,15 @@ def _lost_is_away() -> Iterator[None]:
     try:
         yield
     except AWAY as error:
-        raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
+        raise UnavailableError(AWAY_MESSAGE, repr(error)) from error
     except Exception as error:
-        # What the client raises from a call on a channel that is lost while it opens, without a class of its own.
+        # The client raises a plain Exception when a channel is lost while it opens.
         if type(error) is not Exception:
             raise
-        raise UnavailableError("RabbitMQ is away: the channel was lost while it opened") from error
+        raise UnavailableError(AWAY_MESSAGE, "the channel was lost while it opened") from error
     except asyncio.CancelledError:
-        # When the broker falls silent, the client answers whoever waits with a cancellation that nobody asked for. It
-        # would end our task as if we had been told to stop.
+        # When heartbeats stop, the client cancels the tasks that wait for it. That is an outage, unless
+        # our own caller cancelled this task.
         if task.cancelling() > before:
             raise
-        raise UnavailableError("RabbitMQ is away: it fell silent") from None
+        raise UnavailableError(AWAY_MESSAGE, "its heartbeats stopped") from None

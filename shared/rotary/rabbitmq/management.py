@@ -1,4 +1,4 @@
-"""The few calls of RabbitMQ's HTTP management API that keep its users; what AMQP itself has no words for."""
+"""A client of the part of RabbitMQ's HTTP management API that manages users, which AMQP can't do."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,9 +28,9 @@ class Permissions(Struct, frozen=True):
 
 
 class TopicPermission(Struct, frozen=True):
-    """The routing keys a user may write to and read from a topic exchange, as regular expressions.
+    """The routing keys that a user may write to and read from a topic exchange, as regular expressions.
 
-    Where a user has none for an exchange, every key passes.
+    A user without one for an exchange may use every key.
     """
 
     user: str
@@ -41,7 +41,7 @@ class TopicPermission(Struct, frozen=True):
 
 
 class UserLimits(Struct, frozen=True, rename={"max_connections": "max-connections", "max_channels": "max-channels"}):
-    """How much a user may have open at once, on all virtual hosts together; None where there is no limit."""
+    """The connections and channels that a user may have open, over all virtual hosts. None is no limit."""
 
     max_connections: int | None = None
     max_channels: int | None = None
@@ -63,14 +63,14 @@ class _Tracked(Struct):
 
 class _Refusal(Struct):
     error: str = ""
-    reason: object = ""  # words, or an Erlang term as JSON
+    reason: object = ""  # text, or an Erlang term as JSON
 
 
 class Management:
     """One broker's users, and their permissions on one virtual host. Get one from `open_management`.
 
-    Every call raises UnavailableError when the API does not answer, and RotaryError with the broker's words when it
-    refuses.
+    Every call raises UnavailableError when the API does not answer, and RotaryError with the broker's message when the
+    broker refuses it.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: URL, vhost: str) -> None:
@@ -79,7 +79,7 @@ class Management:
         self.vhost = vhost
 
     async def check(self) -> None:
-        """Raises ConfigurationError unless this is RabbitMQ, we may administer it, and the virtual host exists."""
+        """Raises ConfigurationError unless this is RabbitMQ, we administer it, and the virtual host exists."""
         me = await self._get(_Me, "whoami")
         if me is None:
             raise self._foreign()
@@ -92,11 +92,11 @@ class Management:
         return await self._call("GET", "users", name) is not None
 
     async def put_user(self, name: str, password: str) -> None:
-        """Creates a user without tags or permissions, or gives it another password; open connections stay open."""
+        """Creates a user without tags or permissions, or changes its password. Its connections stay open."""
         await self._call("PUT", "users", name, body={"password": password, "tags": ""})
 
     async def delete_user(self, name: str) -> None:
-        """Also closes its connections, soon. Harmless when there is none."""
+        """Deletes a user, if it exists. The broker then closes its connections."""
         await self._call("DELETE", "users", name)
 
     async def permit(self, user: str, permissions: Permissions) -> None:
@@ -107,11 +107,11 @@ class Management:
         await self._call("PUT", "topic-permissions", self.vhost, user, body=body)
 
     async def topic_permissions(self) -> list[TopicPermission]:
-        """Of every user on our virtual host."""
+        """The topic permissions of every user on this virtual host."""
         return await self._get(list[TopicPermission], "vhosts", self.vhost, "topic-permissions") or []
 
     async def limit(self, user: str, limits: UserLimits) -> None:
-        """Sets the limits that are given and leaves the others. The broker refuses what would exceed them."""
+        """Sets the given limits and leaves the others. The broker refuses connections and channels beyond them."""
         for name, value in msgspec.to_builtins(limits).items():
             if value is None:
                 continue
@@ -119,15 +119,15 @@ class Management:
                 raise RotaryError("RabbitMQ cannot limit a user's connections and channels: it is older than 3.8.10")
 
     async def limits(self) -> dict[str, UserLimits]:
-        """Of every user that has some. Empty, too, for a broker that knows none."""
+        """The limits by user, for users that have any. Empty for a broker that does not support limits."""
         return {of.user: of.value for of in await self._get(list[_LimitsOf], "user-limits") or ()}
 
     async def connections(self, user: str) -> int:
-        """How many it has open, on any virtual host."""
+        """The number of open connections of a user, over all virtual hosts."""
         return len(await self._get(list[_Tracked], "connections", "username", user) or ())
 
     async def close_connections(self, user: str, reason: str) -> None:
-        """The clients are told the reason."""
+        """Closes the connections of a user. The broker sends the reason to the clients."""
         await self._call("DELETE", "connections", "username", user, reason=reason)
 
     async def _get(self, kind: type[T], *path: str) -> T | None:
@@ -140,26 +140,26 @@ class Management:
     async def _call(
         self, method: str, *path: str, body: Mapping[str, str | int] | None = None, reason: str = ""
     ) -> bytes | None:
-        """The body of the answer, None when there is no such thing."""
+        """The body of the answer; None for 404."""
         url = self._url.joinpath("api", *(quote(part, safe="") for part in path), encoded=True)
         headers = {"X-Reason": reason} if reason else {}
         try:
             async with self._session.request(method, url, json=body, headers=headers) as answer:
-                return self._judged(answer.status, await answer.read())
+                return self._body(answer.status, await answer.read())
         except aiohttp.ClientConnectionError as error:
             if why := certificate_error(error):
                 raise ConfigurationError(f"RabbitMQ's management API at {self._address}: {why}") from error
             raise self._away(str(error)) from error
         except TimeoutError as error:
             raise self._away("timeout") from error
-        except aiohttp.ClientError as error:  # an answer, but not in HTTP
+        except aiohttp.ClientError as error:  # the answer is no HTTP
             raise self._foreign() from error
 
-    def _judged(self, status: int, body: bytes) -> bytes | None:
+    def _body(self, status: int, body: bytes) -> bytes | None:
         if status < 300:
             return body
         try:
-            said = msgspec.json.decode(body, type=_Refusal)
+            refusal = msgspec.json.decode(body, type=_Refusal)
         except msgspec.DecodeError:
             if status >= 500:
                 raise RotaryError(f"RabbitMQ's management API failed ({status}): see the broker's log") from None
@@ -169,10 +169,10 @@ class Management:
                 return None
             case 401 | 403:
                 raise ConfigurationError(
-                    f"RabbitMQ refuses the user or password of ROTARY_MANAGEMENT_URL: {said.reason}"
+                    f"RabbitMQ refuses the user or password of ROTARY_MANAGEMENT_URL: {refusal.reason}"
                 )
             case _:
-                raise RotaryError(f"RabbitMQ's management API refuses ({status}): {said.reason or said.error}")
+                raise RotaryError(f"RabbitMQ's management API refuses ({status}): {refusal.reason or refusal.error}")
 
     @property
     def _address(self) -> str:
@@ -180,8 +180,8 @@ class Management:
 
     def _away(self, why: str) -> UnavailableError:
         return UnavailableError(
-            f"RabbitMQ's management API at {self._address} does not answer ({why}); "
-            "if the broker runs, enable it there: rabbitmq-plugins enable rabbitmq_management"
+            "RabbitMQ's management API does not answer",
+            f"{self._address}: {why}; if the broker runs, enable it there: rabbitmq-plugins enable rabbitmq_management",
         )
 
     def _foreign(self) -> ConfigurationError:
@@ -192,9 +192,10 @@ class Management:
 
 @asynccontextmanager
 async def open_management(url: str, vhost: str, ca_file: str = "") -> AsyncIterator[Management]:
-    """`url` is `http://user:password@host:15672`, or https, then vouched for by the authorities in `ca_file`.
+    """Opens a client of the API at `url`, `http://user:password@host:15672` or https.
 
-    Raises UnavailableError when nothing answers, ConfigurationError when what answers is not what it should be.
+    With https, the certificate authorities in `ca_file` are trusted. Raises UnavailableError when nothing answers, and
+    ConfigurationError as `Management.check` does.
     """
     parsed = URL(url)
     login = aiohttp.encode_basic_auth(parsed.user or "guest", parsed.password or "guest", "utf-8")

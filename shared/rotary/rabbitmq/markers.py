@@ -1,12 +1,12 @@
-"""Arrival markers: how a log says when what it holds arrived, which the broker does not.
+"""Arrival markers record in a log when its messages arrived, because the broker does not.
 
-A reader publishes one straight into its log, twice a second; it carries the time of Redis' clock just before. A log is
-first in, first out: what comes after a marker arrived after that time. So the log itself says what a reader needs to
-judge an event's own time, the same whenever and by whomever it is read; and a marker that its reader has come to proves
-that all confirmed before its time has been read.
+The reader of a log publishes a marker directly into it twice a second. The marker carries the time of Redis' clock
+just before. A log is first in, first out, so a message after a marker arrived after that time. With the markers, every
+reader judges an event's own time alike, live or in a replay. A reader that has read its own marker has read
+every message that was confirmed before the marker's time.
 
-Only a consumer can publish one: dialers may not write to the default exchange, and the broker checks that the user
-beside it is who published it. Whatever else is in a marker's place is parked.
+Only consumers can publish markers: dialers may not write to the default exchange, and the broker checks the user of a
+message. Any other message that was published directly into a log is parked.
 """
 
 import re
@@ -24,19 +24,19 @@ _BODY = re.compile(rb"(\d{1,15}):([0-9a-f]{16})")
 
 
 class Marker(NamedTuple):
-    """One marker: Redis' time in milliseconds, and what tells it from others."""
+    """One marker: the time of Redis' clock in milliseconds, and a random token that identifies it."""
 
     at_ms: int
     token: str
 
 
 def user_of(url: str) -> str:
-    """The user that a connection to this URL belongs to."""
+    """The user name in a URL; RabbitMQ's default `guest` without one."""
     return unquote(urlsplit(url).username or "guest")
 
 
 async def publish_marker(channel: AbstractChannel, queue: str, at_ms: int, user: str) -> str:
-    """Puts a marker into a log; returns its token once the broker has it."""
+    """Publishes a marker into a log. Returns its token once the broker has confirmed it."""
     token = token_hex(8)
     message = aio_pika.Message(
         f"{at_ms}:{token}".encode(),
@@ -49,12 +49,12 @@ async def publish_marker(channel: AbstractChannel, queue: str, at_ms: int, user:
 
 
 def is_in_markers_place(delivery: Delivery, queue: str) -> bool:
-    """Whether this was published straight into the log, where markers are and no event."""
+    """Whether a message was published directly into the log, as markers are and events are not."""
     return not delivery.exchange and delivery.routing_key == queue
 
 
 def read_marker(delivery: Delivery) -> Marker | None:
-    """The marker; None for what is none. Whose it is does not matter, so that consumers may get another user."""
+    """The marker in a delivery, or None. Markers of any user count, so that the consumers' user may change."""
     found = _BODY.fullmatch(delivery.body)
     if found is None or not delivery.user_id:
         return None

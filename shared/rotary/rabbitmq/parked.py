@@ -1,6 +1,6 @@
-"""The parked queue: what could not be folded, why, and a way back or out.
+"""The parked queue holds messages that can't be folded, each with its reason. Operators replay or drop them.
 
-A parked message is ours: it holds what a dialer published as it was, and beside it only what we say of it.
+A parked message has the body that a dialer published, and only headers that Rotary wrote.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -25,8 +25,8 @@ _MAX_SHORT = 200
 
 
 class ParkedMessage(Struct, frozen=True):
-    """One parked message. `id` is the hash of what it holds: the same thing parked twice has one id. `log` and `offset`
-    say where it is among the events."""
+    """One parked message. `id` is a hash of its routing key and body, so copies of a message have the same id. `log`
+    and `offset` are its place in a log."""
 
     id: str
     parked_at: datetime | None
@@ -39,7 +39,7 @@ class ParkedMessage(Struct, frozen=True):
 
 
 async def park(channel: AbstractChannel, refused: Refused, log: str, offset: int, now_ms: int) -> None:
-    """Puts what was refused on the parked queue; returns once the broker has it."""
+    """Publishes a refused message to the parked queue. Returns once the broker has confirmed it."""
     message = aio_pika.Message(
         refused.body,
         content_type=_short(refused.content_type),
@@ -56,12 +56,12 @@ async def park(channel: AbstractChannel, refused: Refused, log: str, offset: int
 
 
 def _short(text: str) -> str:
-    """As much as fits into a property, which is measured in bytes."""
+    """The text, cut to fit into a property. The limit is in bytes."""
     return text.encode(errors="replace")[:_MAX_SHORT].decode(errors="ignore")
 
 
 def describe(message: AbstractIncomingMessage) -> ParkedMessage:
-    """What a consumer wrote beside it."""
+    """The description of a message on the parked queue."""
     key, headers = _routing_key(message), message.headers
     parked_ms, offset = headers.get(PARKED_MS), headers.get(OFFSET)
     return ParkedMessage(
@@ -81,7 +81,8 @@ def _routing_key(message: AbstractIncomingMessage) -> str:
 
 
 async def browse(channel: AbstractChannel) -> AsyncIterator[AbstractIncomingMessage]:
-    """Every message parked when this began, oldest first. What is not acknowledged is back when the channel closes."""
+    """Yields the messages on the parked queue, oldest first, without those parked meanwhile. Messages that are not
+    acknowledged return to the queue when the channel closes."""
     queue = await channel.declare_queue(PARKED, passive=True)
     for _ in range(queue.declaration_result.message_count or 0):
         message = await queue.get(fail=False)
@@ -91,9 +92,10 @@ async def browse(channel: AbstractChannel) -> AsyncIterator[AbstractIncomingMess
 
 
 async def replay(channel: AbstractChannel, messages: Sequence[AbstractIncomingMessage]) -> None:
-    """Publishes them again as they were first published, hence with the same identities, and removes them here.
+    """Publishes parked messages again, with the same bodies, and removes them from the parked queue.
 
-    What is still not foldable comes back with its reason. Needs a channel with confirms.
+    The identities stay the same, so nothing counts twice. A message that still can't be folded is parked again. The
+    channel must have confirms.
     """
     exchange = await channel.get_exchange(EXCHANGE)
     for message in messages:

@@ -1,11 +1,11 @@
-"""Reading a log: deliveries of one stream, in order, held in a buffer that the broker's prefetch bounds.
+"""Reads a log: the deliveries of one stream, in order, in a buffer that the broker's prefetch bounds.
 
-aiormq speaks the protocol; deliveries never reach it. A tap between its parser and the socket takes them out, for two
-reasons. A publisher may set any property, and one that the client library can't decode would close the connection,
-again at each attempt: of a message's properties only three matter here, the others are skipped by their length. And
-three objects and two tasks a message would cost more than everything else that is done with it.
+aiormq handles the protocol, except for deliveries. A tap between its parser and the socket removes them, for two
+reasons. First, a publisher can set any property, and one that aiormq can't decode would close the connection at each
+attempt. The tap reads three properties and skips the others by their length. Second, aiormq creates three objects and
+two tasks for each message, which would cost more than all other work on it.
 
-Nothing recovers by itself: a broken consumer raises, and its owner opens another.
+Nothing reconnects. A broken consumer raises, and its owner opens another one.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from yarl import URL
 
 from rotary.amqp import CONNECT_SECONDS, connected
 from rotary.errors import UnavailableError
-from rotary.rabbitmq.connection import AWAY, is_gone, translate_errors
+from rotary.rabbitmq.connection import AWAY, AWAY_MESSAGE, is_gone, translate_errors
 
 GATHER_SECONDS = 0.004
 ENOUGH_MESSAGES = 200
@@ -47,13 +47,16 @@ _FIXED = {
     for kinds, width in (("tbB", 1), ("suU", 2), ("Iif", 4), ("lLdT", 8), ("D", 5), ("V", 0))
     for kind in kinds
 }
-"""How long the values of a field table are, by type; those of the types S, x, A and F say it themselves."""
+"""The length of a value in a field table, by type. Values of the types S, x, A and F begin with their length."""
 _OFFSET = b"x-stream-offset"
 
 
 class Delivery(NamedTuple):
-    """One message of a log. `exchange` is empty for what was published straight into it; `user_id` is whom the broker
-    knows the publisher to be, if it said so. `headers` is a field table as it came, where it was asked for."""
+    """One message of a log.
+
+    `exchange` is empty for a message published directly into the log. `user_id` is the publisher's user, which the
+    broker checked, or empty. `headers` is an undecoded field table, or empty unless it was requested.
+    """
 
     tag: int
     offset: int
@@ -66,7 +69,7 @@ class Delivery(NamedTuple):
 
 
 class LogMissingError(Exception):
-    """There is no such stream."""
+    """The stream does not exist."""
 
 
 class _Partial:
@@ -87,7 +90,7 @@ class _Partial:
 
 
 class DeliveryTap(asyncio.StreamReader):
-    """Gives deliveries to `deliver`, and all other frames to whoever reads from it."""
+    """Passes deliveries to `deliver`, and all other frames to the reader of this stream."""
 
     def __init__(self, deliver: Callable[[_Partial], None], lost: Callable[[], None]) -> None:
         super().__init__(limit=2**20, loop=asyncio.get_running_loop())
@@ -96,10 +99,10 @@ class DeliveryTap(asyncio.StreamReader):
         self._rest = b""
         self._partial: _Partial | None = None
         self._names: dict[bytes, str] = {}
-        self._beaten_at = 0.0
+        self._heartbeat_at = 0.0
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # typeshed's idea of bytes is wider
-        """Called by the transport with whatever arrived."""
+        """Called by the transport with received bytes."""
         if self._rest:
             data = self._rest + data
         at, size, others = 0, len(data), list[bytes]()
@@ -115,21 +118,21 @@ class DeliveryTap(asyncio.StreamReader):
         self._pass_on(b"".join(others))
 
     def feed_eof(self) -> None:
-        """Called by the transport at the connection's end."""
+        """Called by the transport when the connection is closed."""
         super().feed_eof()
         self._lost()
 
     def set_exception(self, exc: Exception) -> None:
-        """Called by the transport when the connection broke."""
+        """Called by the transport when the connection is lost."""
         super().set_exception(exc)
         self._lost()
 
     def _pass_on(self, others: bytes) -> None:
         now = time.monotonic()
-        if not others and now - self._beaten_at < 1.0:
+        if not others and now - self._heartbeat_at < 1.0:
             return
-        # A connection that delivers sends no heartbeats; aiormq must not take it for dead.
-        self._beaten_at = now
+        # A busy connection sends no heartbeats. Without one, aiormq would close it.
+        self._heartbeat_at = now
         super().feed_data(others or _HEARTBEAT)
 
     def _take(self, kind: int, data: bytes, begin: int, end: int) -> bool:
@@ -147,7 +150,7 @@ class DeliveryTap(asyncio.StreamReader):
                 self._finish(partial)
         elif kind == _HEADER:
             (partial.missing,) = _u64(data, begin + 4)
-            # Whatever is in there: at worst the message has no content type, and is refused for that.
+            # An invalid header at worst leaves the message without a content type. Then it is refused.
             with contextlib.suppress(struct_error, IndexError):
                 _read_properties(partial, data, begin + 12)
             if not partial.missing:
@@ -178,7 +181,7 @@ class DeliveryTap(asyncio.StreamReader):
 
 
 def _read_properties(partial: _Partial, data: bytes, at: int) -> None:
-    """Content type, the offset among the headers, and the user; each of the others is skipped by its length."""
+    """Reads the content type, the offset header and the user. Skips the other properties by their length."""
     (flags,) = _u16(data, at)
     more, at = flags & 1, at + 2
     while more:
@@ -207,7 +210,7 @@ def _read_properties(partial: _Partial, data: bytes, at: int) -> None:
 
 
 def _find_offset(data: bytes, at: int, end: int) -> int | None:
-    """The value of the first header `x-stream-offset`, which is the broker's: its own comes before a forged second."""
+    """The value of the first header `x-stream-offset`. The broker puts its own before a forged one."""
     while at < end:
         name_end = at + 1 + data[at]
         name, kind, at = data[at + 1 : name_end], data[name_end], name_end + 1
@@ -220,7 +223,7 @@ def _find_offset(data: bytes, at: int, end: int) -> int | None:
 
 
 class LogConsumer:
-    """One registration as a consumer of a stream, and what it was delivered and has not yet taken."""
+    """One consumer of a stream, with the deliveries that were not taken yet."""
 
     def __init__(self, queue: str, *, keep_headers: bool = False) -> None:
         self.queue = queue
@@ -235,15 +238,13 @@ class LogConsumer:
         self._acknowledged = 0
 
     def tap(self) -> DeliveryTap:
-        """What the connection reads through."""
+        """The stream reader for the connection of this consumer."""
         return DeliveryTap(self._deliver, self._arrived.set)
 
     async def start(self, channel: aiormq.abc.AbstractChannel, prefetch: int, offset: int | str | None) -> None:
-        """Registers from an offset, `first` or `next`; at most `prefetch` messages are unacknowledged.
+        """Registers at an offset, `first` or `next`. At most `prefetch` messages are unacknowledged.
 
-        With None the queue is no stream.
-
-        Raises LogMissingError.
+        With None, the queue is not a stream. Raises LogMissingError.
         """
         self._channel = channel
         await channel.basic_qos(prefetch_count=prefetch)
@@ -261,7 +262,7 @@ class LogConsumer:
         self._last_offset = offset - 1 if isinstance(offset, int) else -1
 
     def _deliver(self, partial: _Partial) -> None:
-        # Only a header that can't be read at all leaves the offset open; offsets of a stream follow each other.
+        # The offset is missing only if the headers can't be read. Offsets of a stream are consecutive.
         offset = partial.offset if partial.offset is not None else self._last_offset + 1
         self._last_offset = offset
         body = partial.parts[0] if len(partial.parts) == 1 else b"".join(partial.parts)
@@ -281,19 +282,19 @@ class LogConsumer:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the broker still knows us: it deregisters whom it can't serve, as when a stream is deleted."""
+        """Whether the broker still has this consumer. It cancels consumers, for example, of a deleted stream."""
         return self._channel is not None and not self._channel.is_closed and self._tag in self._channel.consumers  # type: ignore[attr-defined]  # the abstract channel does not name it
 
     @property
     def pending(self) -> int:
-        """Messages delivered and not yet taken."""
+        """The number of messages that were delivered and not taken."""
         return len(self._buffer)
 
     async def take(self, limit: int, wait_seconds: float = WAIT_SECONDS) -> list[Delivery]:
-        """The next deliveries: at most `limit`, at most about 256 KiB, none if none comes in time.
+        """The next deliveries: at most `limit` and about 256 KiB, or none after `wait_seconds`.
 
-        At once after a pause; while they keep coming a few milliseconds apart, because what is done once a batch costs
-        more than a dozen messages. Raises UnavailableError once the connection is lost.
+        It returns at once after a pause, and waits a few milliseconds while messages keep coming, because the cost of a
+        batch exceeds that of a dozen messages. Raises UnavailableError once the connection is lost.
         """
         await self._gather()
         if not self._buffer:
@@ -307,7 +308,7 @@ class LogConsumer:
         return taken
 
     async def _gather(self) -> None:
-        # What was left behind by the last take is more than enough for the next.
+        # If the last call left deliveries behind, there are enough for this one.
         early = GATHER_SECONDS - (time.monotonic() - self._taken_at)
         if early > 0 and len(self._buffer) < ENOUGH_MESSAGES and not self._left_over:
             await asyncio.sleep(early)
@@ -315,14 +316,16 @@ class LogConsumer:
     async def _wait(self, seconds: float) -> None:
         self._arrived.clear()
         if not self.is_registered:
-            raise UnavailableError(f"RabbitMQ no longer delivers from {self.queue}")
+            raise UnavailableError("RabbitMQ no longer delivers", self.queue)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._arrived.wait()
 
     async def acknowledge(self, tag: int) -> None:
-        """Lets the broker send as many more. A stream forgets nothing by it; what was acknowledged before is left out,
-        because twice is an error."""
+        """Acknowledges up to this tag, so that the broker sends more. The stream keeps the messages.
+
+        Does nothing for an earlier tag: acknowledging twice is an error.
+        """
         assert self._channel is not None
         if tag <= self._acknowledged:
             return
@@ -330,14 +333,14 @@ class LogConsumer:
         try:
             await self._channel.basic_ack(tag, multiple=True)
         except AWAY as error:
-            raise UnavailableError(f"RabbitMQ is away: {error!r}") from error
+            raise UnavailableError(AWAY_MESSAGE, repr(error)) from error
 
 
 @asynccontextmanager
 async def open_log(
     url: str, queue: str, offset: int | str | None, prefetch: int = 1000, *, keep_headers: bool = False
 ) -> AsyncIterator[LogConsumer]:
-    """A consumer of a stream from an offset, `first` or `next`, on a connection of its own; None for another queue.
+    """A consumer of a stream from an offset, `first` or `next`, on its own connection. None is for other queues.
 
     Raises LogMissingError, UnavailableError, ConfigurationError.
     """

@@ -1,7 +1,7 @@
-"""The one place that declares exchanges and queues; declaring again what exists is harmless.
+"""Declares all exchanges and queues. Declaring an existing one again changes nothing.
 
-Every accepted event is in exactly one log, a stream: nothing else is bound to the exchange that dialers publish to, so
-a confirm means that a log has the event, and what no log takes is returned.
+Every accepted event is in exactly one log, a stream. Only logs are bound to the exchange that dialers publish to: a
+confirm means that a log has the event, and an event that no log takes is returned.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ MAX_PARKED_BYTES = 1_000_000_000
 
 LOG_KINDS: tuple[LogKind, ...] = ("calls", "flags")
 DEFAULT_LOGS: Mapping[LogKind, int] = {"calls": 4, "flags": 1}
-"""How many streams each kind of events is spread over, unless an operator adds some."""
+"""The number of streams of each kind in a new installation. Operators can add more."""
 SPREAD: Mapping[LogKind, str] = {"calls": "rotary.calls", "flags": "rotary.flags"}
-"""The exchanges that spread the customers over the streams of a kind, by a consistent hash of the routing key."""
+"""The exchanges that distribute customers over the streams of a kind, by a consistent hash of the routing key."""
 _MAX_AGE: Mapping[LogKind, str] = {"calls": "3D", "flags": "35D"}
-# Retention drops whole segments, so a segment must be small beside a day's log.
+# Retention drops whole segments, so a segment must be small compared to a day of events.
 _SEGMENT_BYTES = 50_000_000
 
 
 class Log(Struct, frozen=True, order=True):
-    """One stream of events. `name` is how positions and operators call it, as in calls.0."""
+    """One stream of events. Positions and operators use its `name`, such as calls.0."""
 
     kind: LogKind
     number: int
@@ -48,10 +48,10 @@ class Log(Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """The log of this name. Raises ValueError."""
+        """The log with this name. Raises ValueError for an invalid name."""
         kind, _, number = name.partition(".")
         if kind not in LOG_KINDS or not (number.isascii() and number.isdigit()):
-            raise ValueError(f"{name!r} is not the name of a log, such as calls.0")
+            raise ValueError(f"{name!r} is not the name of a log; expected a name such as calls.0")
         return cls(kind, int(number))
 
 
@@ -61,7 +61,7 @@ def default_logs() -> list[Log]:
 
 
 async def declare(channel: AbstractChannel) -> None:
-    """Everything a new installation needs: the exchanges, the parked queue, the default logs, and their bindings."""
+    """Declares all that a new installation needs: exchanges, the parked queue, the default logs, and their bindings."""
     await declare_exchanges(channel)
     logs = default_logs()
     for log in logs:
@@ -70,8 +70,10 @@ async def declare(channel: AbstractChannel) -> None:
 
 
 async def declare_exchanges(channel: AbstractChannel) -> None:
-    """The exchange that dialers publish to, and the parked queue. Raises ConfigurationError where another version's
-    queue is in the way."""
+    """Declares the exchange that dialers publish to, and the parked queue.
+
+    Raises ConfigurationError if an earlier version declared the parked queue differently.
+    """
     await channel.declare_exchange(EXCHANGE, ExchangeType.TOPIC, durable=True)
     arguments: FieldTable = {
         "x-queue-type": "quorum",
@@ -87,7 +89,7 @@ async def declare_exchanges(channel: AbstractChannel) -> None:
 
 
 async def declare_log(channel: AbstractChannel, log: Log) -> None:
-    """The stream of a log; it gets no events until `route` includes it."""
+    """Declares the stream of a log. It gets no events until `route` includes it."""
     arguments: FieldTable = {
         "x-queue-type": "stream",
         "x-max-age": _MAX_AGE[log.kind],
@@ -97,7 +99,7 @@ async def declare_log(channel: AbstractChannel, log: Log) -> None:
 
 
 async def exists(channel: AbstractChannel, log: Log) -> bool:
-    """Whether the stream of a log is there. A channel that finds it missing is closed: use one for this alone."""
+    """Whether the stream of a log exists. Use a separate channel: the broker closes it if the stream is missing."""
     try:
         await channel.declare_queue(log.queue, passive=True)
     except ChannelNotFoundEntity as error:
@@ -108,14 +110,16 @@ async def exists(channel: AbstractChannel, log: Log) -> bool:
 
 
 async def route(channel: AbstractChannel, logs: Sequence[Log]) -> None:
-    """Has every event go to one of these logs, which exist. What is routed to now stays so until the new way is open:
-    meanwhile an event may be in two logs, which counts once."""
+    """Routes every event to one of these logs, which must exist.
+
+    The old bindings stay until the new ones work. Meanwhile an event may be in two logs, and counts once.
+    """
     for kind in LOG_KINDS:
         await _route_kind(channel, kind, [log for log in logs if log.kind == kind])
 
 
 async def unroute(channel: AbstractChannel, log: Log, others: Sequence[Log]) -> None:
-    """Has no more events go to `log`; `others` are those that take them."""
+    """Routes no more events to `log`. The logs in `others` take them."""
     await route(channel, others)
     queue = await channel.get_queue(log.queue, ensure=False)
     for pattern in patterns(log.kind):
@@ -125,7 +129,7 @@ async def unroute(channel: AbstractChannel, log: Log, others: Sequence[Log]) -> 
 
 
 def patterns(kind: LogKind) -> list[str]:
-    """The routing keys of the events that the logs of a kind hold."""
+    """The binding patterns for the events of a kind of log."""
     return [f"{spec.type}.*" for spec in EVENTS.values() if spec.log == kind]
 
 

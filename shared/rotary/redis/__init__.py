@@ -1,1 +1,1 @@
-"""Redis holds the projections: facts, definition documents and the fence. All of it can be rebuilt."""
+"""Redis holds the projections: facts, positions and definition documents. All of it can be rebuilt."""

@@ -1,4 +1,4 @@
-"""What the change channel says: the messages that the Redis functions and the projector publish."""
+"""The messages of the change channel. The Redis functions publish them."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ Flags = tuple[tuple[Flag, ...], int | None]
 
 
 class CustomerFacts(Struct, frozen=True, array_like=True):
-    """What a fold changed of a customer: by caller ID and UTC day [quarter, its count, ...]; flags by caller ID."""
+    """The changed facts of a customer: [quarter, count, ...] by caller ID and UTC day, and flags by caller ID."""
 
     customer: str
     calls: list[tuple[str, int, list[int]]]
@@ -22,19 +22,19 @@ class CustomerFacts(Struct, frozen=True, array_like=True):
 
 
 class FactsChanged(Struct, frozen=True, array_like=True, tag="facts"):
-    """After one fold: what it changed, by customer."""
+    """The changes of one fold, by customer."""
 
     customers: list[CustomerFacts]
 
 
 class PositionsMoved(Struct, frozen=True, array_like=True, tag="positions"):
-    """What buckets say of themselves now, as [the field `read`, [bucket, ...]], at a time of Redis' own clock."""
+    """The statuses of buckets, as [the field `read`, [bucket, ...]], at a time of Redis' clock."""
 
     now_ms: int
     reads: list[tuple[str, list[int]]]
 
     def bucket_statuses(self) -> Iterator[tuple[int, BucketStatus]]:
-        """Each bucket with its bucket_status."""
+        """Yields each bucket with its status."""
         for read, buckets in self.reads:
             bucket_status = decode_bucket_status(read.encode())
             for bucket in buckets:
@@ -42,14 +42,14 @@ class PositionsMoved(Struct, frozen=True, array_like=True, tag="positions"):
 
 
 class GenerationSwitched(Struct, frozen=True, array_like=True, tag="generation"):
-    """Readers of a bucket read another generation of its facts from here on."""
+    """Readers of a bucket now read another generation of its facts."""
 
     bucket: int
     generation: int
 
 
 class GroupsChanged(Struct, frozen=True, array_like=True, tag="groups"):
-    """Documents of these groups were written or removed, and the customer's list with them."""
+    """Documents of these groups, and the customer's list of groups, were written or removed."""
 
     customer: str
     groups: list[int]
@@ -67,7 +67,7 @@ decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
 def read_flags(document: Raw) -> Flags:
-    """The flags document within a message. In Lua bytes are texts: it arrives as a text that is none."""
+    """The flags document in a message. Lua packs its bytes as a msgpack string, which may be invalid UTF-8."""
     packed = memoryview(document)
     width = {0xD9: 2, 0xDA: 3, 0xDB: 5}.get(packed[0], 1)
     return decode_flags(bytes(packed[width:]))

@@ -1,4 +1,4 @@
-"""Connecting to Redis: no silent retries, and no server that would evict what must be kept."""
+"""Connects to Redis. The client retries nothing by itself, and a server that may evict keys is refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +20,9 @@ _AWAY = (RedisConnectionError, RedisTimeoutError, MasterDownError, ReadOnlyError
 
 
 def connect(url: str, timeout_seconds: float = 5.0, max_connections: int = 50) -> Redis:
-    """A client that connects when first used. Replies are bytes; nothing is retried behind our back.
+    """A client that connects on first use. Replies are bytes, and nothing is retried.
 
-    A command whose reply was lost may have run: whoever sends it again must know that it may be repeated.
+    A command whose reply is lost may have run. Send it again only if it may run twice.
     """
     return Redis.from_url(
         url,
@@ -36,15 +36,15 @@ def connect(url: str, timeout_seconds: float = 5.0, max_connections: int = 50) -
 
 
 class FunctionsMissingError(UnavailableError):
-    """The server has lost our functions, or never had them: load them and try again."""
+    """The server does not have Rotary's functions. Load them with `load_functions` and try again."""
 
     def __init__(self) -> None:
-        super().__init__("Redis lacks our functions")
+        super().__init__("Redis lacks Rotary's functions")
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turns every error that says "not now" into UnavailableError; any other is a defect and passes."""
+    """Turns errors of a server that is away or refuses writes into UnavailableError. Other errors pass."""
     try:
         yield
     except _AWAY as error:
@@ -57,13 +57,13 @@ def translate_errors() -> Iterator[None]:
 
 
 def raise_if_unavailable(reply: object) -> None:
-    """Raises UnavailableError for a pipeline's reply that says "not now", the reply itself for any other error."""
+    """Raises UnavailableError for a reply of a server that is away or refuses writes. Raises any other error itself."""
     match reply:
         case _ if isinstance(reply, _AWAY):
             raise UnavailableError("Redis is away", str(reply)) from reply
         case ResponseError() if str(reply).startswith(("MISCONF", "NOREPLICAS", "LOADING", "OOM", "READONLY")):
             raise UnavailableError("Redis refuses writes", str(reply)) from reply
-        case ResponseError() if "Function not found" in str(reply):
+        case ResponseError() if is_function_missing(reply):
             raise FunctionsMissingError from reply
         case Exception():
             raise reply
@@ -71,10 +71,15 @@ def raise_if_unavailable(reply: object) -> None:
             return
 
 
-async def check_server(client: Redis) -> None:
-    """Refuses a server that may evict: an evicted `seen` key would count its calls a second time.
+def is_function_missing(reply: object) -> bool:
+    """Whether a reply says that the server lacks the function. Redis has no error code for it, only this text."""
+    return isinstance(reply, ResponseError) and "Function not found" in str(reply)
 
-    Raises ConfigurationError, or UnavailableError when the server does not answer.
+
+async def check_server(client: Redis) -> None:
+    """Raises ConfigurationError for a server that may evict keys: without a `seen` key, its calls count twice.
+
+    Raises UnavailableError when the server does not answer.
     """
     with translate_errors():
         policy = (await client.info("memory"))["maxmemory_policy"]
@@ -83,11 +88,11 @@ async def check_server(client: Redis) -> None:
 
 
 async def load_functions(client: Redis) -> None:
-    """Puts our libraries of Redis functions, this version's, on the server; harmless to repeat.
+    """Loads this version's libraries of Redis functions. Repeating it changes nothing.
 
-    A server that lacks them is a new one, hence checked. Each library replaces its former text in one step. The name of
-    a function can be in one library only: a function that moves to another library needs another name, or two releases
-    could not load theirs side by side. Raises as `check_server` does.
+    A server without them is new, so it is checked first. Each library replaces its former text in one step.
+    Redis allows a function's name in one library only. A function that moves to another library needs a new name, so
+    that two releases can load their libraries side by side. Raises as `check_server` does.
     """
     await check_server(client)
     for library in libraries():
@@ -96,7 +101,7 @@ async def load_functions(client: Redis) -> None:
 
 
 def libraries() -> list[str]:
-    """The text of each library in `functions`: a file, or a folder of parts, joined in the order of their names."""
+    """The text of each library in `functions`. A library is a file, or a folder whose parts are joined by name."""
     entries = sorted((files("rotary.redis") / "functions").iterdir(), key=_name)
     return [_library(entry) for entry in entries]
 

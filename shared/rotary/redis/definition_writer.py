@@ -1,8 +1,8 @@
-"""Writing definitions to Redis: in rounds, each with the version of one Postgres snapshot.
+"""Writes definitions to Redis in rounds. Each round has the version of one Postgres snapshot.
 
-A round begins in the parts it writes to, numbers its writes in each, and ends with the part being complete at the
-round's version; definitions.lua refuses what is older than what it would replace, and whatever continues a round of
-which Redis lost a piece. So whether a round ended is the only thing that has to be believed.
+A round begins in each part that it writes to, numbers its writes there, and finishes by marking the part complete at
+its version. definitions.lua refuses older data, and refuses to continue a round after Redis lost one of its writes. A
+part is therefore complete exactly if its round finished.
 """
 
 from collections import Counter
@@ -13,22 +13,20 @@ from typing import TypeVar, cast
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from rotary.definitions import CustomerDefinition, GroupDefinition, GroupSummary, TokenDefinition, summary
-from rotary.errors import UnavailableError
 from rotary.redis import keys
-from rotary.redis.connection import load_functions, raise_if_unavailable, translate_errors
+from rotary.redis.connection import FunctionsMissingError, load_functions, raise_if_unavailable, translate_errors
 from rotary.redis.documents import PARTS, SCHEMA, decode_token, encode_group, encode_groups, encode_token, part_of
 
 GROUPS_AT_ONCE = 500
 BYTES_AT_ONCE = 256 * 1024
 CALLERS_AT_ONCE = 5000
 TOKENS_AT_ONCE = 500
-"""How much one call writes at most: Redis answers nobody else meanwhile."""
+"""The limits of one call. Redis answers no other client during a call."""
 CALLS_AT_ONCE = 100
 BYTES_IN_FLIGHT = 1024 * 1024
-"""How much goes into one round trip at most."""
+"""The limits of one round trip."""
 
 T = TypeVar("T")
 Argument = bytes | str | int
@@ -36,7 +34,7 @@ Document = tuple[int, bytes]
 
 
 def epoch_of(version: str) -> int:
-    """The database's epoch that a version begins with; 0 for no version."""
+    """The epoch of the database, which a version begins with; 0 for an empty version."""
     return int(version[:8] or "0", 16)
 
 
@@ -49,29 +47,29 @@ class _Call(Struct, frozen=True):
 
 
 class DefinitionWriter:
-    """Writes definitions and asks how complete they are. Every method raises UnavailableError when Redis is away."""
+    """Writes definitions, and reads how complete they are. Every method raises UnavailableError when Redis is away."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
 
     def round(self, version: str) -> "Round":
-        """A new round; everything it writes was read in the snapshot that has this version."""
+        """A new round. All its data come from the Postgres snapshot of this version."""
         return Round(self._client, version)
 
     async def touch(self, versions: Mapping[str, str]) -> set[str]:
-        """Says that these parts are current; returns those that are not complete at just this version."""
+        """Marks these parts as current. Returns the parts that are not complete at exactly this version."""
         calls = [_Call(part, "touch_1", (part,), (version, SCHEMA)) for part, version in versions.items()]
         replies = await _run(self._client, calls)
         return {call.part for call, reply in zip(calls, replies, strict=True) if reply != b"OK"}
 
     async def doubt(self, seen: Mapping[str, str]) -> dict[str, str]:
-        """Closes to readers each part that is older than `seen` says; returns what is newest in every part."""
+        """Closes each part that is older than its version in `seen`. Returns the newest version in every part."""
         calls = [_Call(part, "doubt_1", (part,), (seen.get(part, ""),)) for part in PARTS]
         replies = cast("list[bytes]", await _run(self._client, calls))
         return {call.part: newest.decode() for call, newest in zip(calls, replies, strict=True)}
 
     async def customers(self, parts: Iterable[str]) -> set[int]:
-        """The customers that have documents in these parts."""
+        """The customers with documents in these parts."""
         pipeline = self._client.pipeline(transaction=False)
         for part in parts:
             if part != keys.TOKEN_DEFINITIONS:
@@ -80,7 +78,7 @@ class DefinitionWriter:
             return {int(name) for names in await pipeline.execute() for name in names}
 
     async def tokens(self) -> set[str]:
-        """The SHA-256, in hex, of every token that has a document and is not revoked."""
+        """The SHA-256, in hex, of every token with a document that is not revoked."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.smembers(keys.TOKEN_INDEX)
         with translate_errors():
@@ -88,7 +86,7 @@ class DefinitionWriter:
         return {name.decode() for name in names}
 
     async def put_token(self, version: str, sha256: str, token: TokenDefinition | None) -> TokenDefinition | None:
-        """Writes one token, outside of any round, unless what is there is newer; returns what is there afterwards."""
+        """Writes one token outside of a round, unless the stored one is newer. Returns the stored one afterwards."""
         put = _put_tokens("", 0, version, {} if token is None else {sha256: token}, [sha256] if token is None else [])
         await _run(self._client, [put])
         pipeline = self._client.pipeline(transaction=False)
@@ -98,7 +96,7 @@ class DefinitionWriter:
         return decode_token(document) if document is not None else None
 
     async def projected_ms_ago(self) -> int | None:
-        """How long ago a projector last said that the tokens are current; None if none ever did."""
+        """Milliseconds since a projector last marked the tokens as current; None if it never happened."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.time()
         pipeline.hget(keys.TOKEN_DEFINITIONS, "as_of")
@@ -108,9 +106,9 @@ class DefinitionWriter:
 
 
 class Round:
-    """One round of writes. Nothing is sent before `flush`, or `finish`, or before enough has come together.
+    """One round of writes. Calls are sent by `flush`, by `finish_…`, and whenever a round trip is full.
 
-    A part whose write was refused is in `refused`; what follows for it is refused too, and it is not finished.
+    `refused` holds the parts that refused a write. They refuse the rest of the round, and do not finish.
     """
 
     def __init__(self, client: Redis, version: str) -> None:
@@ -124,13 +122,13 @@ class Round:
         self.refused: set[str] = set()
 
     async def begin(self, parts: Iterable[str]) -> None:
-        """Comes first in each part that is written to or finished."""
+        """Begins the round in these parts. Call it before any other write to them."""
         for part in parts:
             self.parts.add(part)
             await self._add(_Call(part, "begin_1", (part,), (self._id,)))
 
     async def put_customer(self, customer: CustomerDefinition) -> None:
-        """Replaces everything of the customer."""
+        """Replaces all definitions of the customer."""
         slices = list(_slices(customer.caller_ids, CALLERS_AT_ONCE)) or [()]
         modes = ["first", *["more"] * (len(slices) - 2), "last"] if len(slices) > 1 else ["whole"]
         await self._put(
@@ -150,22 +148,23 @@ class Round:
         added: Sequence[int],
         removed: Sequence[int],
     ) -> None:
-        """Writes these groups and adds and removes these caller IDs.
+        """Writes these groups, and adds and removes these caller IDs.
 
-        With `summaries`, all there are, the list is replaced, and groups that are not in it are removed.
+        `summaries` lists all groups of the customer. It replaces the stored list, and groups that are not in it are
+        removed. None leaves the list as it is.
         """
         pairs = zip_longest(_slices(added, CALLERS_AT_ONCE), _slices(removed, CALLERS_AT_ONCE), fillvalue=())
         differences = (("difference", more, fewer) for more, fewer in pairs)
         await self._put(customer, allowance, summaries, groups, differences)
 
     async def remove_customer(self, customer: int) -> None:
-        """Removes everything of the customer but the version."""
+        """Removes all definitions of the customer, and keeps the version."""
         part = part_of(customer)
         arguments = (self._id, self._next(part), self.version)
         await self._add(_Call(part, "remove_customer_1", _customer_keys(customer), arguments))
 
     async def put_tokens(self, tokens: Mapping[str, TokenDefinition], gone: Iterable[str]) -> None:
-        """Writes these tokens and revokes those gone, all by the SHA-256 in hex."""
+        """Writes these tokens, and revokes the tokens in `gone`. Both are named by their SHA-256 in hex."""
         part = keys.TOKEN_DEFINITIONS
         for some in _slices(list(tokens), TOKENS_AT_ONCE):
             written = {sha256: tokens[sha256] for sha256 in some}
@@ -174,17 +173,17 @@ class Round:
             await self._add(_put_tokens(self._id, self._next(part), self.version, {}, some))
 
     async def flush(self) -> None:
-        """Sends what is not sent yet."""
+        """Sends the calls that are not sent yet."""
         calls, self._calls, self._size = self._calls, [], 0
         replies = await _run(self._client, calls)
         self.refused |= {call.part for call, reply in zip(calls, replies, strict=True) if reply != b"OK"}
 
     async def finish_changes(self, bases: Mapping[str, str]) -> set[str]:
-        """Ends a round of changes: a part that is complete at `bases` is now complete at our version; returns those."""
+        """Finishes a round of changes. Returns the parts that were complete at `bases`: they now have this version."""
         return await self._finish({part: (bases.get(part, "none"), 0) for part in self.parts})
 
     async def finish_resync(self, sizes: Mapping[str, int]) -> set[str]:
-        """Ends a resync: a part with so many customers or tokens is now complete at our version; returns those."""
+        """Finishes a resync. Returns the parts with the expected number of customers or tokens, now complete."""
         return await self._finish({part: ("", sizes.get(part, 0)) for part in self.parts})
 
     async def _finish(self, ends: Mapping[str, tuple[str, int]]) -> set[str]:
@@ -215,7 +214,7 @@ class Round:
             )
             size = len(listed) + sum(len(document) for _, document in documents) + 8 * (len(added) + len(removed))
             await self._add(_Call(part, "put_customer_1", named, arguments, size))
-            # The list comes first, with all groups in it: no document is ever there that it does not name.
+            # The list is written first and names all groups, so that it names every document at any time.
             listed, kept = b"", []
 
     def _next(self, part: str) -> int:
@@ -230,7 +229,7 @@ class Round:
 
 
 async def _run(client: Redis, calls: Sequence[_Call]) -> list[object]:
-    """The calls' replies. Puts our functions on a server that has none, which is then asked again later."""
+    """The replies to the calls. Loads the functions on a server without them; the caller then tries again."""
     if not calls:
         return []
     pipeline = client.pipeline(transaction=False)
@@ -239,10 +238,11 @@ async def _run(client: Redis, calls: Sequence[_Call]) -> list[object]:
     with translate_errors():
         replies: list[object] = await pipeline.execute(raise_on_error=False)
     for reply in replies:
-        if isinstance(reply, ResponseError) and "Function not found" in str(reply):
+        try:
+            raise_if_unavailable(reply)
+        except FunctionsMissingError:
             await load_functions(client)
-            raise UnavailableError("Redis lacked our functions") from reply
-        raise_if_unavailable(reply)
+            raise
     return replies
 
 

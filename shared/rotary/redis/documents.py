@@ -1,9 +1,9 @@
-"""Definition documents, and what a reader checks before it believes them.
+"""Definition documents, and the check that readers make before they use them.
 
-Every document is a msgpack array that begins with the schema's number, so that another release's is recognised. The
-documents are spread over parts: the buckets of customers, and the tokens. Each part has a hash that says whether it is
-complete; definitions.lua has its fields. A reader asks for `DEFINITIONS_FIELDS` of the part in the same round trip as
-for the document, and passes the values on to `is_complete`.
+Every document is a msgpack array that begins with the schema number, so that a reader recognises another release's. The
+documents are divided into parts: one for each bucket of customers, and one for the tokens. Each part has a hash that
+says whether it is complete; definitions.lua describes its fields. A reader reads `DEFINITIONS_FIELDS` of the part in
+the same round trip as the document, and passes the values to `is_complete`.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from rotary.redis import keys
 SCHEMA = 2
 """The number of the documents' form. It changes with every struct that is in them."""
 PARTS = (*(keys.definitions(bucket) for bucket in range(keys.BUCKETS)), keys.TOKEN_DEFINITIONS)
-"""The keys of the hashes, one a part."""
+"""The keys of the hashes, one for each part."""
 DEFINITIONS_FIELDS = ("complete", "newest")
-"""What a reader asks of a part's hash."""
+"""The fields of a part's hash that a reader reads."""
 REBUILDING = "The definitions are being rebuilt"
-"""Why a part that is not complete answers nothing, in a reader's words."""
+"""The public message while a part is not complete."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _group = msgspec.msgpack.Decoder(tuple[int, GroupDefinition])
@@ -31,22 +31,22 @@ _PAIR, _TRIPLE = _encode((SCHEMA, None))[:2], _encode((SCHEMA, None, None))[:2]
 
 
 class UnknownSchemaError(UnavailableError):
-    """A document was written by another release; a projector of this one replaces it."""
+    """Another release wrote the document. A projector of this release replaces it."""
 
     def __init__(self) -> None:
         super().__init__(REBUILDING)
 
 
 def part_of(customer: int) -> str:
-    """The part that the customer's documents are in."""
+    """The part with the customer's documents."""
     return keys.definitions(keys.bucket_of(customer))
 
 
 def is_complete(complete: bytes | None, newest: bytes | None, seen: bytes = b"") -> bool:
-    """Whether the part's documents can be believed, by the values of `DEFINITIONS_FIELDS`.
+    """Whether the part's documents are complete and current, by the values of `DEFINITIONS_FIELDS`.
 
-    `seen` is the highest `newest` that the caller has seen in this part. A lower one means that Redis went back, and
-    that a token that was revoked since may be there again. Remember `newest` only when this returns True.
+    `seen` is the highest `newest` that the caller has seen in this part. A lower one means that Redis lost writes, and
+    a revoked token may be valid again. Keep `newest` only when this returns True.
     """
     return complete is not None and newest is not None and newest >= seen
 
@@ -62,7 +62,7 @@ def encode_groups(groups: Sequence[GroupSummary]) -> bytes:
 
 
 def encode_token(version: str, token: TokenDefinition | None) -> bytes:
-    """The document of a token, or of one that is revoked; it carries its own version."""
+    """The document of a token, with its version. None stands for a revoked token."""
     return _encode((SCHEMA, version, token))
 
 

@@ -1,4 +1,4 @@
-"""Reading facts: many caller IDs' counters and flags in one round trip."""
+"""Reads facts: the counters and flags of many caller IDs in one round trip."""
 
 import sys
 from array import array
@@ -13,8 +13,8 @@ from rotary.redis import keys
 
 _SIGN = 2**63
 COUNTER = "I"
-"""The `array` type of what Redis counts in."""
-assert array(COUNTER).itemsize == 4, "Redis counts in 32 bits"  # C leaves the size to the machine
+"""The `array` type of Redis' counters."""
+assert array(COUNTER).itemsize == 4, "Redis counts in 32 bits"  # its size depends on the platform
 
 
 class _StoredFlags(Struct, array_like=True):
@@ -26,7 +26,7 @@ _decode = msgspec.msgpack.Decoder(_StoredFlags).decode
 
 
 def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int], generation: int = 0) -> list[str]:
-    """The keys of all that is known about `callers` on the UTC `days`: of each its flags, then its days' counters."""
+    """The keys of the facts about `callers` on the UTC `days`: for each, its flags and then its counters by day."""
     names = []
     for caller in callers:
         names.append(keys.flags(customer, caller, generation))
@@ -35,10 +35,10 @@ def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int], genera
 
 
 def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[bytes | None]) -> dict[int, CallerFacts]:
-    """What `fact_keys` names, read with MGET, by caller ID."""
+    """The facts by caller ID, from the values of `fact_keys` that MGET returned."""
     width = 1 + len(days)
     assert len(values) == width * len(callers)
-    # Day by day over all callers: in half the time of a call for each of the dozens of values of a cold read.
+    # A loop by day over all callers takes half the time of a call for each value.
     calls: list[dict[int, Sequence[int]]] = [{} for _ in callers]
     for at, day in enumerate(days, 1):
         for known, value in zip(calls, values[at::width], strict=True):
@@ -54,7 +54,7 @@ def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[b
 
 
 def decode_counters(value: bytes) -> Sequence[int]:
-    """Big-endian unsigned 32-bit counters, one a quarter hour; Redis leaves out the zeros at the end."""
+    """Big-endian unsigned 32-bit counters, one for each quarter hour. Redis omits zeros at the end."""
     counts = array(COUNTER, value)
     if sys.byteorder == "little":
         counts.byteswap()

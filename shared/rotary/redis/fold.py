@@ -1,4 +1,4 @@
-"""Folding: from events to calls of the Redis function that commits facts together with a log's position."""
+"""Folds events: calls the Redis function that commits facts together with a log's position."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,12 +17,12 @@ from rotary.redis.pipeline import Pipeline, pack
 _encode = msgspec.msgpack.Encoder().encode
 
 MAX_CALL_WEIGHT = 1_000
-"""What one call of the function may be asked to do, in calls folded: some milliseconds, during which no reader is
-answered."""
+"""The limit of one call of the function, in folded calls. It takes a few milliseconds, and no reader is answered
+meanwhile."""
 CALLS_WEIGHT = 3
-"""Of a caller ID's day, beside each call in it: its keys are looked up, and expire."""
+"""The weight of a caller ID's day besides its calls, because its keys are looked up and expire."""
 FLAGS_WEIGHT = 100
-"""Of a caller ID's flags, beside each: all that are kept, up to 256, are unpacked, merged and packed again."""
+"""The weight of a caller ID's flags besides new ones: up to 256 are unpacked, merged and packed again."""
 StoredFlag = tuple[int, str, str]
 """(time in ms, identity as hex digits, kind)."""
 _Calls = tuple[str, str, list[str], list[int]] | tuple[str, str, list[str], list[int], dict[str, tuple[str, int]]]
@@ -31,7 +31,7 @@ _Piece = tuple[str, list[_Calls], list[_Flags]]
 
 
 class Batch:
-    """One customer's events on their way to the function, grouped by caller ID and UTC day, each identity once."""
+    """One customer's events for the function, grouped by caller ID and UTC day, each identity once."""
 
     __slots__ = ("_calls", "_flags", "_picks", "customer")
 
@@ -42,11 +42,11 @@ class Batch:
         self._picks: dict[int, str] = {}
 
     def add(self, event: Event) -> None:
-        """Takes one event."""
+        """Adds one event."""
         self.add_at(event, event_ms(event))
 
     def add_at(self, event: Event, at_ms: int) -> None:
-        """Takes one event whose own time is known to be `at_ms`, UTC milliseconds."""
+        """Adds one event with its own time `at_ms`, UTC milliseconds."""
         caller = event.data.caller_id_id
         if type(event) is CallPlaced:
             day = self._calls.get((caller, at_ms // DAY_MS))
@@ -89,7 +89,7 @@ class Batch:
 
 
 def _newest(flags: list[StoredFlag]) -> list[StoredFlag]:
-    """No more of each kind than are kept: a batch of thousands of flags is little work for Redis."""
+    """The newest flags of each kind, as many as are kept. So thousands of flags are little work for Redis."""
     if len(flags) <= MAX_FLAGS_OF_A_KIND:
         return flags
     by_identity = {flag[1:]: flag for flag in sorted(flags)}
@@ -102,12 +102,12 @@ def _newest(flags: list[StoredFlag]) -> list[StoredFlag]:
 
 
 def flag_identity(number: int) -> str:
-    """16 hex digits that sort as the signed 64-bit number does."""
+    """16 hex digits that sort like the signed 64-bit number."""
     return f"{number + 2**63:016x}"
 
 
 def batches_of(events: Iterable[tuple[int, Event]]) -> list[Batch]:
-    """A batch for each customer of (customer, event)."""
+    """One batch for each customer, from (customer, event)."""
     batches: dict[int, Batch] = {}
     for customer, event in events:
         batches.setdefault(customer, Batch(customer)).add(event)
@@ -130,10 +130,10 @@ class Span(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What became of one bucket's batches.
+    """The result for one bucket's batches.
 
-    `refused`: the caller IDs whose events were not folded, being unknown beyond their customer's allowance, as
-    (customer, caller). `admitted`: how many unknown ones were begun.
+    `refused` holds the caller IDs, as (customer, caller), whose events were not folded: they are unknown, and exceed
+    their customer's allowance. `admitted` counts the unknown caller IDs within it.
     """
 
     refused: tuple[tuple[int, int], ...] = ()

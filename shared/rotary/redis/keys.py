@@ -1,26 +1,27 @@
-"""The names of every key.
+"""The names of all keys.
 
-Customers are spread over buckets. All keys of a bucket begin with its tag, `{b17}`, hence lie in one slot of a cluster,
-and so does the position that says how far the bucket's facts are complete: facts and position are written together.
+Customers are divided into buckets. All keys of a bucket begin with its tag, such as `{b17}`, and are in one slot of a
+cluster. The position, which says how far the bucket's facts are complete, is one of them: facts and position are
+written together.
 """
 
 from functools import lru_cache
 from zlib import crc32
 
 BUCKETS = 64
-"""How many there are. Each costs a position to be kept fresh, twice a second for each stream."""
+"""The number of buckets. Each has a position that every stream updates twice a second."""
 CHANGES_CHANNEL = "rotary:changes"
-"""The one pub/sub channel on which everything that changes a projection is announced."""
+"""The pub/sub channel that announces every change of a projection."""
 LEASES = "rotary:leases"
-"""Hash: which consumers live, and who reads which stream."""
+"""Hash: the live consumers, and the reader of each stream."""
 PARKED_TO = "rotary:parked"
-"""Hash: of each log, the offset before which all that was refused is on the parked queue."""
+"""Hash: for each log, the offset before which all refused messages are on the parked queue."""
 REBUILD = "rotary:rebuild"
-"""Hash: the generation that is current, and the one that is being built, if any."""
+"""Hash: the current generation, and the one that a rebuild writes."""
 TOKEN_DEFINITIONS = "{token}definitions"  # noqa: S105  # a key's name
-"""As `definitions`, of the tokens' documents."""
+"""As `definitions`, for the tokens' documents."""
 TOKEN_INDEX = "{token}index"  # noqa: S105  # a key's name
-"""Set: the SHA-256, in hex, of every token that has a document."""
+"""Set: the SHA-256, in hex, of every token with a document."""
 
 
 @lru_cache(maxsize=65536)
@@ -35,12 +36,12 @@ def tag(bucket: int) -> str:
 
 
 def facts_prefix(customer: int, generation: int = 0) -> str:
-    """What the keys of a customer's facts begin with. A rebuild writes the next generation beside the current one."""
+    """The prefix of the keys of a customer's facts. A rebuild writes the next generation beside this one."""
     return f"{tag(bucket_of(customer))}{_part(generation)}{customer}:"
 
 
 def position(bucket: int, generation: int = 0) -> str:
-    """Hash: how far each stream is folded into this bucket, and what readers may believe; see positions.py."""
+    """Hash: how far each stream is folded into this bucket, and its status for readers; see positions.py."""
     return f"{tag(bucket)}{_part(generation)}position"
 
 
@@ -50,7 +51,7 @@ def generation(bucket: int) -> str:
 
 
 def calls(customer: int, caller: int, day: int, generation: int = 0) -> str:
-    """96 unsigned big-endian 32-bit counters, one a quarter hour of the UTC day `day` (days since 1970-01-01)."""
+    """96 unsigned big-endian 32-bit counters, one for each quarter hour of the UTC day (days since 1970-01-01)."""
     return f"{facts_prefix(customer, generation)}calls:{caller}:{day}"
 
 
@@ -70,22 +71,22 @@ def unknown(customer: int, day: int, generation: int = 0) -> str:
 
 
 def definitions(bucket: int) -> str:
-    """Hash: which version of the definitions the bucket holds, and whether they are complete; see documents.py."""
+    """Hash: the version of the bucket's definitions, and whether they are complete; see documents.py."""
     return f"{tag(bucket)}definitions"
 
 
 def customers(bucket: int) -> str:
-    """Set: the customers of the bucket that have documents."""
+    """Set: the customers of the bucket with documents."""
     return f"{tag(bucket)}customers"
 
 
 def customer(customer_id: int) -> str:
-    """Hash: `version` of the customer's documents, and `allowance`, the unknown caller IDs that get facts in a day."""
+    """Hash: the `version` of the customer's documents, and the daily `allowance` of unknown caller IDs."""
     return f"{facts_prefix(customer_id)}customer"
 
 
 def callers(customer_id: int) -> str:
-    """Set: the ids of the customer's caller IDs, whether or not they are in a group."""
+    """Set: the ids of all of the customer's caller IDs."""
     return f"{facts_prefix(customer_id)}callers"
 
 
@@ -95,7 +96,7 @@ def groups(customer: int) -> str:
 
 
 def group_ids(customer: int) -> str:
-    """Set: the ids of the customer's groups that have a document."""
+    """Set: the ids of the customer's groups with a document."""
     return f"{facts_prefix(customer)}group-ids"
 
 

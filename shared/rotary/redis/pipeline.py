@@ -1,8 +1,7 @@
-"""One connection to Redis that many use at once, in order, with as little Python a command as there can be.
+"""One connection to Redis that many tasks share, with as little Python code for each command as possible.
 
-Commands are sent as they come and answered in the order in which they were sent. Whoever sends two batches one after
-the other, without waiting for the first one's replies, knows that Redis runs them in that order or not at all: a
-connection that breaks fails everything that is unanswered.
+Replies arrive in the order of the commands. Of two batches, sent one after the other without waiting for replies, Redis
+runs the first before the second, or does not run the second: a lost connection fails all unanswered commands.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ _Pending = tuple[int, list[object], asyncio.Future[list[object]]]
 
 
 def pack(*arguments: Argument) -> bytes:
-    """A command as it goes over the wire."""
+    """A command in Redis' protocol."""
     parts = [b"*%d\r\n" % len(arguments)]
     for argument in arguments:
         value = argument if isinstance(argument, bytes) else str(argument).encode()
@@ -31,7 +30,7 @@ def pack(*arguments: Argument) -> bytes:
 
 
 TIME = pack("TIME")
-"""Asks for the server's clock; `time_ms` reads the reply."""
+"""The command for the server's clock. `time_ms` reads the reply."""
 
 
 def time_ms(reply: object) -> int:
@@ -41,7 +40,7 @@ def time_ms(reply: object) -> int:
 
 
 class Pipeline:
-    """Connects when first used, and anew after a loss. An error reply is returned in its place, as an exception."""
+    """Connects on first use, and again after a loss. An error reply is returned in its place, as an exception."""
 
     def __init__(self, client: Redis) -> None:
         self._pool = client.connection_pool
@@ -65,7 +64,7 @@ class Pipeline:
                 raise UnavailableError("Redis is away", f"no answer within {self._seconds} s") from None
 
     async def close(self) -> None:
-        """Closes the connection; what is unanswered fails."""
+        """Closes the connection. Unanswered commands fail."""
         self._lose(RedisConnectionError("closed"))
 
     async def _send(self, commands: Sequence[bytes]) -> asyncio.Future[list[object]]:
@@ -76,7 +75,7 @@ class Pipeline:
             try:
                 await connection.send_packed_command(commands)
             except BaseException as error:
-                # Half a command may be on its way: nothing that follows would be understood.
+                # Redis may have received half a command, and could not parse the next one.
                 self._lose(error if isinstance(error, Exception) else RedisConnectionError("interrupted"))
                 raise
             return answered
@@ -120,7 +119,7 @@ class Pipeline:
         for _, _, answered in pending:
             if not answered.done():
                 answered.set_exception(error)
-                answered.exception()  # whoever waited may have been cancelled
+                answered.exception()  # its caller may have been cancelled
         if reading is not None and reading is not asyncio.current_task():
             reading.cancel()
         if connection is not None:

@@ -1,7 +1,7 @@
-"""Positions: how far each log is folded into each bucket, and whether readers may believe what they read.
+"""Positions: how far each log is folded into each bucket, and whether readers may use its facts.
 
-A consumer continues from the stored position, always: after a restart, after Redis lost data, beside another consumer.
-A reader reads `read` in one step with the facts; it is three times of Redis' own clock, see `BucketStatus`.
+A consumer always continues from the stored position: after a restart, after a loss of data, beside another consumer. A
+reader reads the field `read` in one step with the facts. It holds three times of Redis' clock, see `BucketStatus`.
 """
 
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from rotary.redis.connection import raise_if_unavailable, translate_errors
 from rotary.redis.pipeline import TIME, Argument, Pipeline, pack, time_ms
 
 CURRENT_MS = 2_000
-"""Facts that were complete so lately are current."""
+"""Facts that were complete within this time are current."""
 RECOVERY_LIMIT_MS = 10_000
-"""Facts that went back are shown, with their age, while they are no older than this."""
+"""After a loss of data, facts up to this age are shown, with their age."""
 FIELD = "read"
-"""The field of a position that a reader reads."""
+"""The field of a position for readers."""
 
 REBUILDING = "The projections are being rebuilt"
-"""Why facts that nothing is known of are not shown, in a reader's words."""
+"""The public message for facts of unknown age."""
 _GAP = "The event log lost events; the operator has been told"
 
 
 class BucketStatus(NamedTuple):
-    """What a bucket says of itself, in milliseconds of Redis' clock.
+    """The status of a bucket, in milliseconds of Redis' clock.
 
-    `complete_ms`: everything that the broker confirmed before this moment is in the facts; 0 is nothing known.
-    `back_ms`: since when a consumer goes on from an earlier position, as after a restored snapshot; 0 is not.
-    `gap_ms`: until when events that the log lost would matter; 0 is never.
+    `complete_ms`: all events that the broker confirmed before this time are in the facts; 0 is unknown.
+    `back_ms`: when a consumer returned to an earlier position, as after a restored snapshot; 0 is never.
+    `gap_ms`: until when the events matter that the log lost; 0 is none lost.
     """
 
     complete_ms: int
@@ -39,13 +39,13 @@ class BucketStatus(NamedTuple):
     gap_ms: int
 
     def age_ms(self, now_ms: int) -> int:
-        """How old the facts are, by Redis' clock. A clock that went back counts as age: what it said is not known."""
+        """The age of the facts by Redis' clock. A clock that was set back counts as age, too."""
         return abs(now_ms - self.complete_ms)
 
     def refusal(self, now_ms: int) -> str | None:
-        """Why a reader must not be shown the facts, in its words; None when it may."""
+        """The public message if readers must not see the facts, else None."""
         if self.gap_ms > now_ms:
-            return _GAP  # first, because waiting mends the others
+            return _GAP  # first, because waiting ends the others
         if not self.complete_ms:
             return REBUILDING
         if self.back_ms and self.age_ms(now_ms) > RECOVERY_LIMIT_MS:
@@ -57,18 +57,18 @@ UNKNOWN = BucketStatus(0, 0, 0)
 
 
 def decode_bucket_status(read: bytes | None) -> BucketStatus:
-    """The field `read` of a position as stored; a bucket that has none knows nothing."""
+    """The status in the field `read` of a position; UNKNOWN without the field."""
     return BucketStatus(*map(int, read.split(b" "))) if read else UNKNOWN
 
 
 @lru_cache(maxsize=4 * keys.BUCKETS)
 def pack_bucket_status(bucket: int, generation: int) -> tuple[bytes, bytes]:
-    """What asks for a bucket's bucket_status in a generation, and for the generation that readers read (nil for 0)."""
+    """The commands that read a bucket's status in a generation, and the generation for readers (nil for 0)."""
     return pack("HGET", keys.position(bucket, generation), FIELD), pack("GET", keys.generation(bucket))
 
 
 class LogPosition(NamedTuple):
-    """How far a log is folded into a bucket: the next offset (None: nothing yet), and the arrival marker in force."""
+    """How far a log is folded into a bucket: the next offset (None: nothing yet), and the last arrival marker."""
 
     next: int | None
     marker_ms: int
@@ -78,7 +78,7 @@ _NOTHING = LogPosition(None, 0)
 
 
 def decode_position(stored: bytes | None) -> LogPosition:
-    """The field of one log."""
+    """The position in the field of one log."""
     if not stored:
         return _NOTHING
     offset, _, marker_ms = stored.partition(b":")
@@ -101,12 +101,12 @@ class Positions:
         self.generation = generation
 
     async def read(self, log: str) -> list[LogPosition]:
-        """One log's position in every bucket."""
+        """The position of one log in every bucket."""
         replies = await self._call([pack("HGET", self._key(bucket), log) for bucket in range(keys.BUCKETS)])
         return [decode_position(reply) for reply in replies]  # type: ignore[arg-type]  # HGET answers bytes or nil
 
     async def now_ms(self) -> int:
-        """Redis' clock."""
+        """The time of Redis' clock."""
         [time] = await self._call([TIME])
         return time_ms(time)
 
@@ -146,33 +146,35 @@ class Positions:
         )
 
     async def gap(self, buckets: Sequence[int], log: str, to: int | None, logs: Sequence[str], until_ms: int) -> None:
-        """The log lacks what lies before `to`: closes these buckets until `until_ms`, and goes on from there.
+        """Closes these buckets until `until_ms`, because the log lost its events before `to`, and moves them to `to`.
 
-        With None they are closed where they are.
+        None leaves the positions as they are.
         """
         if buckets:
             begin = "" if to is None else to
             await self._call([self._function("gap_1", buckets, log, begin, 0, ",".join(logs), until_ms)])
 
     async def accept_gap(self, log: str, until_ms: int) -> tuple[int, int]:
-        """Opens the buckets that a gap in this log closes until `until_ms` at the latest. Returns how many, and until
-        when those that are left are closed, 0 if none is."""
+        """Opens the buckets that a gap in this log closes, if it ends by `until_ms`.
+
+        Returns the number of opened buckets, and the latest end of the remaining gaps, or 0.
+        """
         [reply] = await self._call([self._function("accept_gap_1", range(keys.BUCKETS), log, until_ms)])
         assert isinstance(reply, list)
         accepted, left_ms = reply
         return accepted, left_ms
 
     async def forget(self, log: str) -> None:
-        """Takes a log off the list of those that must be read."""
+        """Removes a log from the list of logs that must be read."""
         await self._call([self._function("forget_1", range(keys.BUCKETS), log)])
 
     async def bucket_statuses(self) -> list[BucketStatus]:
-        """What every bucket says of itself."""
+        """The status of every bucket."""
         replies = await self._call([pack_bucket_status(bucket, self.generation)[0] for bucket in range(keys.BUCKETS)])
         return [decode_bucket_status(reply) for reply in replies]  # type: ignore[arg-type]  # HGET answers bytes or nil
 
     async def logs(self) -> list[str]:
-        """The logs that any bucket's position names, ascending."""
+        """The logs in the position of any bucket, ascending."""
         replies = await self._call([pack("HGET", self._key(bucket), "logs") for bucket in range(keys.BUCKETS)])
         names = {name for reply in replies if isinstance(reply, bytes) for name in reply.decode().split(",") if name}
         return sorted(names)
@@ -191,16 +193,16 @@ class Positions:
 
 
 async def switch(client: Redis, bucket: int, generation: int, *, exact: bool) -> bool:
-    """Has readers of a bucket read `generation` from here on; False while that is not complete.
+    """Switches the readers of a bucket to `generation`. Returns False while that is not complete.
 
-    With `exact`, only when it is nowhere behind the generation that it replaces.
+    With `exact`, it also returns False while that is behind the replaced generation in any log.
     """
     with translate_errors():
         return bool(await client.fcall("switch_1", 1, keys.generation(bucket), generation, int(exact)))
 
 
 async def lease(client: Redis, consumer: str, ttl_ms: int, units: Sequence[str]) -> list[str]:
-    """This consumer's fair share of `units` for `ttl_ms`; with 0 it leaves."""
+    """Leases this consumer's share of `units` for `ttl_ms`, and returns it. 0 ends its leases."""
     with translate_errors():
         held = await client.fcall("share_1", 1, keys.LEASES, consumer, ttl_ms, *units)
     return [unit.decode() for unit in held]

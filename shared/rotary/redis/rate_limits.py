@@ -1,6 +1,6 @@
-"""Rate limits that several replicas share: each reserves hits from a token's 60 s window and reports what it used.
+"""Rate limits that replicas share: each reserves hits of a token's 60 s window and reports the hits that it used.
 
-The Redis user of whoever calls this needs `+fcall +function|load +get +set +del +time` on `~{limit:*`.
+The Redis user of the caller needs `+fcall +function|load +get +set +del +time` on `~{limit:*`.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,16 @@ from typing import cast
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import ResponseError
 
-from rotary.redis.connection import raise_if_unavailable, translate_errors
+from rotary.redis.connection import is_function_missing, raise_if_unavailable, translate_errors
 
 HELD_MS = 5_000
-"""How long after asking a replica may use what it was granted. The function counts it for 60 s longer."""
+"""How long a replica may use its reserved hits. The function counts them for 60 s longer."""
 _FUNCTION = "rotary_reserve_1"
 
 
 class Reserve(Struct, frozen=True):
-    """What a replica says and asks for one token. Repeating it after a lost reply counts `made` twice, never less."""
+    """A replica's report and request for one token. Repeating it after a lost reply counts `made` twice."""
 
     sha256_hex: str
     limit: int
@@ -29,39 +28,39 @@ class Reserve(Struct, frozen=True):
     age_ms: int
     """Milliseconds since the last of them."""
     kept: int
-    """Hits granted earlier that are not made yet and are kept."""
+    """Hits reserved earlier that are not made yet and are kept."""
     wanted: int
-    """Hits wanted besides those."""
+    """Hits wanted in addition to those."""
 
 
 class Reserved(Struct, frozen=True, array_like=True):
-    """The answer: how many hits the replica holds now, and how many others count besides."""
+    """The answer: the hits that the replica holds now, and the other hits that count."""
 
     held: int
     counted: int
     frees_in_ms: int
-    """Until the oldest hit counted stops counting."""
+    """Milliseconds until the oldest counted hit stops counting."""
 
 
 def limit_key(sha256_hex: str) -> str:
-    """A token's window, msgpack; it expires by itself."""
+    """The key of a token's window, msgpack. It expires."""
     return f"{{limit:{sha256_hex}}}"
 
 
 class RateLimitStore:
-    """The shared windows, as one replica sees them. `replica` names it, unique among processes and starts."""
+    """The shared windows. `replica` names this replica, and is unique among processes and starts."""
 
     def __init__(self, client: Redis, replica: str) -> None:
         self._client = client
         self._replica = replica
         self.server_ms: int | None = None
-        """The time to give to the function instead of the server's own: for tests."""
+        """The time that the function uses instead of the server's clock. Only tests set it."""
 
     async def reserve(self, asked: Sequence[Reserve]) -> list[Reserved]:
-        """Answers all in one round trip. Raises UnavailableError."""
+        """Reserves for all tokens in one round trip. Raises UnavailableError."""
         with translate_errors():
             replies = await self._pipeline(asked).execute(raise_on_error=False)
-            if any(_is_missing(reply) for reply in replies):
+            if any(is_function_missing(reply) for reply in replies):
                 await load_rate_limits(self._client)
                 replies = await self._pipeline(asked).execute(raise_on_error=False)
         for reply in replies:
@@ -72,17 +71,13 @@ class RateLimitStore:
         pipeline = self._client.pipeline(transaction=False)
         now = "" if self.server_ms is None else self.server_ms
         for one in asked:
-            said = (one.limit, one.made, one.age_ms, one.kept, one.wanted, now)
-            pipeline.fcall(_FUNCTION, 1, limit_key(one.sha256_hex), self._replica, *said)
+            arguments = (one.limit, one.made, one.age_ms, one.kept, one.wanted, now)
+            pipeline.fcall(_FUNCTION, 1, limit_key(one.sha256_hex), self._replica, *arguments)
         return pipeline
 
 
 async def load_rate_limits(client: Redis) -> None:
-    """Puts this version's function on the server; harmless to repeat."""
+    """Loads this version's function. Repeating it changes nothing."""
     code = files("rotary.redis").joinpath("functions/rate_limits.lua").read_text()
     with translate_errors():
         await client.function_load(code, replace=True)
-
-
-def _is_missing(reply: object) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith("Function not found")

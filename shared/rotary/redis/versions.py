@@ -1,4 +1,4 @@
-"""Whether the definitions that Redis holds are whole, and none older than what this process has already read."""
+"""Checks that definitions in Redis are complete, and not older than what this process has read before."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,38 +8,38 @@ from rotary.redis.documents import DEFINITIONS_FIELDS, REBUILDING, is_complete
 from rotary.redis.pipeline import pack
 
 TOKENS = -1
-"""Stands for the tokens where the others are buckets."""
+"""The number of the tokens' part. The others are buckets."""
 PARTS = (TOKENS, *range(keys.BUCKETS))
 
 
 def key(part: int) -> str:
-    """The hash that says so of a bucket, or of the tokens."""
+    """The key of the hash of a part."""
     return keys.TOKEN_DEFINITIONS if part == TOKENS else keys.definitions(part)
 
 
 ASK = {part: pack("HMGET", key(part), *DEFINITIONS_FIELDS) for part in PARTS}
-"""What asks for the fields that `Versions.read` takes in, by part."""
+"""The commands that read the fields for `Versions.read`, by part."""
 
 
 class Versions:
-    """The highest version read, by bucket and for the tokens.
+    """The highest version read, by part.
 
-    Answers overtake each other: what one says is compared with what was known when it was asked for. `refuse` is called
-    with a part that becomes refused: what is mirrored of it is no longer what Redis holds.
+    Answers may arrive out of order, so each is compared with the version known at its request. `refuse` is called when
+    a part is newly refused: its cached entries no longer match Redis.
     """
 
     def __init__(self, refuse: Callable[[int], None]) -> None:
         self._refuse = refuse
         self._highest: dict[int, bytes] = {}
         self.refused: set[int] = set()
-        """The parts that were incomplete, or older than known, when last read."""
+        """The parts whose last read was incomplete or older than a former one."""
 
     def mark(self, part: int) -> bytes:
-        """To be taken before Redis is asked, and given to `read` with the answer."""
+        """The mark to take before a request to Redis, and to pass to `read` with the answer."""
         return self._highest.get(part, b"")
 
     def read(self, part: int, fields: Sequence[bytes | None], mark: bytes) -> bool:
-        """Takes in the fields of a part; whether its documents may be believed."""
+        """Takes the fields of a part. Returns whether its documents may be used."""
         complete, newest = fields
         accepted = is_complete(complete, newest, mark)
         if accepted:
@@ -51,6 +51,6 @@ class Versions:
         return accepted
 
     def check(self, part: int, fields: Sequence[bytes | None], mark: bytes) -> None:
-        """Likewise. Raises UnavailableError if they may not."""
+        """As `read`. Raises UnavailableError if the documents may not be used."""
         if not self.read(part, fields, mark):
             raise UnavailableError(REBUILDING)

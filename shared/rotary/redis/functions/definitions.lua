@@ -1,18 +1,18 @@
 #!lua name=rotary_definitions_1
--- Definitions are written with the version of the Postgres snapshot they were read in. Versions compare as texts. An
--- older one never replaces a newer one, however late it arrives.
+-- Writes definitions. Each has the version of its Postgres snapshot. Versions compare as strings. An older version never
+-- replaces a newer one.
 --
--- Definitions live in parts: each bucket of customers, and the tokens. A part's hash has these fields:
---   complete  1: it holds every definition; without it readers answer 503
---   version   the version up to which it holds everything
---   newest    the newest version that anything in it was written with; it never falls, unless Redis went back
+-- Definitions are divided into parts: one for each bucket of customers, and one for the tokens. A part's hash has fields:
+--   complete  1 if it has every definition; otherwise readers answer 503
+--   version   the version up to which it is complete
+--   newest    the newest version of any write; it never decreases, unless Redis lost writes
 --   schema    the schema of its documents
---   as_of     Redis' time in ms when a projector last found that Postgres has nothing newer
---   resync    the id of the round of writes under way
---   writes    how many writes that round has made
--- A write names its round and its number in it, so that writes which Redis lost in between are noticed by the next.
+--   as_of     Redis' time in ms when a projector last found nothing newer in Postgres
+--   resync    the id of the current round of writes
+--   writes    the number of writes of that round
+-- A write has its round and its number in the round, so the next write notices if Redis lost one.
 --
--- Ids are 64 bits wide and numbers in Lua are doubles: ids travel as texts.
+-- Ids have 64 bits, and numbers in Lua are doubles, so ids are passed as strings.
 
 local KEPT_S, SLICE = 40 * 86400, 1000
 
@@ -34,14 +34,14 @@ local function now_ms()
   return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 end
 
--- Whether a write may go ahead: nil, or LOST (Redis lost part of the round) or OLDER (the part is newer already).
+-- The reason to refuse a write: LOST if Redis lost part of the round, OLDER if the part is newer, else nil.
 local function refusal(part, round, number, version)
   local stored = redis.call('HMGET', part, 'resync', 'writes', 'version')
   if round ~= '' and (stored[1] ~= round or tonumber(stored[2]) ~= number - 1) then return 'LOST' end
   if stored[3] and version < stored[3] then return 'OLDER' end
 end
 
--- Counts the write and says how new the part is.
+-- Counts the write and updates `newest`.
 local function count(part, round, number, version)
   local newest = redis.call('HGET', part, 'newest')
   if not newest or newest < version then redis.call('HSET', part, 'newest', version) end
@@ -53,14 +53,14 @@ local function publish(...)
   redis.call('PUBLISH', 'rotary:changes', cmsgpack.pack({...}))
 end
 
--- Beyond 2^53 a double cannot hold an id. As a text it is not what readers expect, so they forget all they have cached.
+-- A double can't hold an id above 2^53. Readers can't decode a string in its place, and drop all they have cached.
 local function announced(id)
   local number = tonumber(id)
   return number <= 9007199254740992 and number or id
 end
 
--- The set of caller IDs. `mode` says what the ids given are: nothing; a difference (added, then removed); or the whole
--- set, in slices that are collected aside and put in place by the last of them.
+-- Writes the set of caller IDs. `mode` says what the ids are: `none`, a `difference` (added, then removed), or the whole
+-- set. The whole set may come in slices: they are collected in another key, and the last one replaces the set.
 local function write_callers(prefix, mode, args, first, added, removed)
   if mode == 'none' then return end
   local callers, aside = prefix .. 'callers', prefix .. 'callers:next'
@@ -95,7 +95,7 @@ end
 -- FCALL put_customer_1 3 {b17}7:customer {b17}definitions {b17}customers
 --   round number version allowance list-document
 --   kept-groups id ...   documents id document ...   callers-mode added removed id ...
--- `kept` are the ids of all groups there are. Where the list document is empty, the list stays and no group is removed.
+-- `kept-groups` are the ids of all groups. With an empty list document, the list stays and no group is removed.
 local function put_customer(keys, args)
   local customer, part, index = keys[1], keys[2], keys[3]
   local round, number, version, list = args[1], tonumber(args[2]), args[3], args[5]
@@ -124,7 +124,7 @@ local function put_customer(keys, args)
 end
 
 -- FCALL remove_customer_1 3 {b17}7:customer {b17}definitions {b17}customers round number version
--- The version stays for 40 days, so that a late write does not bring the customer back.
+-- The version is kept for 40 days, so that a late write does not restore the customer.
 local function remove_customer(keys, args)
   local customer, part, index = keys[1], keys[2], keys[3]
   local round, number, version = args[1], tonumber(args[2]), args[3]
@@ -147,7 +147,7 @@ local function remove_customer(keys, args)
   return count(part, round, number, version)
 end
 
--- A token's document is {schema, version, body}, whatever the schema.
+-- The version in a token's document, {schema, version, body}. It has this form in every schema.
 local function token_version(document)
   local read, found = pcall(cmsgpack.unpack, document)
   return read and type(found) == 'table' and type(found[2]) == 'string' and found[2] or ''
@@ -155,7 +155,7 @@ end
 
 -- FCALL put_tokens_1 2 {token}definitions {token}index round number version tombstone
 --   written sha256 document ... removed sha256 ...
--- A token that is newer already is left as it is.
+-- It leaves newer tokens as they are.
 local function put_tokens(keys, args)
   local part, index = keys[1], keys[2]
   local round, number, version, tombstone = args[1], tonumber(args[2]), args[3], args[4]
@@ -178,15 +178,15 @@ local function put_tokens(keys, args)
 end
 
 -- FCALL begin_1 1 <part> round
--- `complete` stays: readers go on reading during an ordinary resync.
+-- Begins a round. It keeps `complete`, so readers continue during an ordinary resync.
 local function begin(keys, args)
   redis.call('HSET', keys[1], 'resync', args[1], 'writes', 0)
   return redis.status_reply('OK')
 end
 
 -- FCALL finish_1 2 <part> <its index> round writes version schema base size
--- After a round of changes `base` is the version that they continue; after a resync it is empty, and `size` says how
--- many customers or tokens there are: one more is what a late write brought back.
+-- Finishes a round. For changes, `base` is the version before them. For a resync, `base` is empty and `size` is the
+-- number of customers or tokens: a greater number means that a late write restored one.
 local function finish(keys, args)
   local part = keys[1]
   local round, writes, version, schema, base, size = unpack(args)
@@ -201,7 +201,7 @@ local function finish(keys, args)
 end
 
 -- FCALL touch_1 1 <part> version schema
--- Says that the part is current, if it is complete at just this version; else LOST, and one that went back is closed.
+-- Marks the part as current if it is complete at exactly this version. Otherwise returns LOST, and closes an older part.
 local function touch(keys, args)
   local stored = redis.call('HMGET', keys[1], 'complete', 'version', 'schema', 'newest')
   if stored[1] and stored[2] == args[1] and stored[3] == args[2] then
@@ -213,7 +213,7 @@ local function touch(keys, args)
 end
 
 -- FCALL doubt_1 1 <part> seen
--- Closes a part that is older than what the caller has seen; returns what is newest in it, empty for nothing.
+-- Closes a part that is older than `seen`. Returns its newest version, or an empty string.
 local function doubt(keys, args)
   local newest = redis.call('HGET', keys[1], 'newest') or ''
   if newest < args[1] then redis.call('HDEL', keys[1], 'complete') end

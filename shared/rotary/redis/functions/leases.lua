@@ -1,9 +1,9 @@
 #!lua name=rotary_leases_1
--- Which consumer reads which log. A hash has of each consumer, `c <name>`, until when it is taken to be alive, and of
--- each unit of work, `u <name>`, who has it. All times are this server's clock in milliseconds.
+-- Assigns logs to consumers. A hash holds the expiry of each consumer, `c <name>`, and the consumer of each unit of work,
+-- `u <name>`. All times are this server's clock in milliseconds.
 --
--- An earlier release has this as `lease_1` in its rotary_facts_1. A name can be in one library only, so this one has
--- another: both releases load what is theirs in any order, and share the units through the same hash.
+-- An earlier release has `lease_1` in its library rotary_facts_1. Redis allows a name in one library only, so this one
+-- has another name. Both releases load their libraries in any order, and share the units through the same hash.
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -17,15 +17,15 @@ local function hash(key)
 end
 
 -- FCALL share_1 1 rotary:leases consumer ttl-ms unit...
--- Shares the units among the consumers that called lately, to within one of equal; returns those of this consumer.
--- With a ttl of 0 the consumer leaves. A lease saves double work, no more: whoever folds without one does no harm.
+-- Divides the units among the live consumers; their shares differ by at most one. Returns this consumer's units. A ttl of
+-- 0 removes the consumer. A lease only saves double work: folding without one does no harm.
 local function share(keys, args)
   local key, me, ttl, now = keys[1], args[1], tonumber(args[2]), now_ms()
   local fields, alive, owners, mine, free = hash(key), {}, {}, {}, {}
   if ttl == 0 then fields['c ' .. me] = '0' else fields['c ' .. me] = string.format('%.0f', now + ttl) end
   for name, value in pairs(fields) do
     if string.sub(name, 1, 2) == 'c ' then
-      -- A lease from further ahead was given by a clock that has gone back since: a dead consumer's would last too long.
+      -- A longer lease is from before the clock was set back. For a dead consumer it would last too long.
       local left = tonumber(value) - now
       if left > 0 and (ttl == 0 or left <= ttl) then
         alive[string.sub(name, 3)] = true

@@ -1,9 +1,9 @@
 #!lua name=rotary_rate_limits_1
--- One key a token, {slots, holders}, msgpack. `slots` says when hits were made: {last hit in ms, hits} by quarter second.
--- `holders` says who may still make some: {hits held, held until ms} by replica. Both count against the limit, so the
--- replicas together never exceed it: a hit is counted as held before it is made, and until 60 s after it was.
+-- Each token has one key: {slots, holders}, msgpack. `slots` holds past hits: {last hit in ms, hits} by quarter second.
+-- `holders` holds reserved hits: {hits held, held until ms} by replica. Both count against the limit. A hit counts from
+-- its reservation until 60 s after it was made, so the replicas together never exceed the limit.
 --
--- The name carries a version: replicas of two releases share a server, and each calls the function it was written for.
+-- The name has a version, so that replicas of two releases can share a server.
 
 local WINDOW_MS, HELD_MS, SLOT_MS = 60000, 5000, 250
 
@@ -12,7 +12,8 @@ local function server_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- What still counts. A time in the future was written before the server's clock went back: it is taken for now.
+-- The slots and holders that still count. A time in the future is from before the server's clock was set back. It becomes
+-- the present.
 local function counting(state, now)
   local slots, holders = {}, {}
   for slot, entry in pairs(state[1]) do
@@ -26,8 +27,8 @@ local function counting(state, now)
   return slots, holders
 end
 
--- When a replica made its last hit: after its last call was answered, and while it held some. What it says itself is
--- taken within these bounds, for its clock may have been set in between.
+-- The time of a replica's last hit. It is after the replica's last call, and within the time that the hits were held. The
+-- reported age is limited to these bounds, because the replica's clock may have been set meanwhile.
 local function last_hit(now, age, holder)
   if not holder then return now - age end
   return math.min(now, holder[2], math.max(now - age, holder[2] - HELD_MS))
@@ -40,7 +41,7 @@ local function count(slots, at, hits)
   slots[slot] = {math.max(entry[1], at), entry[2] + hits}
 end
 
--- Hits counted, and the time of the oldest: of what is held, when it was granted.
+-- The number of hits, and the time of the oldest one. A held hit has the time of its reservation.
 local function sum(slots, holders, now)
   local hits, oldest = 0, now
   for _, entry in pairs(slots) do
