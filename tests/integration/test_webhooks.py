@@ -314,6 +314,6 @@ async def test_deliveries_are_kept_for_30_days(start: Start, hook: Receiver, con
     async with start() as (_, client):
 
         async def is_swept() -> bool:
-            return (await client.get(f"{WEBHOOKS}/{webhook['id']}/deliveries"))["total"] == 1
+            return bool((await client.get(f"{WEBHOOKS}/{webhook['id']}/deliveries"))["total"] == 1)
 
         await until(is_swept, 45, "the older one is gone")
