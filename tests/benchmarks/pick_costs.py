@@ -17,7 +17,7 @@ from benchmarks.run import Run
 from benchmarks.table import Row, at_most
 from rotary.definitions import CustomerDefinition, GroupDefinition, MemberDefinition
 from rotary.domain.rotation.outcomes import Picked, PickRequest
-from rotary.policy import DEFAULT_POLICY, MAX_PICK_TTL_SECONDS
+from rotary.policy import DEFAULT_POLICY
 from rotary.redis import keys
 from rotary.redis.connection import connect, load_functions
 from rotary.redis.definition_writer import DefinitionWriter
@@ -34,6 +34,7 @@ PICKS = 1_000
 """In one round of the growth case."""
 TOGETHER = 64
 """Picks under way at once, as from so many connections."""
+MAX_AGE_MS = 600_000
 CALLERS = 1_000
 """That reservations are spread over, where their memory is measured."""
 
@@ -53,7 +54,8 @@ class Picking:
         self._redis = redis
         self._pipeline = Pipeline(redis)
         self._positions = Positions(self._pipeline)
-        self._picks = Picks(self._pipeline)
+        # Nobody folds here: the facts are as old as the last `advance`, and nothing expires before the next.
+        self._picks = Picks(self._pipeline, max_age_ms=MAX_AGE_MS)
 
     async def prepare(self, group: GroupDefinition) -> None:
         """Defines the group, and makes its plan."""
@@ -143,7 +145,7 @@ def _grown(found: Mapping[str, Sequence[float]], size: int, together: int, goal:
 async def memory(run: Run, url: str) -> Sequence[Row]:
     """The same picks without leads and with one each: what they hold, and what the bindings add."""
     count = run.scale.counted_picks
-    group = replace(_group(CALLERS), policy=replace(DEFAULT_POLICY, pick_ttl_seconds=MAX_PICK_TTL_SECONDS))
+    group = _group(CALLERS)
     plain = await _bytes(url, group, [PickRequest()] * count)
     leads = [PickRequest(lead_id=f"L-20261126-{number:06}") for number in range(count)]
     bound = await _bytes(url, replace(group, sticky_enabled=True), leads)

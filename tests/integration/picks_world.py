@@ -1,7 +1,7 @@
 """One customer whose groups are picked from, on a database of the tests' own: definitions, facts and a clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -100,6 +100,18 @@ class PicksWorld:
             *(
                 CallPlaced(specversion="1.0", id=f"c{next(self.events)}", source="/d", time=at, data=data)
                 for _ in range(number)
+            )
+        )
+
+    async def calls(self, callers: Sequence[int]) -> None:
+        """A call of each of these, just now."""
+        at = moment(await self.now_ms())
+        await self.fold(
+            *(
+                CallPlaced(
+                    specversion="1.0", id=f"c{next(self.events)}", source="/d", time=at, data=CallPlacedData(caller)
+                )
+                for caller in callers
             )
         )
 

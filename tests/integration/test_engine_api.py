@@ -243,10 +243,7 @@ async def test_a_key_of_another_length_is_refused(world: EngineWorld, key: str) 
         ({"picks": []}, {"picks": ["Expected 1 to 500 picks."]}),
         ({"picks": [{}, {"prefix": 28}]}, {"picks[1].prefix": [NO_TEXT]}),
         ({"picks": [{}], "lead_id": "L"}, {"lead_id": ["Not allowed beside picks."]}),
-        (
-            {"lead_id": 1, "prefix": 2},
-            {"lead_id": [NO_TEXT], "prefix": [NO_TEXT]},
-        ),
+        ({"lead_id": 1, "prefix": 2}, {"lead_id": [NO_TEXT], "prefix": [NO_TEXT]}),
         ([], {"": ["Expected an object."]}),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from random import Random
 
 import pytest
 import pytest_asyncio
@@ -14,6 +15,7 @@ from rotary.domain.quota import today
 from rotary.domain.rotation.outcomes import NothingEligible, Outcome, Picked, PickRequest
 from rotary.policy import Policy, WarmUpStep
 from rotary.redis import keys
+from rotary.redis.pick_plans import slices
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -49,6 +51,23 @@ async def test_concurrent_picks_share_calls_of_the_function(world: PicksWorld) -
     before = world.engine.calls
     await asyncio.gather(*(world.pick() for _ in range(100)))
     assert world.engine.calls - before == 2
+
+
+@pytest.mark.parametrize("cap", [1, 100])
+async def test_a_pick_finds_its_way_through_thousands_whose_turn_has_changed(world: PicksWorld, cap: int) -> None:
+    size, random = 9_000, Random(20260606)
+    rare = set(random.sample(range(1, size + 1), 5))
+    members = [member(one, daily_cap=100 if one in rare else cap) for one in range(1, size + 1)]
+    await world.define(group(members, "least_used"))
+    await world.engine.release(CUSTOMER, (await world.pick()).id)
+    calls = [one for one in range(1, size + 1) for _ in range(1 if one in rare else random.randint(2, 5))]
+    random.shuffle(calls)
+    for some in slices(calls, 2_000):
+        await world.calls(some)
+    assert set(await world.callers(5)) == rare
+    if cap == 1:
+        refused = await world.refusal(exclude=tuple(rare))
+        assert refused.reasons == {"quota_exceeded": size - 5, "excluded": 5}
 
 
 async def test_a_reservation_becomes_its_call_and_counts_once(world: PicksWorld) -> None:

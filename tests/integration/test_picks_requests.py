@@ -10,6 +10,7 @@ import pytest_asyncio
 from integration.picks_world import CUSTOMER, PicksWorld, picks_world
 from integration.private_redis import names
 from pick_groups import GROUP, group, member
+from rotary.clock import system_clock
 from rotary.domain.rotation.outcomes import Picked, PickRequest
 from rotary.errors import GroupNotFoundError
 from rotary.policy import MAX_PICK_TTL_SECONDS, Policy
@@ -20,6 +21,8 @@ from rotary.redis.fold import PositionLostError
 from rotary.redis.picks import GroupDisabledError, IdempotencyConflictError, PicksClosedError, open_picks
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -394,3 +397,16 @@ async def test_a_plan_that_another_engine_began_anew_is_not_put_in_place(world: 
     assert await world.client.fcall("plan_commit_1", 1, key, GROUP, "second", 0) == b"LOST"
     assert await world.client.fcall("plan_commit_1", 1, key, GROUP, "first", 1) == b"LOST", "a member is missing"
     await world.pick()
+
+
+async def test_a_picks_id_is_a_ulid_of_its_moment_and_its_caller_id(world: PicksWorld) -> None:
+    await world.define(group([member(18, daily_cap=2_000)]))
+    before = system_clock()()
+    picked = [await world.pick(), *(one for one in await world.outcomes(1_200) if isinstance(one, Picked))]
+    after = system_clock()()
+    assert len({one.id for one in picked}) == 1_201
+    for one in picked:
+        ulid, _, caller = one.id.rpartition("-")
+        assert (caller, len(ulid), set(ulid) <= set(CROCKFORD)) == ("18", 26, True)
+        moment = sum(CROCKFORD.index(digit) * 32**at for at, digit in enumerate(reversed(ulid[:10])))
+        assert before <= moment <= after

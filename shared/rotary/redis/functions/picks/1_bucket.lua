@@ -18,7 +18,7 @@ local QUARTER_MS, DAY_MS, QUARTERS = 900000, 86400000, 96
 local LONGEST_TTL_MS, PLAN_TTL_S, BUILD_TTL_S, IDEMPOTENT_S = 60000, 3 * 86400, 600, 86400
 local SETTLED_AT_ONCE, REFRESHED_AT_ONCE, FLAGS_LOOKED_AT, BUSY_MS, MAX_CLASSES = 2000, 64, 64, 2000, 64
 local PATCHED_AT_ONCE = 500
-local READ_AHEAD = 3
+local READ_AHEAD, READ_AT_ONCE, KEPT_AT_ONCE = 3, 64, 256
 local WORTH = {[1] = 16777216, [2] = 65536, [3] = 256, [0] = 1}  -- of a byte, by its place among four
 local BLOCKED = {'cooldown', 'quota_exceeded', 'hourly_cap', 'min_gap'}
 local NO_TIE = '\0\0\0\0\0\0\0\0'

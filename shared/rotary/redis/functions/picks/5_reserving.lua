@@ -4,15 +4,16 @@
 -- `write_views`: who is moved meanwhile waits in `moved`, in order, and who can't be picked is `gone`. An entry's `name`
 -- is what it is stored under.
 local function view_of(g, queue)
-  local v = g.views[queue] or {queue = queue, head = {}, at = 1, read = 0, moved = {}, first = 1, last = 0, gone = {}}
+  local v = g.views[queue] or {queue = queue, head = {}, at = 1, read = 0, moved = {}, first = 1, last = 0, gone = {}, size = g.wanted}
   g.views[queue] = v
   return v
 end
 
 local function read_more(c, g, v)
-  local stored = redis.call('ZRANGE', v.queue, v.read, v.read + g.wanted - 1, 'WITHSCORES')
+  local stored = redis.call('ZRANGE', v.queue, v.read, v.read + v.size - 1, 'WITHSCORES')
   local callers, head = {}, {}
-  v.head, v.at, v.read, v.is_read = head, 1, v.read + #stored / 2, #stored < 2 * g.wanted
+  v.head, v.at, v.read, v.is_read = head, 1, v.read + #stored / 2, #stored < 2 * v.size
+  v.size = math.min(2 * v.size, READ_AT_ONCE)
   for at = 1, #stored / 2 do
     local name, score = stored[2 * at - 1], tonumber(stored[2 * at])
     local caller = string.sub(name, 9)
@@ -55,29 +56,42 @@ local function put(v, one, score, tie)
   v.last = v.last + 1
 end
 
-local function write_views(g)
-  for queue, v in pairs(g.views) do
-    local gone, added = v.gone, {}
-    for at = v.first, v.last do
-      local one = v.moved[at]
-      local name = one.tie .. one.caller
-      if name ~= one.name then gone[#gone + 1] = one.name end
-      if name ~= one.name or one.score ~= one.stored then
-        added[#added + 1] = one.score
-        added[#added + 1] = name
-      end
+local function write_view(g, v)
+  local gone, added = v.gone, {}
+  for at = v.first, v.last do
+    local one = v.moved[at]
+    local name = one.tie .. one.caller
+    if name ~= one.name then gone[#gone + 1] = one.name end
+    if name ~= one.name or one.score ~= one.stored then
+      added[#added + 1] = one.score
+      added[#added + 1] = name
     end
-    if #gone > 0 then redis.call('ZREM', queue, unpack(gone)) end
-    if #added > 0 then redis.call('ZADD', queue, unpack(added)) end
   end
-  g.views = {}
+  if #gone > 0 then redis.call('ZREM', v.queue, unpack(gone)) end
+  if #added > 0 then redis.call('ZADD', v.queue, unpack(added)) end
+  g.views[v.queue] = nil
+end
+
+local function write_views(g)
+  local views = {}
+  for _, v in pairs(g.views) do views[#views + 1] = v end
+  for _, v in ipairs(views) do write_view(g, v) end
 end
 
 -- The best of a queue that is not excluded, taken out of the view: {caller, record, used, view, entry, is_first}, or
 -- nil; and how many excluded ones were passed by.
 local function choose_first(c, g, queue, excluded)
   local v, passed, chosen = view_of(g, queue), {}, nil
+  local function put_back()
+    for _, one in ipairs(passed) do put(v, one, one.score, one.tie) end
+  end
   while not chosen do
+    if v.last - v.first + #v.gone >= KEPT_AT_ONCE then
+      -- Redis keeps order better than a list does, and a command takes no more.
+      put_back()
+      write_view(g, v)
+      v, passed = view_of(g, queue), {}
+    end
     local one = take(c, g, v)
     if not one then break end
     local caller = one.caller
@@ -98,7 +112,7 @@ local function choose_first(c, g, queue, excluded)
       end
     end
   end
-  for _, one in ipairs(passed) do put(v, one, one.score, one.tie) end
+  put_back()
   return chosen, #passed
 end
 
@@ -313,7 +327,7 @@ local function pick(keys, args)
   local first, answers = c.seq, {}
   for _, request in ipairs(requests) do c.seq = c.seq + #request[3] end
   local last = c.seq
-  g.wanted = math.min(last - first, 64)
+  g.wanted = math.min(last - first, READ_AT_ONCE)
   -- Written first, because an error leaves what was written before it; numbers that are not used are given back.
   redis.call('HSET', c.tag .. 'picks', 'seq', text(last))
   c.seq = first
