@@ -18,9 +18,8 @@ from rotary.domain.campaigns import (
 )
 from rotary.management.errors import ConflictError, InvalidError, RefusedError, Violation
 from rotary.management.fields import CampaignFields, NewCampaign, check_time_window, given
-from rotary.management.lookups import require_customer
 from rotary.management.pages import Page, PageRequest, fetch_page, page
-from rotary.management.rows import Target, insert, lock, missing, update
+from rotary.management.rows import Target, change, insert, lock, missing
 from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
 
@@ -80,7 +79,6 @@ async def read_campaign(connection: Connection, campaign_id: int, owner: int | N
 
 async def create_campaign(connection: Connection, customer_id: int, fields: NewCampaign) -> Campaign:
     """Creates a draft. Raises NotFoundError, InvalidError, and ConflictError for a name that the customer has used."""
-    await require_customer(connection, customer_id)
     check_time_window(fields.time_window)
     await _check_group(connection, customer_id, fields)
     values = {"customer_id": customer_id} | given(fields)
@@ -98,7 +96,7 @@ async def update_campaign(connection: Connection, target: Target, fields: Campai
         raise InvalidError(Violation(_GROUP, "A campaign that is active or paused needs a caller ID group."))
     if fields.caller_id_group_id != row[_GROUP]:
         await _check_group(connection, row["customer_id"], fields)
-    await update(connection, "campaigns", target, given(fields))
+    await change(connection, "campaigns", target.id, given(fields))
     return await read_campaign(connection, target.id)
 
 
@@ -112,7 +110,7 @@ async def set_campaign_status(connection: Connection, target: Target, status: Ca
     group = await _group_state(connection, row["customer_id"], row[_GROUP])
     if reason := refusal(row["status"], status, group):
         raise _refused(reason, row["status"], status)
-    await update(connection, "campaigns", target, {"status": status})
+    await change(connection, "campaigns", target.id, {"status": status})
     return await read_campaign(connection, target.id)
 
 

@@ -87,13 +87,18 @@ async def update(connection: Connection, table: Table, row_id: int | Target, val
     """Changes columns of a row. Raises NotFoundError if it does not exist, and StaleError."""
     target = row_id if isinstance(row_id, Target) else Target(row_id)
     await lock(connection, table, target)
+    await change(connection, table, target.id, values)
+
+
+async def change(connection: Connection, table: Table, row_id: int, values: Values) -> None:
+    """Changes columns of a row that this transaction has locked."""
     if not values:
         return
     changes = ", ".join(f"{column} = ${place}" for place, column in enumerate(("id", *values), 1))
     with translate_errors(connection), translate_refusals():
         await connection.execute(
             f"UPDATE {table} SET {changes} WHERE id = $1",  # noqa: S608
-            target.id,
+            row_id,
             *map(_parameter, values.values()),
         )
 

@@ -12,7 +12,7 @@ from rotary.management.errors import ConflictError, InvalidError, Violation
 from rotary.management.fields import NewToken, given
 from rotary.management.lookups import require_customer
 from rotary.management.pages import Page, PageRequest, fetch_page, page
-from rotary.management.rows import Target, insert, lock, missing, update
+from rotary.management.rows import Target, change, insert, lock, missing
 from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
 
@@ -82,7 +82,7 @@ async def rotate_token(connection: Connection, target: Target, overlap_seconds: 
     )
     created = await create_token(connection, row["customer_id"], new)
     ends = now + timedelta(seconds=overlap_seconds)
-    await update(connection, "api_tokens", target, {"expires_at": ends if expires is None else min(ends, expires)})
+    await change(connection, "api_tokens", target.id, {"expires_at": ends if expires is None else min(ends, expires)})
     return created
 
 

@@ -19,7 +19,7 @@ from rotary.management.errors import InvalidError, NotFoundError, Violation
 from rotary.management.fields import NewWebhook, WebhookFields, given
 from rotary.management.lookups import require_customer
 from rotary.management.pages import Page, PageRequest, fetch_page, page
-from rotary.management.rows import Target, delete, insert, lock, missing, update
+from rotary.management.rows import Target, change, delete, insert, lock, missing
 from rotary.management.statements import statement
 from rotary.postgres.connection import Connection, translate_errors
 
@@ -117,7 +117,7 @@ async def update_webhook(connection: Connection, target: Target, fields: Webhook
     if fields.url is not UNSET:
         _check_url(fields.url)
     row = await lock(connection, "webhooks", target)
-    await update(connection, "webhooks", target, given(fields))
+    await change(connection, "webhooks", target.id, given(fields))
     return await read_webhook(connection, target.id, row["customer_id"])
 
 
@@ -125,7 +125,7 @@ async def rotate_secret(connection: Connection, target: Target) -> tuple[Webhook
     """Gives a webhook another secret, with which everything is signed from then on. Raises as `update_webhook` does."""
     secret = _new_secret()
     row = await lock(connection, "webhooks", target)
-    await update(connection, "webhooks", target, {"secret": secret})
+    await change(connection, "webhooks", target.id, {"secret": secret})
     return await read_webhook(connection, target.id, row["customer_id"]), secret
 
 
