@@ -12,7 +12,7 @@ SCOPE = "telesales_api_access"
 PICK_SCOPE = "caller_id_pick"
 """The scope a token needs to pick caller IDs. A token may have several scopes."""
 SCOPES = (SCOPE, PICK_SCOPE)
-"""The scopes that services of this version check. Other scopes grant nothing."""
+"""The scopes that a service of this version checks: a token with another would open nothing."""
 
 RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]
 Status = Literal["active", "disabled"]
