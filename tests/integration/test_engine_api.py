@@ -252,6 +252,14 @@ async def test_every_wrong_field_is_named(world: EngineWorld, sent: object, erro
     assert (got.status, body(got.text)) == (422, {"message": "The given data was invalid.", "errors": errors})
 
 
+@pytest.mark.parametrize(
+    "sent", [{f"{at:x}": 1 for at in range(150_000)}, {"picks": [{f"{at:x}": 1 for at in range(300)}] * 500}]
+)
+async def test_of_very_many_wrong_fields_a_hundred_are_named(world: EngineWorld, sent: object) -> None:
+    got = await (await world.dialer()).post(sent)
+    assert (got.status, len(body(got.text)["errors"])) == (422, 100)
+
+
 @pytest.mark.parametrize("sent", [b"{", b"\xff", b"[" * 5_000, b'{"lead_id": "\\ud800"}', b"nul"])
 async def test_what_is_no_json_is_a_400(world: EngineWorld, sent: bytes) -> None:
     got = await (await world.dialer()).post(sent)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -13,6 +14,8 @@ from rotary.domain.rotation.outcomes import MAX_PICKS, PickRequest
 Violations = dict[str, list[str]]
 """What is wrong, by field: `lead_id`, or `picks[2].exclude[0]`."""
 
+MAX_VIOLATIONS = 100
+"""Fields that an answer names: a body has room for hundreds of thousands of wrong ones."""
 _UNKNOWN = "Unknown field."
 _PATH = re.compile(r" - at `\$(.*)`$")
 
@@ -61,7 +64,7 @@ def decode(body: bytes) -> PicksBody:
 
 
 def _violations(body: bytes, first: str) -> Violations:
-    """Everything that is wrong, where the decoder stops at the first."""
+    """What is wrong, up to MAX_VIOLATIONS fields, where the decoder stops at the first."""
     try:
         value: object = _decode_any(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -77,8 +80,10 @@ def _violations(body: bytes, first: str) -> Violations:
         if not 1 <= len(picks) <= MAX_PICKS:
             found["picks"] = [f"Expected 1 to {MAX_PICKS} picks."]
         for at, pick in enumerate(picks[:MAX_PICKS]):
+            if len(found) >= MAX_VIOLATIONS:
+                break
             found |= _of_object(pick, f"picks[{at}]", _ONE_PICK)
-    return found or {"": [first]}
+    return dict(islice(found.items(), MAX_VIOLATIONS)) or {"": [first]}
 
 
 def _of_object(value: object, where: str, known: set[str]) -> Violations:
@@ -86,6 +91,8 @@ def _of_object(value: object, where: str, known: set[str]) -> Violations:
         return {where: ["Expected an object."]}
     found: Violations = {}
     for name, part in cast("dict[str, object]", value).items():
+        if len(found) >= MAX_VIOLATIONS:
+            break
         at = f"{where}.{name}" if where else name
         if name not in known:
             found[at] = [_UNKNOWN]

@@ -12,7 +12,7 @@ from msgspec import Struct
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import QUARTER_MS, CallerFacts
 from rotary.domain.quota import today
-from rotary.domain.rotation.plan import Plan, PlanMember, Preferences, is_in_class, make_plan, resting_until
+from rotary.domain.rotation.plan import Plan, PlanMember, Preferences, make_plan, resting_until
 from rotary.errors import GroupNotFoundError, UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable
@@ -131,7 +131,7 @@ class Plans:
             elif (plan.version, plan.flags) != (read.version, read.flags):
                 status = await self._patch(customer, known, plan, read)
                 self.mended += status == b"OK"
-            elif missing := [name for name in classes if name not in plan.classes and _exists(known, name)]:
+            elif missing := [name for name in classes if name not in plan.classes and known.preferences.callers(name)]:
                 status = await self._fill(customer, known, plan.build, missing)
             else:
                 return known
@@ -225,12 +225,7 @@ class Plans:
     async def _fill(self, customer: int, known: KnownGroup, build: str, names: Sequence[str]) -> object:
         calls: list[bytes] = []
         for name in names:
-            callers = [
-                member.id
-                for member in known.definition.members
-                if member.status == "active" and is_in_class(name, member.carrier, member.number)
-            ]
-            parts = list(slices(callers, MEMBERS_AT_ONCE))
+            parts = list(slices(known.preferences.callers(name), MEMBERS_AT_ONCE))
             for at, some in enumerate(parts):
                 part = (known.definition.id, build, name, int(at == 0), int(at == len(parts) - 1), self._offset_ms)
                 calls.append(self._function("plan_class_1", customer, *part, *some))
@@ -258,13 +253,6 @@ def _is_usable(plan: _StoredPlan, known: KnownGroup, read: _Read) -> bool:
         and plan.generation == read.generation
         and plan.first_quarter == first
         and plan.changed is not None
-    )
-
-
-def _exists(known: KnownGroup, name: str) -> bool:
-    return any(
-        member.status == "active" and is_in_class(name, member.carrier, member.number)
-        for member in known.definition.members
     )
 
 

@@ -1,23 +1,23 @@
 """Picking caller IDs: calls of the atomic function in functions/picks, merged into few round trips."""
 
 import asyncio
-from collections.abc import Sequence
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from os import urandom
+from operator import attrgetter
 from secrets import token_hex
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 from redis.asyncio import Redis
 
-from rotary.clock import system_clock
 from rotary.definitions import Carrier
 from rotary.domain.rotation.outcomes import NothingEligible, Outcome, Picked, PickRequest, Reason, Refusal
 from rotary.errors import RotaryError, UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable, translate_errors
-from rotary.redis.pick_plans import Closure, KnownGroup, PicksClosedError, Plans, slices
+from rotary.redis.pick_ids import PickIds
+from rotary.redis.pick_plans import Closure, KnownGroup, PicksClosedError, Plans
 from rotary.redis.pipeline import Pipeline, pack
 from rotary.redis.positions import RECOVERY_LIMIT_MS
 
@@ -25,22 +25,20 @@ __all__ = ["Ended", "GroupDisabledError", "IdempotencyConflictError", "Picks", "
 
 PICKS_AT_ONCE = 50
 """Picks in one call of the function: some milliseconds, during which Redis answers nobody else."""
+_PASSED_AT_ONCE = 16
+"""Excluded members that take as long to pass by as one pick takes; each class may hold all of them."""
+CALLS_UNDER_WAY = 4
+"""Calls of the function that a customer has under way from one engine: no more of them are before another's."""
 MAX_AGE_MS = RECOVERY_LIMIT_MS
 """How old the facts may be that are picked by."""
 ATTEMPTS = 20
 
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Base32 in digits and letters that sort as the numbers do."""
-_ANY_DIGIT = (_CROCKFORD * 8).encode()
-"""Translates a random byte into a digit."""
-_RANDOM_DIGITS = 16
-_IDS_IN_ADVANCE = 512
 _encode = msgspec.msgpack.Encoder().encode
+T = TypeVar("T")
 _Request = tuple[str, str, list[tuple[str, str, list[str], list[str], str]]]
 _reply = msgspec.msgpack.Decoder(tuple[str, int, int, msgspec.Raw])
 _answers = msgspec.msgpack.Decoder(list[list[list[object]] | bool])
 _buckets = msgspec.msgpack.Decoder(list[tuple[int, int, int, int]])
-_now_ms = system_clock()
 
 
 class GroupDisabledError(RotaryError):
@@ -58,11 +56,19 @@ class _StaleError(Exception):
 class _Waiting:
     """A request to the function on its way."""
 
-    __slots__ = ("answered", "request")
+    __slots__ = ("answered", "request", "weight")
 
     def __init__(self, request: _Request, answered: asyncio.Future[list[list[object]]]) -> None:
         self.request = request
         self.answered = answered
+        self.weight = sum(1 + len(pick[3]) * (1 + len(pick[2])) // _PASSED_AT_ONCE for pick in request[2])
+        """How many plain picks take as long."""
+
+
+_weight_of = attrgetter("weight")
+_Group = tuple[int, int, str]
+"""A customer's group, and the digest of its definition as we know it."""
+_Call = tuple[_Group, Sequence[_Waiting]]
 
 
 class Ended(NamedTuple):
@@ -85,10 +91,12 @@ class Picks:
         self._offset_ms = offset_ms
         self._max_age_ms = max_age_ms
         self._seen: dict[int, int] = {}
-        self._waiting: dict[tuple[int, int, str], list[_Waiting]] = {}
+        self._waiting: dict[_Group, list[_Waiting]] = {}
+        self._is_flush_due = False
+        self._under_way: Counter[int] = Counter()
         self._sending: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ids = _Ids()
+        self._ids = PickIds()
         self.plans = Plans(pipeline, offset_ms)
         self.now_ms = 0
         """Redis' clock as the last answer had it: by it the times of outcomes count."""
@@ -112,7 +120,7 @@ class Picks:
         After UnavailableError some may have been picked: repeat with the same idempotency key, or let them expire.
         """
         outcomes: list[Outcome] = []
-        for at, some in enumerate(slices(requests, PICKS_AT_ONCE)):
+        for at, some in enumerate(_calls(requests, _weight)):
             answers = await self._answers(customer, group_id, some, _stamp(group_id, at, idempotency))
             outcomes += [_outcome(group_id, answer) for answer in answers]
         return outcomes
@@ -149,6 +157,9 @@ class Picks:
 
     async def close(self) -> None:
         """Ends what is under way."""
+        waiting, self._waiting = self._waiting, {}
+        for some in waiting.values():
+            _fail(some, UnavailableError("The engine is stopping"))
         for task in [*self._sending]:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
@@ -180,38 +191,71 @@ class Picks:
         # Kept, because asking for the running loop is a system call each time.
         loop = self._loop = self._loop or asyncio.get_running_loop()
         waiting = _Waiting(request, loop.create_future())
-        if not self._waiting:
-            loop.call_soon(self._flush)
         self._waiting.setdefault((customer, group_id, digest), []).append(waiting)
+        self._flush_soon(loop)
         return await waiting.answered
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        task = asyncio.create_task(self._send(waiting))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+    def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            loop.call_soon(self._flush)
 
-    async def _send(self, waiting: dict[tuple[int, int, str], list[_Waiting]]) -> None:
-        commands, owners = list[bytes](), list[tuple[int, list[_Waiting]]]()
-        for (customer, group_id, digest), everyone in waiting.items():
-            for some in _calls(everyone):
-                commands.append(self._command(customer, group_id, digest, some))
-                owners.append((customer, some))
+    def _flush(self) -> None:
+        """Sends what waits, but for what a customer has too much of: that goes when an answer has come."""
+        self._is_flush_due = False
+        waiting, self._waiting = self._waiting, {}
+        calls = list[_Call]()
+        for group, everyone in waiting.items():
+            those = _calls(everyone, _weight_of)
+            room = CALLS_UNDER_WAY - self._under_way[group[0]]
+            calls += [(group, some) for some in those[:room]]
+            self._under_way[group[0]] += len(those[:room])
+            if late := those[room:]:
+                self._waiting[group] = [one for some in late for one in some]
+        if calls:
+            task = asyncio.create_task(self._send(calls))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self, calls: Sequence[_Call]) -> None:
+        try:
+            sent, commands = list[_Call](), list[bytes]()
+            for group, some in calls:
+                try:
+                    commands.append(self._command(group, some))
+                except Exception as error:  # noqa: BLE001  # whoever waits is told, the others are sent
+                    _fail(some, error)
+                else:
+                    sent.append((group, some))
+            await self._exchange(commands, sent)
+        finally:
+            for (customer, *_), _ in calls:
+                self._under_way[customer] -= 1
+                if not self._under_way[customer]:
+                    del self._under_way[customer]
+            if self._waiting:
+                self._flush_soon(asyncio.get_running_loop())
+
+    async def _exchange(self, commands: Sequence[bytes], calls: Sequence[_Call]) -> None:
         try:
             replies = await self._pipeline.call(commands)
         except BaseException as error:
-            for _, some in owners:
-                _fail(some, error if isinstance(error, Exception) else UnavailableError("The engine is stopping"))
+            told = error if isinstance(error, Exception) else UnavailableError("The engine is stopping")
+            # Those who wait for their turn, too: one after the other would wait in vain.
+            waiting, self._waiting = self._waiting, {}
+            for some in [*(some for _, some in calls), *waiting.values()]:
+                _fail(some, told)
             if not isinstance(error, Exception):
                 raise
             return
-        for (customer, some), reply in zip(owners, replies, strict=True):
+        for ((customer, *_), some), reply in zip(calls, replies, strict=True):
             try:
                 self._deal(customer, some, reply)
             except Exception as error:  # noqa: BLE001  # whoever waits is told, the others are answered
                 _fail(some, error)
 
-    def _command(self, customer: int, group_id: int, digest: str, some: Sequence[_Waiting]) -> bytes:
+    def _command(self, group: _Group, some: Sequence[_Waiting]) -> bytes:
+        customer, group_id, digest = group
         bucket = keys.bucket_of(customer)
         self.calls += 1
         self.picks += sum(len(one.request[2]) for one in some)
@@ -258,11 +302,21 @@ def _any_of(bucket: int) -> str:
     return f"{keys.tag(bucket)}0:picks"
 
 
-def _calls(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
+def _weight(asked: PickRequest) -> int:
+    """How many plain picks take as long as this one at most. The same for the same request, whatever the group: so a
+    batch that is sent again is taken apart as before."""
+    if not asked.exclude:
+        return 1
+    beginnings = len(asked.prefix or "")
+    classes = 1 + beginnings + (1 + beginnings if asked.carrier else 0)
+    return 1 + len(asked.exclude) * classes // _PASSED_AT_ONCE
+
+
+def _calls(waiting: Sequence[T], weight_of: Callable[[T], int]) -> list[list[T]]:
     """Those who wait, in calls of bounded weight."""
-    calls, weight = list[list[_Waiting]](), PICKS_AT_ONCE
+    calls, weight = list[list[T]](), PICKS_AT_ONCE
     for one in waiting:
-        more = len(one.request[2])
+        more = weight_of(one)
         if weight + more > PICKS_AT_ONCE:
             calls.append([])
             weight = 0
@@ -294,31 +348,6 @@ def _pick(known: KnownGroup, asked: PickRequest, pick_id: str) -> tuple[str, str
     classes = known.preferences.classes(asked.carrier, asked.prefix) if asked.carrier or asked.prefix else []
     seed = token_hex(8) if known.definition.rotation_strategy == "random" else ""
     return pick_id, asked.lead_id or "", classes, [str(caller) for caller in asked.exclude], seed
-
-
-class _Ids:
-    """Makes ULIDs: ten digits of the millisecond and 80 random bits. The function adds the caller ID, to find a
-    reservation by."""
-
-    def __init__(self) -> None:
-        self._digits = ""
-        self._at = 0
-
-    def next(self, count: int) -> list[str]:
-        """So many new ones. Randomness is asked for in advance: a system call for each would be dear."""
-        begin, size = self._at, _RANDOM_DIGITS
-        end = begin + size * count
-        if end > len(self._digits):
-            self._digits = urandom(size * max(count, _IDS_IN_ADVANCE)).translate(_ANY_DIGIT).decode()
-            begin, end = 0, size * count
-        self._at = end
-        prefix, digits = _digits_of(_now_ms()), self._digits
-        return [prefix + digits[at : at + size] for at in range(begin, end, size)]
-
-
-@lru_cache(maxsize=4)
-def _digits_of(milliseconds: int) -> str:
-    return "".join(_CROCKFORD[milliseconds >> shift & 31] for shift in range(45, -1, -5))
 
 
 def _outcome(group_id: int, answer: list[object]) -> Outcome:

@@ -114,15 +114,27 @@ class Preferences:
     def __init__(self, group: GroupDefinition) -> None:
         self._group = group
 
+    def callers(self, name: str) -> list[int]:
+        """The active members of a class."""
+        carrier, _, prefix = name.partition("|")
+        members = self._members.get(carrier, [])
+        first = bisect_left(members, (prefix,))
+        return [caller for _, caller in members[first : bisect_left(members, (prefix + "\U0010ffff",), first)]]
+
+    @cached_property
+    def _members(self) -> dict[str, list[tuple[str, int]]]:
+        """The active members by number, of each carrier and of all."""
+        members: dict[str, list[tuple[str, int]]] = {"": []}
+        for member in self._group.members:
+            if member.status == "active":
+                members[""].append((member.number, member.id))
+                members.setdefault(member.carrier, []).append((member.number, member.id))
+        return {carrier: sorted(some) for carrier, some in members.items()}
+
     @cached_property
     def _numbers(self) -> dict[str, list[str]]:
         """The active members' numbers, sorted, of each carrier and of all."""
-        numbers: dict[str, list[str]] = {"": []}
-        for member in self._group.members:
-            if member.status == "active":
-                numbers[""].append(member.number)
-                numbers.setdefault(member.carrier, []).append(member.number)
-        return {carrier: sorted(some) for carrier, some in numbers.items()}
+        return {carrier: [number for number, _ in some] for carrier, some in self._members.items()}
 
     def classes(self, carrier: Carrier | None, prefix: str | None) -> list[str]:
         """The classes to try before all members, best first; only such as have an active member.

@@ -16,8 +16,10 @@
 
 local QUARTER_MS, DAY_MS, QUARTERS = 900000, 86400000, 96
 local LONGEST_TTL_MS, PLAN_TTL_S, BUILD_TTL_S, IDEMPOTENT_S = 60000, 3 * 86400, 600, 86400
-local SETTLED_AT_ONCE, REFRESHED_AT_ONCE, FLAGS_LOOKED_AT, BUSY_MS, MAX_CLASSES = 2000, 64, 64, 2000, 64
-local PATCHED_AT_ONCE = 500
+local SETTLED_AT_ONCE, WOKEN_AT_ONCE, POPPED_AT_ONCE, REFRESHED_AT_ONCE, FLAGS_LOOKED_AT = 200, 2000, 64, 64, 64
+local BUSY_MS, PATCHED_AT_ONCE = 2000, 500
+-- A prefix has 16 characters, so 50 picks of a call ask for 33 classes each at most.
+local MAX_PREFIX, MAX_CLASSES = 16, 2000
 local READ_AHEAD, READ_AT_ONCE, KEPT_AT_ONCE = 3, 64, 256
 local WORTH = {[1] = 16777216, [2] = 65536, [3] = 256, [0] = 1}  -- of a byte, by its place among four
 local BLOCKED = {'cooldown', 'quota_exceeded', 'hourly_cap', 'min_gap'}
@@ -48,6 +50,7 @@ local function open(key, offset)
     plans = {}, plans_of = {},
     orders = {},  -- group → whose turn it is, as far as it was read, of all its plans; `moved` has who was picked
     live = {},  -- caller → reservations, as far as they were counted in this call
+    expired = 0,
     reserved = {}, callers = {}, answers = {},  -- what `write` has yet to write
   }
 end

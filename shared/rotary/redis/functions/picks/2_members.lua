@@ -16,10 +16,10 @@ local function plan_of(c, group, build)
     id = group, build = build, key = key, p = key .. ':', version = f[1], flags = f[2], generation = f[3],
     first = tonumber(f[4]), last = tonumber(f[5]), strategy = f[6], sticky = f[7] == '1', sticky_ms = f[8],
     ttl_ms = tonumber(f[9]), status = f[10], disabled = tonumber(f[11]), digest = f[13], touched = tonumber(f[14]),
-    classes = f[12] ~= '' and cmsgpack.unpack(f[12]) or {},
+    has_classes = f[12] == '1', classes_of = {},
     turns = c.p .. 'turns:' .. group, rounds = c.p .. 'rounds:' .. group,
     records = {}, calls = {},  -- what was read in this call of the function, during which neither changes
-    views = {}, wanted = 1, empty = {},
+    views = {}, wanted = 1, empty = {}, judged = {}, left = {},
     turn = order.turn, round = order.round, moved = order.moved,
   }
   c.plans[group .. ' ' .. build] = g
@@ -56,8 +56,18 @@ local function calls_between(c, caller, first, last)
   return total
 end
 
+-- Ends a caller's reservations that have expired.
+local function expire(c, caller)
+  c.expired = c.expired + redis.call('ZREMRANGEBYSCORE', c.p .. 'live:' .. caller, '-inf', c.complete)
+  c.live[caller] = nil
+end
+
+-- While `settle_due` has not looked at all that are due, those that are asked for are looked at here.
 local function live_of(c, caller)
-  local known = c.live[caller] or redis.call('ZCARD', c.p .. 'live:' .. caller)
+  local known = c.live[caller]
+  if known then return known end
+  if c.is_behind then expire(c, caller) end
+  known = redis.call('ZCARD', c.p .. 'live:' .. caller)
   c.live[caller] = known
   return known
 end
@@ -107,6 +117,17 @@ local function evaluate(c, g, caller, record, is_rested)
     if last + gap > c.now then return 'min_gap', last + gap end
   end
   return nil, nil, calls + live
+end
+
+-- Likewise, computed once for as long as there are the same reservations: all else is the same in a call.
+local function judge(c, g, caller, record)
+  local live, known = live_of(c, caller), g.judged[caller]
+  if not known or known[1] ~= live then
+    local reason, wake, used = evaluate(c, g, caller, record)
+    known = {live, reason, wake, used}
+    g.judged[caller] = known
+  end
+  return known[2], known[3], known[4]
 end
 
 -- Stride scheduling. A member's turn k of a round, of `weight` turns, lies at (k + phase) / weight of the round: the
@@ -193,30 +214,52 @@ local function place(g, caller, record, used, turn)
   return g.strategy == 'cap_based' and used / record[2] or used, struct.pack('>I8', turn)
 end
 
-local function is_in(class, record)
-  local carrier, prefix = string.match(class, '^(.-)|(.*)$')
-  return (carrier == '' or carrier == record[9]) and string.sub(record[7], 1, #prefix) == prefix
+-- The queues that a member belongs to: the plan's, and those of its classes that somebody asked for.
+local function queues_of(g, caller, record)
+  local known = g.classes_of[caller]
+  if known then return known end
+  known = {g.p .. 'queue'}
+  if g.has_classes then
+    local names = {}
+    for _, carrier in ipairs({'', record[9]}) do
+      for length = 0, math.min(#record[7], MAX_PREFIX) do
+        names[#names + 1] = carrier .. '|' .. string.sub(record[7], 1, length)
+      end
+    end
+    for at, is_there in ipairs(redis.call('HMGET', g.p .. 'classes', unpack(names))) do
+      if is_there then known[#known + 1] = g.p .. 'queue:' .. names[at] end
+    end
+  end
+  g.classes_of[caller] = known
+  return known
 end
 
 local function enqueue(g, caller, record, used)
   local score, tie = place(g, caller, record, used)
-  redis.call('ZADD', g.p .. 'queue', score, tie .. caller)
-  for class in pairs(g.classes) do
-    if is_in(class, record) then redis.call('ZADD', g.p .. 'queue:' .. class, score, tie .. caller) end
-  end
+  for _, queue in ipairs(queues_of(g, caller, record)) do redis.call('ZADD', queue, score, tie .. caller) end
+end
+
+-- Takes entries, by their ties, out of every queue that a member is in: a member whose tie changes would have two.
+local function dequeue(g, caller, record, ties)
+  local names = {}
+  for at, tie in ipairs(ties) do names[at] = tie .. caller end
+  for _, queue in ipairs(queues_of(g, caller, record)) do redis.call('ZREM', queue, unpack(names)) end
+end
+
+-- Whether nobody is kept from being picked for this reason.
+local function is_empty(g, reason)
+  if g.empty[reason] == nil then g.empty[reason] = redis.call('EXISTS', g.p .. reason) == 0 end
+  return g.empty[reason]
 end
 
 -- Puts a member among those that can't be picked for this reason, or with none; and nowhere else. Most sets are empty.
 local function block(g, caller, reason, wake)
   for _, other in ipairs(BLOCKED) do
-    local is_empty = g.empty[other]
-    if is_empty == nil then is_empty = redis.call('EXISTS', g.p .. other) == 0 end
     if other == reason then
       redis.call('ZADD', g.p .. reason, wake, caller)
-      is_empty = false
-    elseif not is_empty then
+      g.empty[reason] = false
+    elseif not is_empty(g, other) then
       redis.call('ZREM', g.p .. other, caller)
     end
-    g.empty[other] = is_empty
   end
 end

@@ -7,7 +7,12 @@ local function settle(c, g, caller)
   local reason, wake, used = evaluate(c, g, caller, record)
   block(g, caller, reason, wake)
   if reason then return false end
-  if g.strategy == 'weighted' then catch_up(g, caller, record) end
+  if g.strategy == 'weighted' then
+    local _, before = place(g, caller, record, used)
+    catch_up(g, caller, record)
+    local _, after = place(g, caller, record, used)
+    if before ~= after then dequeue(g, caller, record, {before}) end
+  end
   enqueue(g, caller, record, used)
   return true
 end
@@ -24,13 +29,23 @@ local function plans_of(c, group)
   return known
 end
 
--- In every plan that has it: `groups` are theirs.
+-- Whether a plan is as it should be when one of its members has fewer reservations: its order does not depend on them,
+-- and they keep nobody from being picked.
+local function is_unmoved(g)
+  if g.strategy == 'least_used' or g.strategy == 'cap_based' or g.strategy == 'sticky_lead' then return false end
+  return is_empty(g, 'quota_exceeded') and is_empty(g, 'hourly_cap')
+end
+
+-- In every plan that has it: `groups` are theirs. Returns in how many.
 local function settle_everywhere(c, caller, groups)
-  local kept = ''
+  local kept, count = '', 0
   for group in string.gmatch(groups, '%d+') do
     local plans = plans_of(c, group)
     for _, g in ipairs(plans) do
-      if c.quarter >= g.first and c.quarter < g.last then settle(c, g, caller) end
+      if c.quarter >= g.first and c.quarter < g.last and not is_unmoved(g) then
+        settle(c, g, caller)
+        count = count + 1
+      end
     end
     if #plans > 0 then kept = kept .. group .. ' ' end
   end
@@ -39,6 +54,7 @@ local function settle_everywhere(c, caller, groups)
   elseif kept ~= groups then
     redis.call('HSET', c.p .. 'in', caller, kept)
   end
+  return count
 end
 
 -- Has `settle_due` look at a caller when the facts are complete up to this second, 0 for now. The callers of a second
@@ -70,29 +86,40 @@ local function look_again_at(p, callers)
 end
 
 -- Ends the reservations that have expired. One does when the facts are complete up to its end: a call that was
--- published before has been counted by then.
+-- published before has been counted by then. A call looks at more than a call can reserve and at no more than takes some
+-- milliseconds; the next goes on.
 local function settle_due(c)
-  local due, left, expired = c.p .. 'due', SETTLED_AT_ONCE, 0
+  local due, left = c.p .. 'due', SETTLED_AT_ONCE
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', c.complete / 1000)) do
-    local callers = redis.call('SPOP', due .. ':' .. name, left)
-    local groups = #callers > 0 and redis.call('HMGET', c.p .. 'in', unpack(callers))
-    for at, caller in ipairs(callers) do
-      expired = expired + redis.call('ZREMRANGEBYSCORE', c.p .. 'live:' .. caller, '-inf', c.complete)
-      c.live[caller] = nil
-      settle_everywhere(c, caller, groups[at] or '')
-    end
-    left = left - #callers
-    if left <= 0 then break end
+    local callers
+    repeat
+      if left <= 0 then
+        c.is_behind = true
+        return
+      end
+      callers = redis.call('SPOP', due .. ':' .. name, POPPED_AT_ONCE)
+      local groups = #callers > 0 and redis.call('HMGET', c.p .. 'in', unpack(callers))
+      for at, caller in ipairs(callers) do
+        expire(c, caller)
+        left = left - math.max(1, settle_everywhere(c, caller, groups[at] or ''))
+      end
+    until #callers < POPPED_AT_ONCE
     redis.call('ZREM', due, name)
   end
-  if expired > 0 then redis.call('HINCRBY', c.tag .. 'picks', 'expired', expired) end
 end
 
--- What waits for nothing but time.
+-- What waits for nothing but time: until as many can be picked as a call picks, or nobody is left.
 local function settle_woken(c, g)
+  local found, left = 0, WOKEN_AT_ONCE
   for _, reason in ipairs({'cooldown', 'hourly_cap', 'min_gap'}) do
-    local woken = redis.call('ZRANGEBYSCORE', g.p .. reason, '-inf', c.now, 'LIMIT', 0, SETTLED_AT_ONCE)
-    for _, caller in ipairs(woken) do settle(c, g, caller) end
+    local woken
+    repeat
+      woken = redis.call('ZRANGEBYSCORE', g.p .. reason, '-inf', c.now, 'LIMIT', 0, POPPED_AT_ONCE)
+      for _, caller in ipairs(woken) do
+        if settle(c, g, caller) then found = found + 1 end
+      end
+      left = left - #woken
+    until #woken < POPPED_AT_ONCE or found >= POPPED_AT_ONCE or left <= 0
   end
 end
 
@@ -123,12 +150,18 @@ end
 
 -- Whether a pick names a class whose queue is not there yet.
 local function lacks_class(g, requests)
+  local names, asked = {}, {}
   for _, request in ipairs(requests) do
     for _, pick in ipairs(request[3]) do
       for _, class in ipairs(pick[3]) do
-        if not g.classes[class] then return true end
+        if not asked[class] then names[#names + 1] = class end
+        asked[class] = true
       end
     end
+  end
+  if #names == 0 then return false end
+  for _, state in ipairs(redis.call('HMGET', g.p .. 'classes', unpack(names))) do
+    if state ~= '1' then return true end
   end
   return false
 end

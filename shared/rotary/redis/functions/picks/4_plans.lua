@@ -23,8 +23,9 @@ local function plan_read(keys, args)
         changed[#changed + 1] = redis.call('GET', c.facts .. 'flags:' .. caller) or ''
       end
     end
-    for class, usable in pairs(g.classes) do
-      if usable then classes[#classes + 1] = class end
+    local flat = g.has_classes and redis.call('HGETALL', g.p .. 'classes') or {}
+    for at = 1, #flat, 2 do
+      if flat[at + 1] == '1' then classes[#classes + 1] = flat[at] end
     end
     plan = {g.build, g.digest, g.version, g.flags, g.generation, g.first, classes, is_all, changed}
   end
@@ -93,11 +94,17 @@ local function plan_put(keys, args)
   return redis.status_reply('OK')
 end
 
+local function remove_classes(g)
+  local names, flat = {g.p .. 'classes'}, redis.call('HGETALL', g.p .. 'classes')
+  for at = 1, #flat, 2 do names[#names + 1] = g.p .. 'queue:' .. flat[at] end
+  redis.call('UNLINK', unpack(names))
+end
+
 local function remove_plan(g)
   local names = {g.key, g.p .. 'members', g.p .. 'queue'}
   for _, reason in ipairs(BLOCKED) do names[#names + 1] = g.p .. reason end
-  for class in pairs(g.classes) do names[#names + 1] = g.p .. 'queue:' .. class end
   redis.call('UNLINK', unpack(names))
+  if g.has_classes then remove_classes(g) end
 end
 
 -- FCALL plan_commit_1 1 {b17}7:picks group build members
@@ -126,18 +133,30 @@ local function plan_class(keys, args)
   local c, group, build, class = open(keys[1], tonumber(args[6])), args[1], args[2], args[3]
   local g = redis.call('GET', c.p .. 'plan:' .. group) == build and plan_of(c, group, build)
   if not g then return redis.status_reply('LOST') end
-  local count = 0
-  for _ in pairs(g.classes) do count = count + 1 end
-  if args[4] == '1' and count >= MAX_CLASSES then
-    for other in pairs(g.classes) do redis.call('UNLINK', g.p .. 'queue:' .. other) end
-    g.classes = {}
+  local key = g.p .. 'classes'
+  if args[4] == '1' and redis.call('HLEN', key) >= MAX_CLASSES then remove_classes(g) end
+  local state = redis.call('HGET', key, class)
+  if args[4] == '0' and not state then return redis.status_reply('LOST') end
+  redis.call('HSET', key, class, state or '0')
+  redis.call('HSET', g.key, 'classes', '1')
+  g.has_classes = true
+  local queued, callers = {}, {unpack(args, 7)}
+  read_ahead(c, g, callers)
+  for _, caller in ipairs(callers) do
+    local record = record_of(g, caller)
+    local reason, wake, used = 'gone', nil, nil
+    if record then reason, wake, used = evaluate(c, g, caller, record) end
+    if not reason then
+      local score, tie = place(g, caller, record, used)
+      queued[#queued + 1] = score
+      queued[#queued + 1] = tie .. caller
+    elseif record then
+      block(g, caller, reason, wake)  -- and not only left out: whoever is in no queue waits for something
+    end
   end
-  if args[4] == '0' and g.classes[class] == nil then return redis.status_reply('LOST') end
-  g.classes[class] = g.classes[class] or false
-  for at = 7, #args do settle(c, g, args[at]) end
-  redis.call('EXPIRE', g.p .. 'queue:' .. class, PLAN_TTL_S)
-  g.classes[class] = g.classes[class] or args[5] == '1'
-  redis.call('HSET', g.key, 'classes', cmsgpack.pack(g.classes))
+  if #queued > 0 then redis.call('ZADD', g.p .. 'queue:' .. class, unpack(queued)) end
+  if args[5] == '1' then redis.call('HSET', key, class, '1') end
+  for _, name in ipairs({key, g.p .. 'queue:' .. class}) do redis.call('EXPIRE', name, PLAN_TTL_S) end
   return redis.status_reply('OK')
 end
 

@@ -1,156 +1,15 @@
 -- Part of the library rotary_picks_1: picking and giving back.
 
--- A queue as one call of the function sees it. Its head is read in pieces and nothing is written to it before
--- `write_views`: who is moved meanwhile waits in `moved`, in order, and who can't be picked is `gone`. An entry's `name`
--- is what it is stored under.
-local function view_of(g, queue)
-  local v = g.views[queue] or {queue = queue, head = {}, at = 1, read = 0, moved = {}, first = 1, last = 0, gone = {}, size = g.wanted}
-  g.views[queue] = v
-  return v
-end
-
-local function read_more(c, g, v)
-  local stored = redis.call('ZRANGE', v.queue, v.read, v.read + v.size - 1, 'WITHSCORES')
-  local callers, head = {}, {}
-  v.head, v.at, v.read, v.is_read = head, 1, v.read + #stored / 2, #stored < 2 * v.size
-  v.size = math.min(2 * v.size, READ_AT_ONCE)
-  for at = 1, #stored / 2 do
-    local name, score = stored[2 * at - 1], tonumber(stored[2 * at])
-    local caller = string.sub(name, 9)
-    callers[at] = caller
-    head[at] = {name = name, stored = score, score = score, tie = string.sub(name, 1, 8), caller = caller}
-  end
-  if #callers > READ_AHEAD then read_ahead(c, g, callers) end
-end
-
--- As Redis orders a sorted set's entries. Ties are numbers, because Lua compares texts by the server's locale; caller
--- IDs are digits.
-local function is_before(one, other)
-  if one.score ~= other.score then return one.score < other.score end
-  if one.tie ~= other.tie then return struct.unpack('>I8', one.tie) < struct.unpack('>I8', other.tie) end
-  return one.caller < other.caller
-end
-
--- Takes the first entry out of the view.
-local function take(c, g, v)
-  if v.at > #v.head and not v.is_read then read_more(c, g, v) end
-  local head, moved = v.head[v.at], v.moved[v.first]
-  if moved and (not head or is_before(moved, head)) then
-    v.moved[v.first] = nil
-    v.first = v.first + 1
-    return moved
-  end
-  if head then v.at = v.at + 1 end
-  return head
-end
-
--- Puts an entry where it belongs now, which is mostly last.
-local function put(v, one, score, tie)
-  one.score, one.tie = score, tie
-  local moved, at = v.moved, v.last + 1
-  while at > v.first and is_before(one, moved[at - 1]) do
-    moved[at] = moved[at - 1]
-    at = at - 1
-  end
-  moved[at] = one
-  v.last = v.last + 1
-end
-
-local function write_view(g, v)
-  local gone, added = v.gone, {}
-  for at = v.first, v.last do
-    local one = v.moved[at]
-    local name = one.tie .. one.caller
-    if name ~= one.name then gone[#gone + 1] = one.name end
-    if name ~= one.name or one.score ~= one.stored then
-      added[#added + 1] = one.score
-      added[#added + 1] = name
-    end
-  end
-  if #gone > 0 then redis.call('ZREM', v.queue, unpack(gone)) end
-  if #added > 0 then redis.call('ZADD', v.queue, unpack(added)) end
-  g.views[v.queue] = nil
-end
-
-local function write_views(g)
-  local views = {}
-  for _, v in pairs(g.views) do views[#views + 1] = v end
-  for _, v in ipairs(views) do write_view(g, v) end
-end
-
--- The best of a queue that is not excluded, taken out of the view: {caller, record, used, view, entry, is_first}, or
--- nil; and how many excluded ones were passed by.
-local function choose_first(c, g, queue, excluded)
-  local v, passed, chosen = view_of(g, queue), {}, nil
-  local function put_back()
-    for _, one in ipairs(passed) do put(v, one, one.score, one.tie) end
-  end
-  while not chosen do
-    if v.last - v.first + #v.gone >= KEPT_AT_ONCE then
-      -- Redis keeps order better than a list does, and a command takes no more.
-      put_back()
-      write_view(g, v)
-      v, passed = view_of(g, queue), {}
-    end
-    local one = take(c, g, v)
-    if not one then break end
-    local caller = one.caller
-    local record = record_of(g, caller)
-    local reason, wake, used = 'gone', nil, nil
-    if record then reason, wake, used = evaluate(c, g, caller, record) end
-    if reason then
-      v.gone[#v.gone + 1] = one.name
-      if record then block(g, caller, reason, wake) end
-    else
-      local score, tie = place(g, caller, record, used)
-      if score ~= one.score or tie ~= one.tie then
-        put(v, one, score, tie)
-      elseif excluded[caller] then
-        passed[#passed + 1] = one
-      else
-        chosen = {caller = caller, record = record, used = used, view = v, entry = one, is_first = #passed == 0}
-      end
-    end
-  end
-  put_back()
-  return chosen, #passed
-end
-
--- Likewise, anyone with the same probability. The queue itself is drawn from, so it is written to at once.
-local function choose_at_random(c, g, queue, excluded, seed)
-  local draws, passed, chosen = 0, {}, nil
-  while not chosen do
-    local size = redis.call('ZCARD', queue)
-    if size == 0 then break end
-    draws = draws + 1
-    local share = tonumber(string.sub(redis.sha1hex(seed .. ':' .. draws), 1, 13), 16) / 4503599627370496
-    local index = math.floor(share * size)
-    local entry = redis.call('ZRANGE', queue, index, index)[1]
-    local caller = string.sub(entry, 9)
-    local record = record_of(g, caller)
-    local reason, wake, used = 'gone', nil, nil
-    if record then reason, wake, used = evaluate(c, g, caller, record) end
-    if not reason and not excluded[caller] then
-      chosen = {caller = caller, record = record, used = used}
-    else
-      redis.call('ZREM', queue, entry)
-      if not reason then passed[#passed + 1] = entry elseif record then block(g, caller, reason, wake) end
-    end
-  end
-  for _, entry in ipairs(passed) do redis.call('ZADD', queue, 0, entry) end
-  return chosen, #passed
-end
-
-local function choose(c, g, queue, excluded, seed)
-  if g.strategy == 'random' then return choose_at_random(c, g, queue, excluded, seed) end
-  return choose_first(c, g, queue, excluded)
-end
-
 -- Moves a member behind what it was picked for.
 local function take_turn(c, g, chosen)
   local caller, record, v = chosen.caller, chosen.record, chosen.view
   if g.strategy == 'random' then return end
   g.moved[caller] = true
+  if g.strategy ~= 'round_robin' and (g.has_classes or not v) then
+    local left, _, tie = g.left[caller] or {}, place(g, caller, record, chosen.used)
+    left[#left + 1] = tie
+    g.left[caller] = left
+  end
   if g.strategy == 'weighted' then
     local round, k = round_of(g, caller, record)
     if chosen.is_first and v.queue == g.p .. 'queue' then
@@ -182,7 +41,7 @@ local function bound(c, g, lead, excluded)
   if not caller or excluded[caller] then return nil end
   local record = record_of(g, caller)
   if not record then return nil end
-  local reason, _, used = evaluate(c, g, caller, record)
+  local reason, _, used = judge(c, g, caller, record)
   if not reason then return {caller = caller, record = record, used = used} end
 end
 
@@ -239,18 +98,11 @@ local function refuse(c, g, excluded, passed)
   return {false, reasons, next_eligible(c, g, excluded) or false}
 end
 
-local function choose_by_class(c, g, pick, excluded)
-  for _, class in ipairs(pick[3]) do
-    local chosen = choose(c, g, g.p .. 'queue:' .. class, excluded, pick[5])
-    if chosen then return chosen end
-  end
-  return choose(c, g, g.p .. 'queue', excluded, pick[5])
-end
-
 -- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier,
 -- trunk}
 local function pick_one(c, g, pick)
   local excluded, chosen, passed = {}, nil, 0
+  if g.refusal and #pick[4] == 0 then return g.refusal end
   for _, caller in ipairs(pick[4]) do excluded[caller] = true end
   local lead = g.sticky and pick[2] ~= '' and c.p .. 'lead:' .. g.id .. ':' .. pick[2]
   if lead then chosen = bound(c, g, lead, excluded) end
@@ -259,7 +111,11 @@ local function pick_one(c, g, pick)
     if chosen then break end
     chosen, passed = choose_by_class(c, g, pick, excluded)
     local refused = not chosen and refuse(c, g, excluded, passed)
-    if refused then return refused end
+    if refused then
+      -- Within a call of the function nobody becomes eligible.
+      if #pick[4] == 0 then g.refusal = refused end
+      return refused
+    end
   end
   if not chosen then return {false, {}, c.now} end
   c.seq = c.seq + 1
@@ -288,6 +144,12 @@ end
 local function write(c, g)
   write_views(g)
   for caller in pairs(c.callers) do write_reservations(c, caller) end
+  for caller, ties in pairs(g.left) do
+    local record = record_of(g, caller)
+    dequeue(g, caller, record, ties)
+    settle(c, g, caller)
+  end
+  if c.expired > 0 then redis.call('HINCRBY', c.tag .. 'picks', 'expired', c.expired) end
   look_again_at(c.p, c.callers)
   local key, value_of = g.turns, g.turn
   if g.strategy == 'weighted' then key, value_of = g.rounds, g.round end
