@@ -270,9 +270,10 @@ class PicksMachine(RuleBasedStateMachine):
         for events in self.log[end:]:
             self.run(self.world.fold(*events))
             self.apply(events, self.model)
+        for engine in self.world.engines:
+            self.run(engine.notice())
         if is_lost:
             self.must_be_closed()
-        self.run(self.world.engine.notice())
         self.run(self.world.wait(MAX_PICK_TTL_SECONDS * 1000 + 10_000))
 
     def must_be_closed(self) -> None:

@@ -270,6 +270,19 @@ async def test_a_redis_of_which_nothing_is_known_is_closed_until_no_reservation_
     await world.pick()
 
 
+async def test_no_reservation_that_may_be_missing_outlives_the_closure(world: PicksWorld) -> None:
+    """One ends at a whole second, up to a second after its time."""
+    await world.define(group([member(1)], policy=Policy(pick_ttl_seconds=MAX_PICK_TTL_SECONDS)))
+    length_ms = 0
+    while length_ms < MAX_PICK_TTL_SECONDS * 1_000 + 600:
+        await world.wait(1_010 - await world.now_ms() % 1_000)
+        picked = await world.pick()
+        length_ms = picked.expires_at_ms - world.engine.now_ms
+    await world.client.delete(keys.tag(keys.bucket_of(CUSTOMER)) + "picks")
+    closed = await closure(world)
+    assert world.complete_ms + closed.retry_after_ms >= picked.expires_at_ms
+
+
 async def test_an_operators_word_opens_a_new_redis(world: PicksWorld) -> None:
     await world.define(group([member(1)]))
     await world.client.delete(keys.tag(keys.bucket_of(CUSTOMER)) + "picks")
