@@ -1,6 +1,6 @@
 """The API: from a request to what the table of operations says of it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b, sha256
 
@@ -20,6 +20,7 @@ from rotary.http.errors import SERVER_ERROR, TOO_MANY_STREAMS
 from rotary.http.negotiation import wants_stream
 from rotary.http.responses import JSON, REVALIDATE, CachedResponse, ResponseTemplate, failure
 from rotary.management.idempotency import StoredAnswer, claim, keep
+from rotary.postgres.connection import ContendedError
 from rotary_campaigns.http.errors import answer_to
 from rotary_campaigns.http.operations import Call, Operation, Reply, Resource
 from rotary_campaigns.http.requests import read_if_match, read_key, read_query, read_request
@@ -30,6 +31,8 @@ from rotary_campaigns.parts import Parts
 CAMPAIGN_REQUESTS_PER_MINUTE = 120
 """Of one token; a token with a lower limit keeps that one, and one without a limit has none here."""
 MAX_WINDOWS = 100_000
+MAX_DEADLOCKS = 3
+"""How often a change is made anew that was rolled back because it and another one waited for each other."""
 _SHOWN_ONCE = "The secret was shown when this idempotency key was first used, and can't be shown again."
 
 RequestContext = api.RequestContext[str]
@@ -108,12 +111,22 @@ class Api(api.Api[str]):
             now_ms=context.now_ms,
         )
         if operation.is_change:
-            return await self._change(request, grant, operation, content, call)
+            return await self._settle(partial(self._change, request, grant, operation, content, call))
         async with self._parts.database.snapshot() as connection:
             reply = await operation.handler(call(connection=connection))
             if operation.stream is not None and wants_stream(request):
                 return self._stream(operation, call(connection=connection))
         return _answer(operation, reply)
+
+    async def _settle(self, change: Callable[[], Awaitable[CachedResponse]]) -> CachedResponse:
+        """Makes a change; again, if PostgreSQL chose it as the one to end of two that waited for each other."""
+        for _ in range(MAX_DEADLOCKS):
+            try:
+                return await change()
+            except ContendedError as error:
+                if not error.is_deadlock:
+                    raise
+        return await change()
 
     async def _change(
         self, request: web.BaseRequest, grant: Grant, operation: Operation, content: bytes, call: "partial[Call]"
