@@ -1,6 +1,6 @@
 """The API: from a request to what the table of operations says of it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b, sha256
 
@@ -111,24 +111,26 @@ class Api(api.Api[str]):
             now_ms=context.now_ms,
         )
         if operation.is_change:
-            return await self._settle(partial(self._change, request, grant, operation, content, call))
+            return await self._change(request, grant, operation, content, call)
         async with self._parts.database.snapshot() as connection:
             reply = await operation.handler(call(connection=connection))
             if operation.stream is not None and wants_stream(request):
                 return self._stream(operation, call(connection=connection))
         return _answer(operation, reply)
 
-    async def _settle(self, change: Callable[[], Awaitable[CachedResponse]]) -> CachedResponse:
+    async def _change(
+        self, request: web.BaseRequest, grant: Grant, operation: Operation, content: bytes, call: "partial[Call]"
+    ) -> CachedResponse:
         """Makes a change; again, if PostgreSQL chose it as the one to end of two that waited for each other."""
         for _ in range(MAX_DEADLOCKS):
             try:
-                return await change()
+                return await self._change_once(request, grant, operation, content, call)
             except ContendedError as error:
                 if not error.is_deadlock:
                     raise
-        return await change()
+        return await self._change_once(request, grant, operation, content, call)
 
-    async def _change(
+    async def _change_once(
         self, request: web.BaseRequest, grant: Grant, operation: Operation, content: bytes, call: "partial[Call]"
     ) -> CachedResponse:
         key = read_key(request) if operation.is_idempotent else None
