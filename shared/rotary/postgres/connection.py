@@ -126,10 +126,10 @@ def translate_errors(connection: Connection) -> Iterator[None]:
     """
     try:
         yield
-    except _AWAY as error:
-        raise _unavailable(error) from error
     except _CONTENDED as error:
         raise ContendedError(error) from error
+    except _AWAY as error:
+        raise _unavailable(error) from error
     except asyncpg.UndefinedTableError as error:
         raise UnavailableError("PostgreSQL has no Rotary tables: run rotary-admin migrate") from error
     except asyncpg.InternalClientError as error:
