@@ -215,6 +215,9 @@ WHERE id = $1;
 -- name: fail_import
 UPDATE imports SET status = 'failed', error_count = $2, errors = $3, content = NULL, finished_at = now() WHERE id = $1;
 
+-- name: forget_imports
+DELETE FROM imports WHERE finished_at < now() - make_interval(days => $1);
+
 -- name: find_webhooks
 SELECT id, customer_id, url, events, status, created_at, version
 FROM webhooks
