@@ -40,6 +40,9 @@ class CampaignsCollector(Collector):
             requests.add_metric([route, str(status)], count)
         yield requests
         yield GaugeMetricFamily("rotary_campaigns_streams", "Event streams open.", value=self._parts.streams.count)
+        yield GaugeMetricFamily(
+            "rotary_campaigns_uploads", "Large bodies held in memory.", value=self._parts.uploads.count
+        )
         yield CounterMetricFamily(
             "rotary_campaigns_import_workers", "Import workers started.", value=self._runner.started
         )

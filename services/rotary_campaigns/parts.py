@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from rotary_campaigns.database import Database
 from rotary_campaigns.http.streams import StreamLimit
+from rotary_campaigns.http.uploads import UploadLimit
 from rotary_campaigns.settings import CampaignsSettings
 from rotary_campaigns.webhooks.sender import Sender
 
@@ -15,3 +16,4 @@ class Parts(Struct, frozen=True):
     database: Database
     streams: StreamLimit
     sender: Sender
+    uploads: UploadLimit

@@ -18,6 +18,7 @@ from rotary.http.open_files import max_connections
 from rotary.http.protocol import QueryServer
 from rotary.http.site import listening
 from rotary.management.idempotency import forget_old
+from rotary.management.imports import forget_old_imports
 from rotary.postgres.connection import open_pool
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
@@ -27,6 +28,7 @@ from rotary_campaigns.database import Database
 from rotary_campaigns.http.docs import pages
 from rotary_campaigns.http.handler import Api
 from rotary_campaigns.http.streams import StreamLimit
+from rotary_campaigns.http.uploads import UploadLimit
 from rotary_campaigns.imports.runner import ImportRunner
 from rotary_campaigns.metrics import registry
 from rotary_campaigns.parts import Parts
@@ -70,7 +72,7 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         tokens = TokenAccess(client, clock, settings.failed_attempts_per_minute)
         allowed = AllowedAddresses.parse(settings.webhook_networks)
         sender = await stack.enter_async_context(opened(database, allowed, settings.ca_file))
-        parts = Parts(settings, database, StreamLimit(), sender)
+        parts = Parts(settings, database, StreamLimit(), sender, UploadLimit())
         cors = Cors(settings.origins(), _METHODS, _SENDABLE)
         access = Access(tokens.tokens, tokens.rate_limits, SCOPE, proxies, cors)
         api = Api(parts, pages(), access, clock, access_log=settings.access_log)
@@ -111,6 +113,7 @@ async def _sweep(database: Database) -> None:
         try:
             async with database.reading() as connection:
                 await forget_old(connection)
+                await forget_old_imports(connection)
         except UnavailableError as error:
             _log.warning("not sweeping", reason=error.what)
         await asyncio.sleep(SWEEP_SECONDS)

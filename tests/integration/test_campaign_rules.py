@@ -158,6 +158,31 @@ async def test_a_change_raises_the_version_of_its_row_and_nothing_else_does(conn
         assert await connection.fetchval(f"SELECT min(version) FROM {table}") == 2
 
 
+async def test_a_webhooks_version_rises_with_its_secret_and_not_with_nothing(connection: Connection) -> None:
+    await connection.execute(
+        "INSERT INTO webhooks (customer_id, url, events, secret)"
+        " VALUES (7, 'https://example.com/', '{group.exhausted}', 'sixteen letters.')"
+    )
+    await connection.execute("UPDATE webhooks SET status = status")
+    assert await connection.fetchval("SELECT version FROM webhooks") == 1
+    await connection.execute("UPDATE webhooks SET secret = 'sixteen letters!'")
+    assert await connection.fetchval("SELECT version FROM webhooks") == 2
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_a_statement_that_changes_nothing_of_a_campaign_leaves_no_trace(
+    connection: Connection, status: CampaignStatus
+) -> None:
+    row_id = await campaign(connection, status=status)
+    read = "SELECT version, updated_at FROM campaigns WHERE id = $1"
+    before, since = await connection.fetchrow(read, row_id), await last(connection)
+    await connection.execute("UPDATE campaigns SET name = name, updated_at = now() + interval '1 day'")
+    assert await connection.fetchrow(read, row_id) == before
+    assert await trail(connection, since) == []
+    await connection.execute("UPDATE campaigns SET priority = 1")
+    assert [row[4] for row in await trail(connection, since)] == ["update"]
+
+
 async def trail(connection: Connection, since: int) -> list[tuple[object, ...]]:
     rows = await connection.fetch(
         "SELECT actor, customer_id, entity, entity_id, action, before, after FROM audit_log WHERE id > $1 ORDER BY id",
@@ -199,7 +224,7 @@ async def test_every_change_by_sql_is_in_the_audit_log_with_before_and_after(con
             {("member", 4, "delete"), ("member", 5, "create")},
         ),
         ("DELETE FROM caller_id_groups WHERE id = 4", {("group", 4, "delete"), ("member", 4, "delete")}),
-        ("TRUNCATE caller_id_group_members", {("member", None, "truncate")}),
+        ("TRUNCATE caller_id_group_members", {("member", row, "truncate") for row in (3, 4, 6)}),
         (
             "INSERT INTO campaigns (id, customer_id, name, dialer_mode) VALUES (1, 7, 'x', 'manual')",
             {("campaign", 1, "create")},
@@ -214,6 +239,28 @@ async def test_no_table_and_no_kind_of_change_is_left_out_of_the_audit_log(
     assert {
         (entity, row_id, action) for _, _, entity, row_id, action, _, _ in await trail(connection, since)
     } == expected
+
+
+async def test_what_a_truncation_took_is_in_the_audit_log_of_each_customer(connection: Connection) -> None:
+    await campaign(connection)
+    tables = {"customer": "customers", "caller_id": "caller_ids", "group": "caller_id_groups", "campaign": "campaigns"}
+    stored = {
+        entity: {
+            row["row"] for row in await connection.fetch(f"SELECT to_jsonb(t) ->> 'name' AS row FROM {table} AS t")
+        }
+        for entity, table in tables.items()
+    }
+    since = await last(connection)
+    await connection.execute("TRUNCATE customers CASCADE")
+    taken = await connection.fetch(
+        "SELECT entity, customer_id, before ->> 'name' AS name, after FROM audit_log"
+        " WHERE id > $1 AND action = 'truncate'",
+        since,
+    )
+    assert {row["customer_id"] for row in taken} == {7, 8}
+    assert {row["after"] for row in taken} == {None}
+    for entity, names in stored.items():
+        assert {row["name"] for row in taken if row["entity"] == entity} == names
 
 
 async def test_a_program_names_its_actor_for_one_transaction(connection: Connection) -> None:

@@ -34,18 +34,21 @@ class Received(Struct):
 
 
 class Receiver:
-    """Answers with `statuses`, one after the other, and with 200 when there are no more."""
+    """Answers with `statuses`, one after the other, and with 200 when there are no more; once `answers` is set."""
 
     def __init__(self, certificates: Certificates) -> None:
         self.certificates = certificates
         self.received: asyncio.Queue[Received] = asyncio.Queue()
         self.statuses: list[int] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.location = ""
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answers one request."""
         self.received.put_nowait(Received(request.headers, await request.read()))
+        await self.answers.wait()
         status = self.statuses.pop(0) if self.statuses else 200
         return web.Response(status=status, headers={"Location": self.location} if self.location else None)
 

@@ -37,6 +37,10 @@ BEGAN = datetime(2026, 6, 6, 12, tzinfo=UTC)
         ("fc00::1", False),
         ("fd12::1", False),
         ("fe80::1", False),
+        ("fec0::1", False),  # site-local, as private networks once were
+        ("192.0.0.8", False),
+        ("192.88.99.1", False),
+        ("3fff::1", False),
         ("ff02::1", False),
         ("::ffff:127.0.0.1", False),
         ("::ffff:10.0.0.1", False),

@@ -1,6 +1,7 @@
 """The API: from a request to what the table of operations says of it."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from hashlib import blake2b, sha256
 
@@ -20,8 +21,9 @@ from rotary.http.errors import SERVER_ERROR, TOO_MANY_STREAMS
 from rotary.http.negotiation import wants_stream
 from rotary.http.responses import JSON, REVALIDATE, CachedResponse, ResponseTemplate, failure
 from rotary.management.idempotency import StoredAnswer, claim, keep
+from rotary.postgres.connection import ContendedError
 from rotary_campaigns.http.errors import answer_to
-from rotary_campaigns.http.operations import Call, Operation, Reply, Resource
+from rotary_campaigns.http.operations import MAX_BODY_BYTES, Call, Operation, Reply, Resource
 from rotary_campaigns.http.requests import read_if_match, read_key, read_query, read_request
 from rotary_campaigns.http.resources import ENDPOINTS, RESOURCES, routes
 from rotary_campaigns.http.streams import StreamAnswer, StreamResponse
@@ -30,6 +32,8 @@ from rotary_campaigns.parts import Parts
 CAMPAIGN_REQUESTS_PER_MINUTE = 120
 """Of one token; a token with a lower limit keeps that one, and one without a limit has none here."""
 MAX_WINDOWS = 100_000
+MAX_DEADLOCKS = 3
+"""How often a change is made anew that was rolled back because it and another one waited for each other."""
 _SHOWN_ONCE = "The secret was shown when this idempotency key was first used, and can't be shown again."
 
 RequestContext = api.RequestContext[str]
@@ -39,6 +43,7 @@ _encode = msgspec.json.Encoder().encode
 class Api(api.Api[str]):
     """Handles every request of the public port. `pages` are the answers that need no token."""
 
+    reads_bodies = True
     max_body_bytes = max(one.max_body_bytes for resource in RESOURCES.values() for one in resource.operations)
 
     def __init__(
@@ -74,7 +79,8 @@ class Api(api.Api[str]):
         """What the operation says, or why it refuses."""
         resource = RESOURCES[context.route.kind]
         try:
-            return await self._perform(context, grant, resource)
+            with self._upload(context.request, grant):
+                return await self._perform(context, grant, resource)
         except Exception as error:
             answer = answer_to(error, resource.missing)
             if answer is SERVER_ERROR:
@@ -87,6 +93,12 @@ class Api(api.Api[str]):
             return super().reply(context, answer)
         context.lines.append(self.common_lines(context))
         return StreamResponse(answer, context.lines)
+
+    def _upload(self, request: web.BaseRequest, grant: Grant) -> AbstractContextManager[None]:
+        """Counts a request whose body may be a large one."""
+        length = request.content_length
+        is_large = request.can_read_body and (length is None or length > MAX_BODY_BYTES)
+        return self._parts.uploads.taken(grant.customer_id) if is_large else nullcontext()
 
     async def _perform(self, context: RequestContext, grant: Grant, resource: Resource) -> CachedResponse:
         request = context.request
@@ -116,6 +128,18 @@ class Api(api.Api[str]):
         return _answer(operation, reply)
 
     async def _change(
+        self, request: web.BaseRequest, grant: Grant, operation: Operation, content: bytes, call: "partial[Call]"
+    ) -> CachedResponse:
+        """Makes a change; again, if PostgreSQL chose it as the one to end of two that waited for each other."""
+        for _ in range(MAX_DEADLOCKS):
+            try:
+                return await self._change_once(request, grant, operation, content, call)
+            except ContendedError as error:
+                if not error.is_deadlock:
+                    raise
+        return await self._change_once(request, grant, operation, content, call)
+
+    async def _change_once(
         self, request: web.BaseRequest, grant: Grant, operation: Operation, content: bytes, call: "partial[Call]"
     ) -> CachedResponse:
         key = read_key(request) if operation.is_idempotent else None

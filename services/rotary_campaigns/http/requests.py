@@ -10,15 +10,17 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from rotary.http.errors import Refusal
-from rotary.http.request_bodies import read_body
+from rotary.http.request_bodies import BODY_SECONDS, read_body
 from rotary.management.errors import InvalidError, Violation
 from rotary.management.idempotency import MAX_KEY
 from rotary.management.validation import violations_of
 from rotary_campaigns.http.errors import MALFORMED, PRECONDITION_REQUIRED, UNSUPPORTED
-from rotary_campaigns.http.operations import Operation, RawBody
+from rotary_campaigns.http.operations import MAX_BODY_BYTES, Operation, RawBody
 
 S = TypeVar("S", bound=Struct)
 IDEMPOTENCY_KEY = "Idempotency-Key"
+FILE_SECONDS = 120.0
+"""How long a file may take to arrive: 32 MiB over 2 Mbit/s."""
 _KEY = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY}}}")
 _TAG = re.compile(r'[\s,]*(W/)?("[^"]*")\s*(?:,|$)')
 _MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -28,7 +30,8 @@ async def read_request(request: web.BaseRequest, operation: Operation) -> tuple[
     """The body's bytes, and what they say. Raises Refusal and InvalidError."""
     if operation.body is None:
         return b"", None
-    content = await read_body(request, operation.max_body_bytes)
+    seconds = FILE_SECONDS if operation.max_body_bytes > MAX_BODY_BYTES else BODY_SECONDS
+    content = await read_body(request, operation.max_body_bytes, seconds)
     if operation.content_types:
         kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
         if kind not in operation.content_types:

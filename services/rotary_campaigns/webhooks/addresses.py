@@ -15,6 +15,8 @@ from rotary.errors import ConfigurationError
 Address = IPv4Address | IPv6Address
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20")))
+"""Protocol assignments, 6to4 relays, site-local addresses, documentation: to Python 3.11 they are global."""
 
 
 class AddressRefusedError(OSError):
@@ -80,7 +82,8 @@ class GuardedResolver(AbstractResolver):
 
 
 def _is_public(address: Address) -> bool:
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    is_special = address.is_multicast or address.is_reserved or address.is_unspecified
+    return address.is_global and not is_special and not any(address in network for network in _NOT_PUBLIC)
 
 
 def _embedded(address: Address) -> IPv4Address | None:

@@ -16,13 +16,14 @@ from rotary.management.webhooks import (
     Attempt,
     DeliveryStatus,
     Outgoing,
+    postpone_delivery,
     read_outgoing,
     record_attempt,
 )
 from rotary.tls import client_context
 from rotary_campaigns.database import Database
 from rotary_campaigns.webhooks.addresses import AddressRefusedError, AllowedAddresses, GuardedResolver
-from rotary_campaigns.webhooks.retries import retry_seconds
+from rotary_campaigns.webhooks.retries import GIVE_UP_AFTER, RETRY_SECONDS, retry_seconds
 
 ATTEMPT_SECONDS = 5.0
 MAX_AT_ONCE = 8
@@ -50,10 +51,19 @@ class Sender:
             outgoing = await read_outgoing(connection, delivery_id)
         if outgoing is None or not outgoing.is_wanted:
             return None
+        if datetime.now(UTC) > outgoing.created_at + GIVE_UP_AFTER:
+            return None  # its webhook was disabled, or we were away; the sweep closes it
         if self._under_way[outgoing.webhook_id] >= MAX_AT_ONCE:
-            return retry_seconds(1, outgoing.created_at, datetime.now(UTC))
+            return await self._postpone(outgoing)
         attempt = await self._attempt(outgoing)
         return await self._record(outgoing, attempt, may_retry=True)
+
+    async def _postpone(self, outgoing: Outgoing) -> int:
+        """It waits for the others. That is on record, or it would seem to have lost its message, and get another."""
+        seconds = RETRY_SECONDS[0]
+        async with self._database.reading() as connection:
+            await postpone_delivery(connection, outgoing.id, seconds)
+        return seconds
 
     async def attempt_once(self, delivery_id: str) -> None:
         """Attempts a delivery that nobody repeats."""

@@ -15,7 +15,13 @@ from redis.asyncio import Redis
 
 from rotary.auth.change_watch import ChangeWatch
 from rotary.errors import UnavailableError
-from rotary.management.webhooks import CHANNEL, forget_old_deliveries, overdue_deliveries, watched_customers
+from rotary.management.webhooks import (
+    CHANNEL,
+    close_deliveries,
+    forget_old_deliveries,
+    overdue_deliveries,
+    watched_customers,
+)
 from rotary.postgres.connection import Connection, connect, translate_errors
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
 from rotary.redis.observation import Observer
@@ -27,6 +33,8 @@ SPACING_SECONDS = 0.05
 """Between two looks at a customer: many changes share one."""
 SWEEP_SECONDS = 30.0
 """Everything is looked at again so often, whatever was heard."""
+CLOSE_HOURS = 25.0
+"""A delivery that is pending for so long is over: its last attempt was due within a day."""
 LATE_SECONDS = 60.0
 """A pending delivery whose attempt is so late has lost its message."""
 RETRY_SECONDS = 1.0
@@ -195,6 +203,7 @@ class Watcher:
 
     async def _sweep(self, connection: Connection) -> None:
         await forget_old_deliveries(connection)
+        await close_deliveries(connection, CLOSE_HOURS)
         while late := await overdue_deliveries(connection, LATE_SECONDS, 1_000):
             await self._queue(late)
             if len(late) < 1_000:

@@ -10,22 +10,22 @@ BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 
 
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body. Raises Refusal for one that is longer than `limit` bytes, or takes too long."""
+async def read_body(request: web.BaseRequest, limit: int, seconds: float = BODY_SECONDS) -> bytes:
+    """The whole body. Raises Refusal for one that is longer than `limit` bytes, or takes more than so many seconds."""
     content = request.content
     if content.is_eof():  # all of it is here
         body = content.read_nowait(-1)
         if len(body) > limit:
             raise Refusal(BODY_TOO_LARGE)
         return body
-    return await _wait(request, limit)
+    return await _wait(request, limit, seconds)
 
 
-async def _wait(request: web.BaseRequest, limit: int) -> bytes:
+async def _wait(request: web.BaseRequest, limit: int, seconds: float) -> bytes:
     _continue(request)
     parts, length = list[bytes](), 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             while part := await request.content.readany():
                 length += len(part)
                 if length > limit:

@@ -19,6 +19,7 @@ from rotary.postgres.connection import Connection, translate_errors
 
 CHANNEL = "rotary_imports"
 MAX_ATTEMPTS = 3
+KEPT_DAYS = 30
 ImportStatus = Literal["queued", "running", "succeeded", "failed"]
 
 
@@ -160,6 +161,12 @@ async def fail_import(connection: Connection, import_id: int, error: InvalidFile
         mistakes = [ImportMistake(None, "", error)]
     with translate_errors(connection):
         await connection.execute(statement("fail_import"), import_id, count, msgspec.json.encode(mistakes).decode())
+
+
+async def forget_old_imports(connection: Connection) -> None:
+    """Deletes the imports that finished more than 30 days ago. What they changed stays in the audit log."""
+    with translate_errors(connection):
+        await connection.execute(statement("forget_imports"), KEPT_DAYS)
 
 
 def _import(row: asyncpg.Record) -> Import:

@@ -215,6 +215,9 @@ WHERE id = $1;
 -- name: fail_import
 UPDATE imports SET status = 'failed', error_count = $2, errors = $3, content = NULL, finished_at = now() WHERE id = $1;
 
+-- name: forget_imports
+DELETE FROM imports WHERE finished_at < now() - make_interval(days => $1);
+
 -- name: find_webhooks
 SELECT id, customer_id, url, events, status, created_at, version
 FROM webhooks
@@ -281,16 +284,27 @@ SET attempts = attempts + 1, log = log || $2::jsonb, status = $3,
   finished_at = CASE WHEN $3 <> 'pending' THEN clock_timestamp() END
 WHERE id = $1 AND status = 'pending';
 
+-- name: postpone_delivery
+UPDATE webhook_deliveries SET next_attempt_at = clock_timestamp() + make_interval(secs => $2)
+WHERE id = $1 AND status = 'pending';
+
+-- name: close_deliveries
+UPDATE webhook_deliveries
+SET status = 'failed', finished_at = clock_timestamp()
+WHERE status = 'pending' AND created_at < clock_timestamp() - make_interval(secs => 3600 * $1::double precision);
+
 -- name: overdue_deliveries
 -- Their messages are published again: what is late twice as long again is overdue again.
 UPDATE webhook_deliveries
 SET next_attempt_at = clock_timestamp()
 WHERE id IN (
-  SELECT id FROM webhook_deliveries
-  WHERE status = 'pending' AND next_attempt_at < clock_timestamp() - make_interval(secs => $1)
+  SELECT delivery.id
+  FROM webhook_deliveries AS delivery
+  JOIN webhooks AS webhook ON webhook.id = delivery.webhook_id AND webhook.status = 'active'
+  WHERE delivery.status = 'pending' AND next_attempt_at < clock_timestamp() - make_interval(secs => $1)
   ORDER BY next_attempt_at
   LIMIT $2
-  FOR UPDATE SKIP LOCKED)
+  FOR UPDATE OF delivery SKIP LOCKED)
 RETURNING id;
 
 -- name: forget_deliveries

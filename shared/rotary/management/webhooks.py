@@ -224,8 +224,22 @@ async def record_attempt(
         )
 
 
+async def postpone_delivery(connection: Connection, delivery_id: str, seconds: float) -> None:
+    """Records that a delivery is attempted later, though nothing was tried."""
+    with translate_errors(connection):
+        await connection.execute(statement("postpone_delivery"), delivery_id, seconds)
+
+
+async def close_deliveries(connection: Connection, hours: float) -> None:
+    """Closes the deliveries that are still pending so long after they were put on record, as failed."""
+    with translate_errors(connection):
+        await connection.execute(statement("close_deliveries"), hours)
+
+
 async def overdue_deliveries(connection: Connection, late_seconds: float, limit: int) -> list[str]:
-    """Deliveries whose attempt is so late that their message must be lost. They count as on time again."""
+    """Deliveries of active webhooks whose attempt is so late that their message must be lost. They count as on time
+    again.
+    """
     with translate_errors(connection):
         rows = await connection.fetch(statement("overdue_deliveries"), late_seconds, limit)
     return [str(row["id"]) for row in rows]

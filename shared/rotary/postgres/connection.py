@@ -12,6 +12,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
+LOCK_SECONDS = 2
+"""How long a statement of a pool's connection waits for a lock, so that whoever waits keeps few others waiting."""
 
 _SETTINGS = {"application_name": "rotary", "timezone": "UTC"}
 _INVALID_URL = (
@@ -19,6 +21,11 @@ _INVALID_URL = (
     "with special characters in the password as %XX"
 )
 
+_CONTENDED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.SerializationError,
+)
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -30,6 +37,17 @@ _AWAY = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,  # a deadlock: the same again, later, goes through
 )
+
+
+class ContendedError(UnavailableError):
+    """Another transaction changes the same rows, for too long or in another order. Nothing was changed.
+
+    With `is_deadlock` the other one goes on, so the same transaction may succeed at once.
+    """
+
+    def __init__(self, error: asyncpg.PostgresError) -> None:
+        super().__init__("Somebody else is changing the same", str(error))
+        self.is_deadlock = isinstance(error, asyncpg.DeadlockDetectedError)
 
 
 async def connect(url: str) -> Connection:
@@ -61,6 +79,8 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 async def open_pool(url: str, size: int) -> AsyncIterator[Pool]:
     """A pool of up to `size` connections like those of `connect`, which are opened when they are needed.
 
+    Their statements wait up to two seconds for a lock.
+
     Raises ConfigurationError for an invalid URL.
     """
     try:
@@ -70,7 +90,7 @@ async def open_pool(url: str, size: int) -> AsyncIterator[Pool]:
             max_size=size,
             timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS,
-            server_settings=_SETTINGS,
+            server_settings=_SETTINGS | {"lock_timeout": f"{LOCK_SECONDS}s"},
             max_inactive_connection_lifetime=60,
             reset=_keep,
         )
@@ -105,12 +125,15 @@ async def acquired(pool: Pool) -> AsyncIterator[Connection]:
 
 @contextmanager
 def translate_errors(connection: Connection) -> Iterator[None]:
-    """Raises UnavailableError for statements that fail because the server is away or its tables are missing.
+    """Raises UnavailableError for statements that fail because the server is away or its tables are missing, and
+    ContendedError, which is one, for those that lose to another transaction.
 
     Any other error is a defect in the statement and passes unchanged.
     """
     try:
         yield
+    except _CONTENDED as error:
+        raise ContendedError(error) from error
     except _AWAY as error:
         raise _unavailable(error) from error
     except asyncpg.UndefinedTableError as error:

@@ -15,6 +15,8 @@ from rotary.management.definitions_file.schema import Definitions
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Any: PyYAML may have been built without libyaml.
 _MAX_DEPTH = 20
+MAX_REPEATED = 1_000_000
+"""Values that aliases may repeat in all: by a few of them, each of many, a small file says more than memory holds."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp"))
 
@@ -43,7 +45,10 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._next = _Loader(text).get_event
-        self._anchored: dict[str, object] = {}
+        self._anchored: dict[str, tuple[object, int]] = {}
+        """Values and how many values each is made of, itself included."""
+        self._size = 0
+        self._repeated = 0
 
     def document(self) -> object:
         """The content of the only document. Raises YAMLError."""
@@ -59,9 +64,11 @@ class _Reader:
     def _value(self, event: Any, depth: int) -> object:
         """Any: PyYAML's events have no common type that declares their attributes."""
         if isinstance(event, yaml.AliasEvent):
-            return self._anchored[event.anchor] if event.anchor in self._anchored else _refuse(event, "unknown alias")
+            return self._repeat(event)
         if depth > _MAX_DEPTH:
             _refuse(event, "nested too deeply")
+        before = self._size
+        self._size += 1
         value: object
         if isinstance(event, yaml.ScalarEvent):
             value = _scalar(event)
@@ -70,7 +77,18 @@ class _Reader:
         else:
             value = self._sequence(depth)
         if event.anchor:
-            self._anchored[event.anchor] = value
+            self._anchored[event.anchor] = value, self._size - before
+        return value
+
+    def _repeat(self, event: Any) -> object:
+        """The value that an alias stands for."""
+        if event.anchor not in self._anchored:
+            _refuse(event, "unknown alias")
+        value, size = self._anchored[event.anchor]
+        self._size += size
+        self._repeated += size
+        if self._repeated > MAX_REPEATED:
+            _refuse(event, f"the aliases of the file repeat more than {MAX_REPEATED:,} values: write fewer of them")
         return value
 
     def _sequence(self, depth: int) -> list[object]:

@@ -102,7 +102,11 @@ BEGIN
     END IF;
   END IF;
   IF NOT is_new THEN
-    NEW.updated_at := now();
+    NEW.updated_at := OLD.updated_at;  -- whatever was given
+    -- running_group_id is computed after this trigger, and null in NEW until then.
+    IF to_jsonb(NEW) - 'running_group_id' IS DISTINCT FROM to_jsonb(OLD) - 'running_group_id' THEN
+      NEW.updated_at := now();
+    END IF;
   END IF;
   RETURN NEW;
 END

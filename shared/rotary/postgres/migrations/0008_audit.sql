@@ -7,12 +7,16 @@ ALTER TABLE caller_ids ADD COLUMN version bigint NOT NULL DEFAULT 1;
 ALTER TABLE caller_id_groups ADD COLUMN version bigint NOT NULL DEFAULT 1;
 ALTER TABLE campaigns ADD COLUMN version bigint NOT NULL DEFAULT 1;
 
+-- Arguments: the columns that are generated, which are null in NEW until this trigger has run.
 CREATE FUNCTION rotary_next_version() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
   NEW.version := OLD.version;  -- whatever was given
-  IF NEW IS DISTINCT FROM OLD THEN
+  IF (CASE
+    WHEN TG_NARGS = 0 THEN NEW IS DISTINCT FROM OLD
+    ELSE to_jsonb(NEW) - TG_ARGV IS DISTINCT FROM to_jsonb(OLD) - TG_ARGV
+  END) THEN
     NEW.version := OLD.version + 1;
   END IF;
   RETURN NEW;
@@ -49,8 +53,11 @@ DECLARE
   head text := 'INSERT INTO audit_log (actor, database_user, customer_id, entity, entity_id, action, before, after) ';
   hidden text[] := TG_ARGV[4]::text[];
 BEGIN
-  IF TG_OP = 'TRUNCATE' THEN
-    INSERT INTO audit_log (actor, database_user, entity, action) VALUES (who, session_user, TG_ARGV[0], 'truncate');
+  IF TG_OP = 'TRUNCATE' THEN  -- before it, while the rows are there
+    EXECUTE format(
+      head || 'SELECT $1, session_user, %1$s, %2$L, %3$I, ''truncate'', to_jsonb(row) - $2, NULL'
+      ' FROM %5$s AS row ORDER BY %4$s', TG_ARGV[1], TG_ARGV[0], TG_ARGV[2], TG_ARGV[3], TG_RELID::regclass)
+      USING who, hidden;
   ELSIF TG_OP = 'INSERT' THEN
     EXECUTE format(
       head || 'SELECT $1, session_user, %1$s, %2$L, %3$I, ''create'', NULL, to_jsonb(row) - $2'
@@ -81,23 +88,27 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   operation record;
+  generated text;
 BEGIN
   FOR operation IN
     SELECT * FROM (VALUES
-      ('insert', 'REFERENCING NEW TABLE AS new_rows'),
-      ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
-      ('delete', 'REFERENCING OLD TABLE AS old_rows'),
-      ('truncate', '')
-    ) AS operations (name, transition)
+      ('insert', 'AFTER', 'REFERENCING NEW TABLE AS new_rows'),
+      ('update', 'AFTER', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
+      ('delete', 'AFTER', 'REFERENCING OLD TABLE AS old_rows'),
+      ('truncate', 'BEFORE', '')
+    ) AS operations (name, moment, transition)
   LOOP
     EXECUTE format(
-      'CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION rotary_audit(%L, %L, %L, %L, %L)',
-      'audit_' || operation.name, operation.name, target, operation.transition,
+      'CREATE TRIGGER %I %s %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION rotary_audit(%L, %L, %L, %L, %L)',
+      'audit_' || operation.name, operation.moment, operation.name, target, operation.transition,
       entity, customer, id_column, key_columns, hidden);
   END LOOP;
   IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = 'version') THEN
+    SELECT string_agg(quote_literal(attname), ', ') INTO generated
+    FROM pg_attribute WHERE attrelid = target AND attgenerated <> '';
     EXECUTE format(
-      'CREATE TRIGGER next_version BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION rotary_next_version()', target);
+      'CREATE TRIGGER next_version BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION rotary_next_version(%s)',
+      target, generated);
   END IF;
 END
 $$;
