@@ -173,14 +173,28 @@ async def test_one_customers_calls_under_way_are_few_so_that_anothers_wait_for_f
     assert len({one.id for some in found for one in some if isinstance(one, Picked)}) == 8_000
 
 
+async def test_who_went_away_while_it_waited_for_its_turn_is_not_picked_for(world: PicksWorld) -> None:
+    await world.define(group([member(1, daily_cap=100_000)]))
+    await world.pick()
+    tasks = [asyncio.create_task(world.outcomes(50)) for _ in range(40)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the first are on their way
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await world.pick()
+    assert world.engine.picks <= 2 + CALLS_UNDER_WAY * 50
+
+
 async def test_when_redis_is_away_those_that_wait_for_their_turn_are_told_at_once(world: PicksWorld) -> None:
     await world.define(group([member(1)]))
     await world.pick()
     attempts = 0
 
-    async def away(_: Sequence[bytes]) -> list[object]:
+    async def away(commands: Sequence[bytes]) -> list[object]:
         nonlocal attempts
         attempts += 1
+        assert commands
         await asyncio.sleep(0)
         raise ConnectionError
 

@@ -206,7 +206,8 @@ class Picks:
         waiting, self._waiting = self._waiting, {}
         calls = list[_Call]()
         for group, everyone in waiting.items():
-            those = _calls(everyone, _weight_of)
+            # Whoever has gone away meanwhile needs no pick.
+            those = _calls([one for one in everyone if not one.answered.done()], _weight_of)
             room = CALLS_UNDER_WAY - self._under_way[group[0]]
             calls += [(group, some) for some in those[:room]]
             self._under_way[group[0]] += len(those[:room])
