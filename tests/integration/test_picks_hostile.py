@@ -198,7 +198,7 @@ async def test_when_redis_is_away_those_that_wait_for_their_turn_are_told_at_onc
         await asyncio.sleep(0)
         raise ConnectionError
 
-    world.engine._pipeline.call = away  # type: ignore[method-assign, assignment]  # noqa: SLF001
+    world.engine._pipeline.call = away  # type: ignore[method-assign]  # noqa: SLF001
     asked = (world.engine.pick(CUSTOMER, GROUP, [PickRequest()] * 50) for _ in range(40))
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(one) for one in found} == {ConnectionError}

@@ -10,15 +10,15 @@ BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 
 
-async def read_body(request: web.BaseRequest, limit: int, seconds: float = BODY_SECONDS) -> bytes:
-    """The whole body. Raises Refusal for one that is longer than `limit` bytes, or takes more than so many seconds."""
+async def read_body(request: web.BaseRequest, limit: int, seconds: float | None = None) -> bytes:
+    """The whole body. Raises Refusal for more than `limit` bytes, or more than `seconds` (BODY_SECONDS)."""
     content = request.content
     if content.is_eof():  # all of it is here
         body = content.read_nowait(-1)
         if len(body) > limit:
             raise Refusal(BODY_TOO_LARGE)
         return body
-    return await _wait(request, limit, seconds)
+    return await _wait(request, limit, BODY_SECONDS if seconds is None else seconds)
 
 
 async def _wait(request: web.BaseRequest, limit: int, seconds: float) -> bytes:
