@@ -61,10 +61,10 @@ class EngineFault(NamedTuple):
     short: bool = False
 
 
-async def write_picker(world: World, number: int) -> Picker:
-    """A new customer, whose group is picked from at once."""
+async def write_picker(world: World, number: int, count: int = CALLERS) -> Picker:
+    """A new customer, whose group of so many caller IDs is picked from at once."""
     customer = 500 + number
-    callers = tuple(range(customer * 1000 + 1, customer * 1000 + 1 + CALLERS))
+    callers = tuple(range(customer * 1000 + 1, customer * 1000 + 1 + count))
     picker = Picker(customer, customer * 10, f"picker-{customer}", callers)
     connection = await asyncpg.connect(world.variables["ROTARY_POSTGRES_URL"])
     try:
@@ -98,11 +98,11 @@ async def write_picker(world: World, number: int) -> Picker:
 
 
 @asynccontextmanager
-async def two_engines(world: World, settings: Mapping[str, str]) -> AsyncIterator[list[Engine]]:
-    """Beside the stack's own, each by a proxy of its own; `settings` are over the second one's."""
+async def two_engines(world: World, *settings: Mapping[str, str]) -> AsyncIterator[list[Engine]]:
+    """Beside the stack's own, each by a proxy of its own. `settings` are those of each, over the stack's."""
     async with AsyncExitStack() as exits:
         engines = []
-        for environ in ({}, settings):
+        for environ in settings:
             proxy = await exits.enter_async_context(proxied(world.stack.service_variables()["ROTARY_REDIS_URL"]))
             bind, ops_port = f"127.0.0.1:{free_port()}", free_port()
             own = {"ROTARY_REDIS_URL": proxy.url, "ROTARY_ENGINE_BIND": bind}

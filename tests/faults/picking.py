@@ -39,7 +39,10 @@ class Picker(NamedTuple):
 
 
 class Given(Struct):
-    """One 201, with times on the monotonic clock: `ends` is when it expires, `freed` when its release was asked for."""
+    """One 201, with times on the monotonic clock: `ends` is when it expires, `freed` when its release was asked for.
+
+    `day` is the customer's day in which it was given, `placed_day` the one of its call.
+    """
 
     id: str
     caller: int
@@ -47,12 +50,14 @@ class Given(Struct):
     given: float
     ends: float
     day: int
-    is_placed: bool = False
+    placed_day: int | None = None
     freed: float | None = None
 
-    def holds_at(self, moment: float) -> bool:
-        """Whether it surely takes a call of the cap."""
-        return self.is_placed or (moment < self.ends and (self.freed is None or moment < self.freed))
+    def holds_at(self, moment: float, day: int) -> bool:
+        """Whether it surely takes a call of that day's cap. A reservation takes one of whatever day it lives in."""
+        if self.placed_day is not None:
+            return self.placed_day == day
+        return moment < self.ends and (self.freed is None or moment < self.freed)
 
 
 class Wrong(NamedTuple):
@@ -96,11 +101,7 @@ class PickLedger:
         """Picks that were given although as many as the cap surely held a call of that day: when they were given, what
         had not ended by then had not ended when they were decided on."""
         return sum(
-            sum(
-                other.holds_at(one.given)
-                for other in some
-                if other is not one and other.day == one.day and other.given < one.asked
-            )
+            sum(other.holds_at(one.given, one.day) for other in some if other is not one and other.given < one.asked)
             >= self.cap
             for one in some
         )
@@ -231,5 +232,5 @@ class PickLoad:
             except BROKEN:
                 await asyncio.sleep(0.05)
             else:
-                one.is_placed = True
+                one.placed_day = self._day(at.timestamp())
                 return

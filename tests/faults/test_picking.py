@@ -3,8 +3,8 @@
 from faults.picking import Given, PickLedger
 
 
-def given(number: int, at: float, *, ends: float = 100, day: int = 1, placed: bool = False) -> Given:
-    return Given(f"pick-{number}", 18, at, at + 0.1, ends, day, is_placed=placed)
+def given(number: int, at: float, *, ends: float = 100, day: int = 1, placed: int | None = None) -> Given:
+    return Given(f"pick-{number}", 18, at, at + 0.1, ends, day, placed_day=placed)
 
 
 def ledger(*some: Given) -> PickLedger:
@@ -20,9 +20,15 @@ def test_a_third_pick_is_over_a_cap_of_two() -> None:
 
 
 def test_a_call_holds_its_place_for_the_day_and_no_longer() -> None:
-    calls = [given(1, 1, ends=5, placed=True), given(2, 2, ends=5, placed=True)]
+    calls = [given(1, 1, ends=5, placed=1), given(2, 2, ends=5, placed=1)]
     assert ledger(*calls, given(3, 50)).verdict().over_cap == 1
     assert ledger(*calls, given(3, 50, day=2)).verdict().over_cap == 0
+
+
+def test_a_reservation_holds_its_place_also_past_midnight() -> None:
+    some = given(1, 1), given(2, 2, placed=2), given(3, 3, placed=1)
+    assert ledger(*some, given(4, 50, day=2)).verdict().over_cap == 1
+    assert ledger(*some, given(4, 50, day=3)).verdict().over_cap == 0
 
 
 def test_what_has_expired_or_was_given_back_holds_nothing() -> None:

@@ -173,6 +173,18 @@ async def test_one_customers_calls_under_way_are_few_so_that_anothers_wait_for_f
     assert len({one.id for some in found for one in some if isinstance(one, Picked)}) == 8_000
 
 
+async def test_a_few_picks_that_arrive_during_a_call_share_the_next_one(world: PicksWorld) -> None:
+    await world.define(group([member(1, daily_cap=100_000)]))
+    await world.pick()
+    before, tasks = world.engine.calls, list[asyncio.Task[object]]()
+    for _ in range(10):
+        tasks.append(asyncio.create_task(world.pick()))
+        await asyncio.sleep(0)  # a turn of the event loop each: without a call under way it would be a call each
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert world.engine.calls - before <= 4
+
+
 async def test_who_went_away_while_it_waited_for_its_turn_is_not_picked_for(world: PicksWorld) -> None:
     await world.define(group([member(1, daily_cap=100_000)]))
     await world.pick()

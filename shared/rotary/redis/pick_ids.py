@@ -31,6 +31,8 @@ class PickIds:
             begin, end = 0, size * count
         self._at = end
         prefix, digits = _digits_of(_now_ms()), self._digits
+        if count == 1:
+            return [prefix + digits[begin:end]]
         return [prefix + digits[at : at + size] for at in range(begin, end, size)]
 
 

@@ -29,6 +29,9 @@ _PASSED_AT_ONCE = 16
 """Excluded members that take as long to pass by as one pick takes; each class may hold all of them."""
 CALLS_UNDER_WAY = 4
 """Calls of the function that a customer has under way from one engine: no more of them are before another's."""
+WORTH_A_CALL = 24
+"""Picks that are sent although a call for their group is under way. Fewer wait for its answer and share the next call:
+a call alone costs Redis as much as six picks, and an engine that sends less often has more time for requests."""
 MAX_AGE_MS = RECOVERY_LIMIT_MS
 """How old the facts may be that are picked by."""
 ATTEMPTS = 20
@@ -61,7 +64,7 @@ class _Waiting:
     def __init__(self, request: _Request, answered: asyncio.Future[list[list[object]]]) -> None:
         self.request = request
         self.answered = answered
-        self.weight = sum(1 + len(pick[3]) * (1 + len(pick[2])) // _PASSED_AT_ONCE for pick in request[2])
+        self.weight = sum([1 + len(pick[3]) * (1 + len(pick[2])) // _PASSED_AT_ONCE for pick in request[2]])
         """How many plain picks take as long."""
 
 
@@ -93,7 +96,8 @@ class Picks:
         self._seen: dict[int, int] = {}
         self._waiting: dict[_Group, list[_Waiting]] = {}
         self._is_flush_due = False
-        self._under_way: Counter[int] = Counter()
+        self._under_way: Counter[int] = Counter()  # calls by customer
+        self._calling: Counter[_Group] = Counter()
         self._sending: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ids = PickIds()
@@ -119,6 +123,9 @@ class Picks:
         Raises GroupNotFoundError, GroupDisabledError, IdempotencyConflictError, PicksClosedError, UnavailableError.
         After UnavailableError some may have been picked: repeat with the same idempotency key, or let them expire.
         """
+        if len(requests) == 1:  # nearly always
+            [answer] = await self._answers(customer, group_id, requests, _stamp(group_id, 0, idempotency))
+            return [_outcome(group_id, answer)]
         outcomes: list[Outcome] = []
         for at, some in enumerate(_calls(requests, _weight)):
             answers = await self._answers(customer, group_id, some, _stamp(group_id, at, idempotency))
@@ -201,7 +208,8 @@ class Picks:
             loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Sends what waits, but for what a customer has too much of: that goes when an answer has come."""
+        """Sends what waits, except for a few picks of a group that has a call under way, and for what a customer has
+        too much of: these go when an answer has come."""
         self._is_flush_due = False
         waiting, self._waiting = self._waiting, {}
         calls = list[_Call]()
@@ -209,8 +217,12 @@ class Picks:
             # Whoever has gone away meanwhile needs no pick.
             those = _calls([one for one in everyone if not one.answered.done()], _weight_of)
             room = CALLS_UNDER_WAY - self._under_way[group[0]]
-            calls += [(group, some) for some in those[:room]]
-            self._under_way[group[0]] += len(those[:room])
+            if self._calling[group] and those and _is_few(those[-1]):
+                room = min(room, len(those) - 1)
+            if sent := those[:room]:
+                calls += [(group, some) for some in sent]
+                self._under_way[group[0]] += len(sent)
+                self._calling[group] += len(sent)
             if late := those[room:]:
                 self._waiting[group] = [one for some in late for one in some]
         if calls:
@@ -230,10 +242,9 @@ class Picks:
                     sent.append((group, some))
             await self._exchange(commands, sent)
         finally:
-            for (customer, *_), _ in calls:
-                self._under_way[customer] -= 1
-                if not self._under_way[customer]:
-                    del self._under_way[customer]
+            for group, _ in calls:
+                _count_down(self._under_way, group[0])
+                _count_down(self._calling, group)
             if self._waiting:
                 self._flush_soon(asyncio.get_running_loop())
 
@@ -324,6 +335,16 @@ def _calls(waiting: Sequence[T], weight_of: Callable[[T], int]) -> list[list[T]]
         calls[-1].append(one)
         weight += more
     return calls
+
+
+def _is_few(some: Sequence[_Waiting]) -> bool:
+    return sum([one.weight for one in some]) < WORTH_A_CALL
+
+
+def _count_down(counts: Counter[T], name: T) -> None:
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]
 
 
 def _answer(one: _Waiting, answers: list[list[object]]) -> None:

@@ -122,12 +122,14 @@ end
 -- Likewise, computed once for as long as there are the same reservations: all else is the same in a call.
 local function judge(c, g, caller, record)
   local live, known = live_of(c, caller), g.judged[caller]
-  if not known or known[1] ~= live then
-    local reason, wake, used = evaluate(c, g, caller, record)
-    known = {live, reason, wake, used}
+  if not known then
+    known = {}
     g.judged[caller] = known
   end
-  return known[2], known[3], known[4]
+  if known.live ~= live then
+    known.live, known.reason, known.wake, known.used = live, evaluate(c, g, caller, record)
+  end
+  return known.reason, known.wake, known.used
 end
 
 -- Stride scheduling. A member's turn k of a round, of `weight` turns, lies at (k + phase) / weight of the round: the
@@ -200,19 +202,21 @@ local function catch_up(g, caller, record)
   write_round(g, caller)
 end
 
--- Where a member stands in the queue: a score, and eight bytes that decide among equal scores. `turn` is given if
--- known.
+-- Where a member stands in the queue: a score, and a number that decides among equal scores. `turn` is given if known.
 local function place(g, caller, record, used, turn)
-  if g.strategy == 'random' then return 0, NO_TIE end
+  if g.strategy == 'random' then return 0, 0 end
   if g.strategy == 'weighted' then
     local round, k = round_of(g, caller, record)
-    return round, struct.pack('>I8', turn_at(record, k))
+    return round, turn_at(record, k)
   end
   turn = turn or g.turn[caller] or tonumber(redis.call('HGET', g.turns, caller) or 0)
   g.turn[caller] = turn
-  if g.strategy == 'round_robin' then return turn, NO_TIE end
-  return g.strategy == 'cap_based' and used / record[2] or used, struct.pack('>I8', turn)
+  if g.strategy == 'round_robin' then return turn, 0 end
+  return g.strategy == 'cap_based' and used / record[2] or used, turn
 end
+
+-- What a member is stored under in a queue: Redis orders equal scores by their names, so the tie comes first.
+local function named(tie, caller) return struct.pack('>I8', tie) .. caller end
 
 -- The queues that a member belongs to: the plan's, and those of its classes that somebody asked for.
 local function queues_of(g, caller, record)
@@ -236,13 +240,13 @@ end
 
 local function enqueue(g, caller, record, used)
   local score, tie = place(g, caller, record, used)
-  for _, queue in ipairs(queues_of(g, caller, record)) do redis.call('ZADD', queue, score, tie .. caller) end
+  for _, queue in ipairs(queues_of(g, caller, record)) do redis.call('ZADD', queue, score, named(tie, caller)) end
 end
 
 -- Takes entries, by their ties, out of every queue that a member is in: a member whose tie changes would have two.
 local function dequeue(g, caller, record, ties)
   local names = {}
-  for at, tie in ipairs(ties) do names[at] = tie .. caller end
+  for at, tie in ipairs(ties) do names[at] = named(tie, caller) end
   for _, queue in ipairs(queues_of(g, caller, record)) do redis.call('ZREM', queue, unpack(names)) end
 end
 

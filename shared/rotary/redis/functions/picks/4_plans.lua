@@ -85,7 +85,7 @@ local function plan_put(keys, args)
       if g.strategy == 'weighted' then catch_up(g, one[1], one[2]) end
       local score, tie = place(g, one[1], one[2], used)
       queued[#queued + 1] = score
-      queued[#queued + 1] = tie .. one[1]
+      queued[#queued + 1] = named(tie, one[1])
     end
   end
   if #queued > 0 then redis.call('ZADD', g.p .. 'queue', unpack(queued)) end
@@ -149,7 +149,7 @@ local function plan_class(keys, args)
     if not reason then
       local score, tie = place(g, caller, record, used)
       queued[#queued + 1] = score
-      queued[#queued + 1] = tie .. caller
+      queued[#queued + 1] = named(tie, caller)
     elseif record then
       block(g, caller, reason, wake)  -- and not only left out: whoever is in no queue waits for something
     end

@@ -18,16 +18,15 @@ local function read_more(c, g, v)
     local name, score = stored[2 * at - 1], tonumber(stored[2 * at])
     local caller = string.sub(name, 9)
     callers[at] = caller
-    head[at] = {name = name, stored = score, score = score, tie = string.sub(name, 1, 8), caller = caller}
+    head[at] = {name = name, stored = score, score = score, tie = struct.unpack('>I8', name), caller = caller}
   end
   if #callers > READ_AHEAD then read_ahead(c, g, callers) end
 end
 
--- As Redis orders a sorted set's entries. Ties are numbers, because Lua compares texts by the server's locale; caller
--- IDs are digits.
+-- As Redis orders a sorted set's entries. Caller IDs are digits, which Lua compares the same in any locale.
 local function is_before(one, other)
   if one.score ~= other.score then return one.score < other.score end
-  if one.tie ~= other.tie then return struct.unpack('>I8', one.tie) < struct.unpack('>I8', other.tie) end
+  if one.tie ~= other.tie then return one.tie < other.tie end
   return one.caller < other.caller
 end
 
@@ -73,7 +72,7 @@ local function write_view(g, v)
   local gone, added = v.gone, {}
   for at = v.first, v.last do
     local one = v.moved[at]
-    local name = one.tie .. one.caller
+    local name = named(one.tie, one.caller)
     if name ~= one.name then gone[#gone + 1] = one.name end
     if name ~= one.name or one.score ~= one.stored then
       added[#added + 1] = one.score
@@ -94,13 +93,13 @@ end
 -- The best of a queue that is not excluded, taken out of the view: {caller, record, used, view, entry, is_first}, or
 -- nil; and how many excluded ones were passed by.
 local function choose_first(c, g, queue, excluded)
-  local v, passed, chosen = view_of(g, queue), {}, nil
+  local v, passed, chosen = view_of(g, queue), NOBODY, nil
   while not chosen do
     if v.last - v.first + #v.gone >= KEPT_AT_ONCE then
       -- Redis keeps order better than a list does, and a command takes no more.
       put_back(v, passed)
       write_view(g, v)
-      v, passed = view_of(g, queue), {}
+      v, passed = view_of(g, queue), NOBODY
     end
     local one = take(c, g, v)
     if not one then break end
@@ -116,6 +115,7 @@ local function choose_first(c, g, queue, excluded)
       if score ~= one.score or tie ~= one.tie then
         put(v, one, score, tie)
       elseif excluded[caller] then
+        if passed == NOBODY then passed = {} end
         passed[#passed + 1] = one
       else
         chosen = {caller = caller, record = record, used = used, view = v, entry = one, is_first = #passed == 0}

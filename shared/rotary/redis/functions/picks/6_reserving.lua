@@ -24,15 +24,21 @@ end
 
 -- A reservation ends at a whole second. It is named by its id without the caller ID that ends it.
 local function reserve(c, g, chosen, id)
-  local caller, second = chosen.caller, text(math.ceil((c.now + g.ttl_ms) / 1000))
-  local reserved = c.reserved[caller] or {}
-  reserved[#reserved + 1] = second .. '000'
-  reserved[#reserved + 1] = id
-  c.reserved[caller] = reserved
+  local caller, reserved = chosen.caller, c.reserved[chosen.caller]
+  if not g.second then
+    g.second = text(math.ceil((c.now + g.ttl_ms) / 1000))
+    g.ends, g.ends_ms = g.second .. '000', tonumber(g.second) * 1000
+  end
+  if not reserved then
+    reserved = {}
+    c.reserved[caller] = reserved
+  end
+  local at = #reserved
+  reserved[at + 1], reserved[at + 2] = g.ends, id
   c.live[caller] = live_of(c, caller) + 1
-  c.callers[caller] = second
+  c.callers[caller] = g.second
   if chosen.record[4] > 0 then redis.call('SET', c.p .. 'gap:' .. caller, text(c.now), 'PX', chosen.record[4] + 60000) end
-  return tonumber(second) * 1000
+  return g.ends_ms
 end
 
 -- The number that a lead keeps, if it can be picked.
@@ -101,9 +107,13 @@ end
 -- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier,
 -- trunk}
 local function pick_one(c, g, pick)
-  local excluded, chosen, passed = {}, nil, 0
-  if g.refusal and #pick[4] == 0 then return g.refusal end
-  for _, caller in ipairs(pick[4]) do excluded[caller] = true end
+  local excluded, chosen, passed = NOBODY, nil, 0
+  if #pick[4] > 0 then
+    excluded = {}
+    for _, caller in ipairs(pick[4]) do excluded[caller] = true end
+  elseif g.refusal then
+    return g.refusal
+  end
   local lead = g.sticky and pick[2] ~= '' and c.p .. 'lead:' .. g.id .. ':' .. pick[2]
   if lead then chosen = bound(c, g, lead, excluded) end
   local reason = chosen and 'sticky' or g.strategy == 'sticky_lead' and 'least_used' or g.strategy
