@@ -194,7 +194,8 @@ class World:
 async def fetch(customer: Customer, url: str) -> tuple[bytes, str]:
     """What anybody's API answers this customer, and its ETag if it has one."""
     async with aiohttp.ClientSession(headers=customer.headers) as session, session.get(url) as answer:
-        answer.raise_for_status()
+        if answer.status != 200:
+            raise RuntimeError(f"{url}: {answer.status} {await answer.text()}")
         return await answer.read(), answer.headers.get("ETag", "")
 
 
