@@ -25,8 +25,8 @@ from rotary_consumer.logs import Logs
 
 _log = structlog.get_logger(__name__)
 
-TTL_MS = 1_800
-TICK_SECONDS = 0.4
+TTL_MS = 1_300
+TICK_SECONDS = 0.3
 
 Unit = tuple[int, Log]
 """A generation of the facts, and the log that one reader folds into it."""
