@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from hashlib import blake2b
+from typing import Any
 
 import structlog
 
@@ -286,6 +287,7 @@ class LogReader:
             self._reached[bucket] = max(found.end, self._reached[bucket] or 0)
         # Tasks start in the order of their creation, so these calls are sent in order.
         folding = asyncio.create_task(fold(self._tools.pipeline, buckets, spans, ",".join(logs), self._generation))
+        folding.add_done_callback(_retrieve)
         if found.marker is None or not self._is_advance_due(found.marker):
             return asyncio.create_task(self._noted(folding, buckets, found.end))
         reached, at_ms = self._reached, found.marker.at_ms
@@ -293,6 +295,7 @@ class LogReader:
         advancing = asyncio.create_task(
             self._positions.advance(name, found.end, at_ms, logs, reached, [*self._acknowledged])
         )
+        advancing.add_done_callback(_retrieve)
         return asyncio.create_task(self._both(folding, advancing, found.end))
 
     async def _noted(
@@ -373,3 +376,8 @@ def fingerprint(delivery: Delivery) -> bytes:
     digest.update(b"\0")
     digest.update(delivery.body)
     return digest.digest()
+
+
+def _retrieve(task: "asyncio.Task[Any]") -> None:
+    """Whoever awaits the task raises its error, but may be cancelled between the error and its turn."""
+    task.cancelled() or task.exception()
