@@ -27,6 +27,11 @@ class DeltaClient:
         return _text({"data": {**self._group, "members": members}})
 
     @property
+    def reason(self) -> str:
+        """Why it is not current; empty while it is."""
+        return "" if self.stale is None else self.stale.reason
+
+    @property
     def members(self) -> dict[int, Any]:
         """The members by their ids."""
         return self._members

@@ -118,16 +118,18 @@ class Streams:
                 kind: await stack.enter_async_context(self._reading(self.world.base, group, kind)) for kind in HEADS
             }
             await until(partial(_all_got, [*readers.values()], 1), "both streams have had a snapshot")
+            first = {kind: reader.bytes for kind, reader in readers.items()}
             changes = await self._call_in_turn(group, self.run.scale.probe_seconds)
-        sent = {kind: reader.bytes for kind, reader in readers.items()}
+        sent = {kind: reader.bytes - first[kind] for kind, reader in readers.items()}
         return [
             Row(
                 case=f"a stream of deltas, {MEMBERS:,} members, {CHANGES_A_SECOND} changes/s: bytes against snapshots",
                 figure=100 * sent["deltas"] / sent["snapshots"],
                 unit="%",
                 goal=at_most(3),
-                detail=f"{sent['deltas'] / 1024:,.0f} KiB against {sent['snapshots'] / 1024:,.0f} KiB, with the first"
-                f" snapshot of both; {changes:,} changes, {readers['deltas'].events:,} events",
+                detail=f"{sent['deltas'] / 1024:,.0f} KiB against {sent['snapshots'] / 1024:,.0f} KiB, after the"
+                f" first snapshot of {first['deltas'] / 1024:,.0f} KiB; {changes:,} changes,"
+                f" {readers['deltas'].events:,} events",
                 samples={"bytes": [float(number) for number in sent.values()]},
             )
         ]

@@ -125,7 +125,7 @@ def test_a_reader_of_deltas_that_reads_again_has_what_is_shown_and_knows_whether
             client.take_all(transport.sent.decode())
             transport.sent = b""
             assert client.seq == view.deltas.seq or state is AWAY
-            assert (client.stale.reason if client.stale else "") == ("" if state is None else state.reason)
+            assert client.reason == ("" if state is None else state.reason)
             if state is not AWAY:
                 assert client.body == answer(number).body.decode()
 
