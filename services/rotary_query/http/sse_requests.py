@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from rotary.http.negotiation import names_deltas, parameter, permits_stream, prefers_stream
 
 StreamKind = Literal["snapshots", "deltas"]
+_NOTHING: list[str] = []
 
 
 def stream_asked(request: web.BaseRequest) -> StreamKind | None:
@@ -16,11 +17,13 @@ def stream_asked(request: web.BaseRequest) -> StreamKind | None:
     Either by `Accept: text/event-stream`, with the parameter `deltas=1` or without, or by `?deltas=1`. The latter is
     for clients that cannot choose what they accept: it asks for a stream unless the client accepts JSON alone.
     """
+    # Every plain read of a monitor comes here: what costs something is asked last.
+    accepted = request.headers.getall(hdrs.ACCEPT, _NOTHING)
     has_query = "?" in request.raw_path
-    if request.method != hdrs.METH_GET or not (has_query or hdrs.ACCEPT in request.headers):
+    if not accepted and not has_query:
         return None
-    accept = ",".join(request.headers.getall(hdrs.ACCEPT, ()))
-    return _kind(accept, has_query and parameter(request, "deltas") == "1")
+    kind = _kind(",".join(accepted), has_query and parameter(request, "deltas") == "1")
+    return kind if kind is not None and request.method == hdrs.METH_GET else None
 
 
 @lru_cache(maxsize=256)

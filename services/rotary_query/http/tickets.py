@@ -37,7 +37,7 @@ class Tickets:
     def __init__(self, client: Redis, clock: Clock) -> None:
         self._store = TicketStore(client)
         self._clock = clock
-        self._batches = ReadBatcher(self._take, MAX_BATCH)
+        self._batches = ReadBatcher(self._take, MAX_BATCH, in_flight=1)  # anybody may try one
 
     async def issue(self, grant: Grant) -> CachedResponse:
         """A new ticket for a token. Raises UnavailableError."""

@@ -235,11 +235,11 @@ class Api(ABC, Generic[K]):
         request, methods = context.request, self._methods.get(context.route.kind)
         if methods is None:
             return RESOURCE_NOT_FOUND
-        if request.method == "OPTIONS":
+        if request.method not in methods.allowed:
+            if request.method != "OPTIONS":
+                return methods.refusal
             context.lines.append(self._access.cors.preflight(request, methods.named))
             return methods.options
-        if request.method not in methods.allowed:
-            return methods.refusal
         if request.can_read_body:
             length = request.content_length
             if length > self.max_body_bytes if length is not None else not self.reads_bodies:
