@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -331,10 +332,10 @@ async def test_a_slow_reader_gets_one_delta_for_all_that_it_missed(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rotary_query.http.sse_readers.STALL_SECONDS", 60)
-    callers = range(1000, 3000)
+    callers = range(1000, 2000)
     await filled.put(group(3, *map(member, callers)))
     token = await filled.token()
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.service.port, limit=1024)
+    reader, writer = await asyncio.open_connection(sock=narrow_socket(served.service.port), limit=1024)
     head = f"GET {MONITOR}?deltas=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
     writer.write(head.encode())
     await reader.readuntil(b"\r\n\r\n")
@@ -343,6 +344,7 @@ async def test_a_slow_reader_gets_one_delta_for_all_that_it_missed(
         await quick.next()
         feeding = asyncio.create_task(quick.run())
         slow = await server_end(served, writer.get_extra_info("sockname")[1])
+        slow.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         rounds = 0
 
         async def is_stalled() -> bool:
@@ -366,6 +368,14 @@ async def test_a_slow_reader_gets_one_delta_for_all_that_it_missed(
         assert len(client.events) < len(quick.client.events), "several changes came in one delta"
         feeding.cancel()
     writer.close()
+
+
+def narrow_socket(port: int) -> socket.socket:
+    """A connection whose system takes little before somebody reads it."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    made.connect(("127.0.0.1", port))
+    return made
 
 
 async def server_end(served: Site, port: int) -> asyncio.Transport:
