@@ -25,6 +25,7 @@ from benchmarks import (
     reads,
     rebuild,
     restart,
+    streams,
 )
 from benchmarks.cores import cores, move_servers
 from benchmarks.run import FULL, QUICK, Run, Servers
@@ -32,7 +33,21 @@ from benchmarks.table import passed, show, write
 from benchmarks.wrk import ensure_wrk
 
 RESULTS = Path(__file__).with_name("results.json")
-THEMES = (reads, picks, pick_costs, campaigns, freshness, folding, publishing, disk, memory, idle, rebuild, restart)
+THEMES = (
+    reads,
+    picks,
+    pick_costs,
+    campaigns,
+    streams,
+    freshness,
+    folding,
+    publishing,
+    disk,
+    memory,
+    idle,
+    rebuild,
+    restart,
+)
 WIDTH = 170
 MOST_SECONDS = 900
 

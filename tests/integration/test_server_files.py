@@ -17,6 +17,7 @@ from integration.redis_server import redis_server
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import check_server, connect, load_functions
+from rotary.redis.tickets import TicketStore
 from rotary.tls import with_ca_file
 from running import free_port
 
@@ -58,6 +59,9 @@ async def test_redis_lets_rotary_in_by_its_password_and_to_its_work(
     async with connect(f"redis://rotary:{passwords['ROTARY_REDIS_PASSWORD']}@{own_redis}") as client:
         await check_server(client)
         await load_functions(client)
+        tickets = TicketStore(client)
+        await tickets.put("ticket", "token")
+        assert await tickets.take(["ticket", "ticket"]) == ["token", None]
         with pytest.raises(NoPermissionError):
             await client.flushall()
 

@@ -45,17 +45,17 @@ def test_every_operation_status_and_type_is_shown(service: str, tmp_path: Path) 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_curl_line_is_what_the_operation_needs(service: str, tmp_path: Path) -> None:
     document, page = shown(SERVICES[service], tmp_path)
-    operations = [(path, method) for path, methods in document["paths"].items() for method in methods]
+    operations = [(path, *of) for path, methods in document["paths"].items() for of in methods.items()]
     curl = tmp_path / "curl"
     curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     curl.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:/bin:/usr/bin", "TOKEN": "rot_x"}
-    for (path, method), line in zip(operations, page["curls"], strict=True):
+    for (path, method, operation), line in zip(operations, page["curls"], strict=True):
         told = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=True).stdout
         sent = told.splitlines()
         assert "Authorization: Bearer rot_x" in sent
         assert ("-X" in sent) == (method != "get")
         assert sent[-1].startswith("http://host" + path.partition("{")[0])
         assert "{" not in sent[-1]
-        if method == "post":
+        if "requestBody" in operation:
             assert json.loads("\n".join(sent[sent.index("-d") + 1 : -1]))
