@@ -1,4 +1,4 @@
-"""What Accept and If-None-Match mean, whatever their form."""
+"""What Accept, Accept-Encoding and If-None-Match mean, whatever their form."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from rotary.http.negotiation import has_current, wants_stream
+from rotary.http.negotiation import accepts_gzip, has_current, wants_stream
 
 ETAG = '"9c1f"'
 
@@ -39,6 +39,31 @@ def test_a_stream_is_sent_to_who_names_it_and_prefers_it(accept: Sequence[str], 
     headers = CIMultiDict([("Accept", line) for line in accept])
     assert wants_stream(make_mocked_request("GET", "/", headers)) is stream
     assert not wants_stream(make_mocked_request("HEAD", "/", headers))
+
+
+@pytest.mark.parametrize(
+    ("encodings", "gzip"),
+    [
+        (["gzip"], True),
+        (["GZip"], True),
+        (["x-gzip"], True),
+        (["gzip, deflate, br, zstd"], True),
+        (["br", "gzip;q=0.1"], True),
+        (["*"], True),
+        (["br;q=1, *;q=0.5"], True),
+        (["gzip;q=0"], False),
+        (["gzip;q=0, *"], False),
+        (["*;q=0"], False),
+        (["identity"], False),
+        (["br, deflate"], False),
+        (["gzipped"], False),
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_gzip_is_sent_to_who_takes_it(encodings: Sequence[str], gzip: bool) -> None:
+    headers = CIMultiDict([("Accept-Encoding", line) for line in encodings])
+    assert accepts_gzip(make_mocked_request("GET", "/", headers)) is gzip
 
 
 @pytest.mark.parametrize(
