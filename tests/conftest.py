@@ -4,6 +4,7 @@ import os
 from contextlib import ExitStack
 from itertools import count
 
+import hypothesis
 import pytest
 import structlog
 
@@ -11,6 +12,10 @@ from integration.private_stack import private_stack
 
 _SERVERS = pytest.StashKey[ExitStack]()
 _FIRST_WORKER = "gw0"
+
+# Tests never assert on time.
+hypothesis.settings.register_profile("rotary", deadline=None)
+hypothesis.settings.load_profile("rotary")
 
 _customers = count(1_000_000 + os.getpid() % 1000 * 1_000_000)
 
