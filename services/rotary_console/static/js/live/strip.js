@@ -1,0 +1,103 @@
+// The numbers of a group since the page was opened, as lines.
+import { html, useEffect, useRef, useState } from "../preact.js";
+import { now, tick } from "../clock.js";
+import { language, t } from "../i18n.js";
+import { number } from "../format.js";
+import { repaint } from "../theme.js";
+import { useStore } from "../store.js";
+import { color, dashes, loadPlot, useSize } from "./plot.js";
+
+const KEPT = 7200;
+export const LINES = ["eligible", "cooldown", "quota_exceeded"];
+
+/** What was counted, second by second: columns of times and of each line. */
+export class Samples {
+  constructor() {
+    this.columns = [[], ...LINES.map(() => [])];
+  }
+
+  /** What holds at a moment, in seconds. Of one second only the last is kept. */
+  add(at, counts) {
+    const second = Math.floor(at);
+    const [times] = this.columns;
+    const values = [second, ...LINES.map((line) => counts[line])];
+    const isSame = times.at(-1) === second;
+    for (const [index, column] of this.columns.entries()) {
+      if (isSame) column[column.length - 1] = values[index];
+      else column.push(values[index]);
+      if (column.length > KEPT) column.shift();
+    }
+  }
+}
+
+/** `counts` now; null while they are not current: the lines have a gap then. */
+export function Strip({ counts, total, height = 120 }) {
+  const samples = useRef(null);
+  samples.current ??= new Samples();
+  const box = useRef(null);
+  const plot = useRef(null);
+  const [width] = useSize(box);
+  const [Plot, setPlot] = useState(null);
+  const painted = useStore(repaint);
+  const second = useStore(tick);
+  useEffect(() => {
+    loadPlot().then((found) => setPlot(() => found));
+  }, []);
+  useEffect(() => {
+    samples.current.add(now() / 1000, counts ?? { eligible: null, cooldown: null, quota_exceeded: null });
+    plot.current?.setData(samples.current.columns);
+  }, [counts, second]);
+  useEffect(() => {
+    if (!Plot || !width) return undefined;
+    plot.current = new Plot(options(width, height, total, Plot), samples.current.columns, box.current);
+    return () => {
+      plot.current.destroy();
+      plot.current = null;
+    };
+  }, [Plot, width, height, painted, language.value]);
+  const said = counts && LINES.map((line) => `${t(`status.${line}`)} ${number(counts[line])}`).join(", ");
+  return html`<figure class="strip">
+    <figcaption>${t("strip.title")}<ul aria-hidden="true">${LINES.map((line) => html`<${Key} key=${line} line=${line} />`)}</ul></figcaption>
+    <div ref=${box} role="img" aria-label=${t("strip.label", { now: said ?? "" })} style=${{ height: `${height}px` }}></div>
+  </figure>`;
+}
+
+function Key({ line }) {
+  return html`<li class=${line}>
+    <svg width="22" height="8" viewBox="0 0 22 8"><path d="M1 4h20" stroke="currentColor" stroke-width="2.2" stroke-dasharray=${dashes[line].join(" ")} /></svg>
+    ${t(`status.${line}`)}
+  </li>`;
+}
+
+function options(width, height, total, Plot) {
+  const axis = { stroke: color("--text-faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "11px Inter, sans-serif" };
+  const line = (name) => ({
+    label: name,
+    stroke: color(`--${name === "quota_exceeded" ? "quota" : name}-fill`),
+    width: 2,
+    dash: dashes[name],
+    points: { show: false },
+    paths: Plot.paths.stepped({ align: 1 }),
+  });
+  return {
+    width,
+    height,
+    padding: [8, 8, 0, 0],
+    legend: { show: false },
+    cursor: { show: false },
+    scales: {
+      x: { range: (_, first, last) => [Math.min(first, last - 60), last] },
+      y: { range: (_, __, most) => [0, Math.max(total, most, 1)] },
+    },
+    series: [{}, ...LINES.map(line)],
+    axes: [
+      { ...axis, size: 24, space: 90, values: (_, marks) => marks.map(timeOfDay) },
+      { ...axis, size: 36, space: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
+    ],
+  };
+}
+
+function timeOfDay(seconds) {
+  const style = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  return new Date(seconds * 1000).toLocaleTimeString(language.value, style);
+}
