@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-THIRD_PARTY = "tests/asyncapi/"
-"""AsyncAPI's own schema and licence, as they were published."""
+THIRD_PARTY = (
+    "tests/asyncapi/",
+    *(f"{package['to']}/" for package in tomllib.loads((ROOT / "infra" / "vendor.toml").read_text())["package"]),
+)
+"""What others wrote, as it was published: AsyncAPI's schema and licence, and what infra/vendor.toml names."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 DOCUMENT = re.compile(r"(?<![\w./-])(?:docs/[\w./-]*\w|(?:[\w-]+/)*[A-Za-z][\w-]*\.md)\b")
