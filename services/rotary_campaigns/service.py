@@ -41,7 +41,6 @@ from rotary_campaigns.webhooks.watcher import Watcher
 REDIS_TIMEOUT_SECONDS = 0.8
 """A request must have its 503 within two seconds."""
 SWEEP_SECONDS = 600.0
-_METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _SENDABLE = (
     "Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-Id"
 )
@@ -73,7 +72,7 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         allowed = AllowedAddresses.parse(settings.webhook_networks)
         sender = await stack.enter_async_context(opened(database, allowed, settings.ca_file))
         parts = Parts(settings, database, StreamLimit(), sender, UploadLimit())
-        cors = Cors(settings.origins(), _METHODS, _SENDABLE)
+        cors = Cors(settings.origins(), _SENDABLE)
         access = Access(tokens.tokens, tokens.rate_limits, SCOPE, proxies, cors)
         api = Api(parts, pages(), access, clock, access_log=settings.access_log)
         runner, supervisor = ImportRunner(settings.postgres_url), Supervisor()

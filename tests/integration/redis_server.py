@@ -9,14 +9,15 @@ from running import until
 
 
 @asynccontextmanager
-async def redis_server(port: int, *argv: str) -> AsyncIterator[None]:
+async def redis_server(port: int, *argv: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Runs redis-server with these arguments until the block ends, which begins when it listens on the port."""
     process = await asyncio.create_subprocess_exec(locate().redis_server, *argv, stdout=asyncio.subprocess.DEVNULL)
     try:
         await until(lambda: _listens(port), 10, "Redis listens")
-        yield
+        yield process
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 

@@ -140,7 +140,7 @@ async def test_time_alone_is_told(filled: World) -> None:
 async def test_a_comment_keeps_a_quiet_stream_open(
     filled: World, served: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotary_query.http.sse.COMMENT_SECONDS", 0.5)
+    monkeypatch.setattr("rotary_query.http.sse_readers.COMMENT_SECONDS", 0.5)
     async with served.caller(await filled.token()).stream(MONITOR) as response:
         await event(response)
         for _ in range(2):
@@ -193,7 +193,7 @@ async def test_who_goes_away_is_forgotten(filled: World, served: Site) -> None:
 
 
 async def test_who_does_not_drain_is_disconnected(filled: World, served: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rotary_query.http.sse.STALL_SECONDS", 0.5)
+    monkeypatch.setattr("rotary_query.http.sse_readers.STALL_SECONDS", 0.5)
     monkeypatch.setattr("rotary_query.http.sse.SPACING_SECONDS", 0.01)
     await filled.put(group(3, *(member(1000 + number) for number in range(2000))))
     streams, token = served.reader.streams, await filled.token()

@@ -7,6 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from rotary.http.negotiation import has_current, wants_stream
+from rotary_query.http.sse_requests import stream_asked
 
 ETAG = '"9c1f"'
 
@@ -39,6 +40,47 @@ def test_a_stream_is_sent_to_who_names_it_and_prefers_it(accept: Sequence[str], 
     headers = CIMultiDict([("Accept", line) for line in accept])
     assert wants_stream(make_mocked_request("GET", "/", headers)) is stream
     assert not wants_stream(make_mocked_request("HEAD", "/", headers))
+
+
+STREAM = "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("target", "accept", "kind"),
+    [
+        ("/", f"{STREAM}; deltas=1", "deltas"),
+        ("/", f"{STREAM};q=0.9;DELTAS = 1", "deltas"),
+        ("/", f'{STREAM};deltas="1"', "deltas"),
+        ("/", f"{STREAM};deltas=1, {STREAM};q=0.5", "deltas"),
+        ("/", f"{STREAM};deltas=1, application/json;q=0.5", "deltas"),
+        ("/", f"{STREAM};deltas=0", "snapshots"),
+        ("/", f"{STREAM};deltas=10", "snapshots"),
+        ("/", f"{STREAM};xdeltas=1", "snapshots"),
+        ("/", f"{STREAM}, application/xml;deltas=1", "snapshots"),
+        ("/", f"{STREAM};deltas=1;q=0, {STREAM}", "snapshots"),
+        ("/", f"{STREAM};deltas=1;q=0.5, application/json", None),
+        ("/", "*/*;deltas=1", None),
+        ("/", None, None),
+        ("/?deltas=1", f"{STREAM}", "deltas"),
+        ("/?ticket=x&deltas=1", f"{STREAM}", "deltas"),
+        ("/?deltas=1", None, "deltas"),
+        ("/?deltas=1", "*/*", "deltas"),
+        ("/?deltas=1", "text/*", "deltas"),
+        ("/?deltas=1", "text/html, */*;q=0.8", "deltas"),
+        ("/?deltas=1", "application/json, text/plain, */*", "deltas"),
+        ("/?deltas=1", "application/json", None),
+        ("/?deltas=1", "application/json, */*;q=0.1", None),
+        ("/?deltas=1", f"{STREAM};q=0", None),
+        ("/?deltas=0", "*/*", None),
+        ("/?deltas=", f"{STREAM}", "snapshots"),
+        ("/?deltas=11", f"{STREAM}", "snapshots"),
+        ("/?other=1", "*/*", None),
+    ],
+)
+def test_deltas_are_sent_to_who_asks_for_them_in_either_way(target: str, accept: str | None, kind: str | None) -> None:
+    headers = CIMultiDict({} if accept is None else {"Accept": accept})
+    assert stream_asked(make_mocked_request("GET", target, headers)) == kind
+    assert stream_asked(make_mocked_request("HEAD", target, headers)) is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from msgspec.structs import fields
 
 from histories import NOW, flags
 from rotary.definitions import RotationStrategy
@@ -18,7 +19,8 @@ from rotary.http.bodies import Envelope, ErrorBody
 from rotary.policy import DEFAULT_POLICY
 from rotary_query.http.docs import pages
 from rotary_query.http.openapi import openapi
-from rotary_query.http.schemas import GroupDetail, GroupItem
+from rotary_query.http.schemas import GroupDetail, GroupItem, StreamDelta, StreamTicket
+from stream_client import DeltaClient
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads(msgspec.json.encode(openapi()))
@@ -78,7 +80,39 @@ def test_the_fields_are_the_documented_ones_in_order() -> None:
         "Monitor": "group_id group_name total_members eligible_now in_cooldown disabled members",
         "MonitorMember": ("caller_id_id number carrier status health_score calls_today daily_cap cooldown_until"),
         "ErrorBody": "message",
+        "StreamSnapshot": "seq checksum data",
+        "StreamDelta": ("seq from checksum group_name total_members eligible_now in_cooldown disabled members removed"),
+        "StreamStale": "since reason lag_seconds",
+        "StreamTicket": "ticket expires_at",
     }
+
+
+def test_the_examples_of_streams_are_events_that_a_client_takes() -> None:
+    content = DOCUMENT["paths"]["/api/caller-id-groups/{id}/monitor"]["get"]["responses"]["200"]["content"]
+    examples = {name: one["value"] for name, one in content["text/event-stream"]["examples"].items()}
+    client = DeltaClient()
+    client.take_all(examples["deltas"])
+    assert client.events == ["snapshot", "delta"]
+    client.take_all(examples["stale"])
+    assert client.stale is not None
+    data = examples["snapshots"].partition("\ndata: ")[2]
+    assert msgspec.json.decode(data, type=Envelope[Monitor]).data.total_members == 1
+
+
+def test_a_delta_repeats_every_field_of_the_monitor_but_its_id() -> None:
+    known = {"seq", "from", "checksum", "removed"}
+    assert {one.encode_name for one in fields(StreamDelta)} - known == {*Monitor.__struct_fields__} - {"group_id"}
+
+
+def test_a_ticket_is_created_and_stands_in_the_url() -> None:
+    created = DOCUMENT["paths"]["/api/stream-tickets"]["post"]["responses"]
+    example = created["201"]["content"]["application/json"]["example"]
+    assert len(msgspec.convert(example, Envelope[StreamTicket]).data.ticket) == 43
+    assert resolved(created["405"])["headers"]["Allow"]["description"] == "POST, OPTIONS"
+    scheme = DOCUMENT["components"]["securitySchemes"]["ticket"]
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "query", "ticket")
+    monitor = DOCUMENT["paths"]["/api/caller-id-groups/{id}/monitor"]["get"]
+    assert monitor["security"] == [{"token": []}, {"ticket": []}]
 
 
 def test_every_failure_has_an_example_of_its_body() -> None:

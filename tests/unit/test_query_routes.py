@@ -18,6 +18,8 @@ CASES = [
     (GROUPS + "/monitor", Route("group")),
     ("http://example.org" + GROUPS + "/3/monitor", Route("monitor", 3)),
     ("http://example.org:bad" + GROUPS, Route("nothing")),
+    ("/api/stream-tickets", Route("tickets")),
+    ("/api/stream-tickets/3", Route("nothing")),
     ("/openapi.json", Route("openapi")),
     ("/docs", Route("docs")),
     (GROUPS + "/", Route("nothing")),

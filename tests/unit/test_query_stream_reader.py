@@ -7,10 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rotary.auth.grant import Grant
-from rotary_query.http.sse import Stale, StreamReader, behind, stale
+from rotary.http.responses import SUCCESS, CachedResponse
+from rotary_query.http.sse_events import Stale, behind, stale
+from rotary_query.http.sse_readers import DeltaReader, SnapshotReader, StreamReader, View
+from stream_client import DeltaClient
 
 NOW = 1_800_000_000_000
 AWAY, LATE = Stale("away", b"stale:away;"), Stale("late", b"stale:late;")
+READ_EVENT = b'event: stale\ndata: {"since":"2027-01-15T08:00:00Z","reason":"%b"}\n\n'
 
 
 class Transport:
@@ -32,12 +36,23 @@ class Transport:
         self.sent += data
         self.held = 0 if self.reads else len(data)
 
+    def writelines(self, some: list[bytes]) -> None:
+        self.write(b"".join(some))
 
-def reader_of(transport: Transport) -> StreamReader:
+
+def reader_of(transport: Transport, kind: type[SnapshotReader | DeltaReader], known: str) -> StreamReader:
     async def make() -> StreamReader:
-        return StreamReader(cast("asyncio.Transport", transport), cast("Grant", None), "1")
+        return kind(cast("asyncio.Transport", transport), cast("Grant", None), known)
 
     return asyncio.run(make())
+
+
+def answer(number: int) -> CachedResponse:
+    """The n-th body of a group."""
+    member = b'{"caller_id_id":18,"number":"18","carrier":"other","status":"eligible","health_score":100,'
+    member += b'"calls_today":%d,"daily_cap":200,"cooldown_until":null}' % number
+    counts = b'"group_name":"x","total_members":1,"eligible_now":1,"in_cooldown":0,"disabled":0'
+    return CachedResponse(SUCCESS, b'{"data":{"group_id":3,%b,"members":[%b]}}' % (counts, member), f'"{number}"')
 
 
 def test_facts_are_behind_from_two_seconds_on() -> None:
@@ -61,9 +76,10 @@ def test_once_it_reads_it_knows_the_snapshot_and_whether_that_is_current(
     steps: list[tuple[Stale | None, int, bool]],
 ) -> None:
     transport = Transport()
-    reader = reader_of(transport)
-    known, warned = "1", ""
-    for at, (state, etag, reads) in enumerate([*steps, (steps[-1][0] if steps else None, 1, True)]):
+    reader = reader_of(transport, SnapshotReader, "1")
+    view = View(answer(1))
+    known, warned = 1, ""
+    for at, (state, number, reads) in enumerate([*steps, (steps[-1][0] if steps else None, 1, True)]):
         if reads:
             transport.held = 0
         transport.reads, transport.sent = reads, b""
@@ -72,14 +88,61 @@ def test_once_it_reads_it_knows_the_snapshot_and_whether_that_is_current(
         if state is AWAY:
             reader.warn(AWAY, now)
         else:
-            reader.show(str(etag), b"snapshot;", state, now)
+            view.update(answer(number))
+            reader.show(view, state, now)
         if not is_read:
             assert transport.sent == b""
             continue
         reason = "" if state is None else state.reason
-        is_new = state is not AWAY and (known != str(etag) or (warned != "" and state is None))
+        is_new = state is not AWAY and (known != number or (warned != "" and state is None))
         marked = state.event if state is not None and (is_new or warned != reason) else b""
-        assert transport.sent == (b"snapshot;" if is_new else b"") + marked
+        event = b'event: snapshot\nid: "%d"\ndata: %b\n\n' % (number, answer(number).body)
+        assert transport.sent == (event if is_new else b"") + marked
         warned = reason
         if state is not AWAY:
-            known = str(etag)
+            known = number
+
+
+@given(st.lists(st.tuples(states, st.integers(1, 3), st.booleans()), min_size=1, max_size=20))
+def test_a_reader_of_deltas_that_reads_again_has_what_is_shown_and_knows_whether_it_is_current(
+    steps: list[tuple[Stale | None, int, bool]],
+) -> None:
+    transport, client = Transport(), DeltaClient()
+    view = View(answer(1))
+    reader = reader_of(transport, DeltaReader, "")
+    reader.begin(b"", view, None)
+    for at, (state, number, reads) in enumerate([*steps, (*steps[-1][:2], True)]):
+        if reads:
+            transport.held = 0
+        transport.reads = reads
+        said = None if state is None else Stale(state.reason, READ_EVENT % state.reason.encode())
+        if said is not None and said.reason == AWAY.reason:
+            reader.warn(said, at / 100)
+        else:
+            view.update(answer(number))
+            reader.show(view, said, at / 100)
+        if transport.held == 0:
+            client.take_all(transport.sent.decode())
+            transport.sent = b""
+            assert client.seq == view.deltas.seq or state is AWAY
+            assert (client.stale.reason if client.stale else "") == ("" if state is None else state.reason)
+            if state is not AWAY:
+                assert client.body == answer(number).body.decode()
+
+
+def test_the_first_event_of_deltas_is_what_the_last_event_id_lacks() -> None:
+    view = View(answer(1))
+    first = view.deltas.seq
+    view.update(answer(2))
+    for known, begins in (
+        ("", b"event: snapshot\n"),
+        (str(first), b"event: delta\nid: %d\n" % (first + 1)),
+        (str(first + 1), b"event: delta\nid: %d\n" % (first + 1)),
+        (str(first + 2), b"event: snapshot\n"),
+        ("9" * 5000, b"event: snapshot\n"),
+        ('"9c1f"', b"event: snapshot\n"),
+        ("²", b"event: snapshot\n"),
+    ):
+        transport = Transport()
+        reader_of(transport, DeltaReader, known).begin(b"HTTP/1.1 200 OK\r\n\r\n", view, None)
+        assert transport.sent.partition(b"\r\n\r\n")[2].startswith(begins), known

@@ -25,11 +25,12 @@ from rotary_query.cache.subscriber import Subscriber
 from rotary_query.http.endpoints import Route
 from rotary_query.http.sse import Streams
 from rotary_query.http.sse_limits import StreamLimits
+from rotary_query.http.tickets import Tickets
 from rotary_query.settings import QuerySettings
 
 
 class GroupReader:
-    """Connects the cache, its loader, its subscriber, the tokens and the streams."""
+    """Connects the cache, its loader, its subscriber, the tokens, the tickets and the streams."""
 
     def __init__(self, client: Redis, settings: QuerySettings, clock: Clock) -> None:
         self._clock = clock
@@ -41,6 +42,7 @@ class GroupReader:
         self.versions = Versions(self._refuse)
         self.rate_limits = RateLimits(client, clock)
         self.tokens = Tokens(client, clock, self.rate_limits, settings.failed_attempts_per_minute, self.versions)
+        self.tickets = Tickets(client, clock)
         self.loader = Loader(client, self.cache, self.bucket_statuses, self.versions, self.redis_clock, clock)
         self.subscriber = Subscriber(
             client, self.cache, self.tokens, self.bucket_statuses, self.versions, self.redis_clock, self.streams
@@ -58,6 +60,7 @@ class GroupReader:
             await self.supervisor.close()
             await self.subscriber.close()
             await self.loader.close()
+            await self.tickets.close()
             await self.tokens.stop()
             await self.rate_limits.close()
 

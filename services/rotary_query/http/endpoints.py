@@ -5,14 +5,16 @@ from typing import Literal
 from rotary.http import endpoints
 from rotary.http.endpoints import PREFIX, Endpoint, Routes
 
-Kind = Literal["groups", "group", "monitor", "openapi", "docs", "nothing"]
+Kind = Literal["groups", "group", "monitor", "tickets", "openapi", "docs", "nothing"]
 """What a path names."""
+TICKETS = "/api/stream-tickets"
 Route = endpoints.Route[Kind]
 
 ENDPOINTS: tuple[Endpoint[Kind], ...] = (
     Endpoint("groups", PREFIX),
     Endpoint("group", PREFIX + "/{id}"),
     Endpoint("monitor", PREFIX + "/{id}/monitor"),
+    Endpoint("tickets", TICKETS, "POST, OPTIONS"),
     Endpoint("openapi", "/openapi.json"),
     Endpoint("docs", "/docs"),
 )

@@ -12,12 +12,14 @@ from rotary.http.api import Access
 from rotary.http.client_address import TrustedProxies
 from rotary.http.cors import Cors
 from rotary.http.errors import TOO_MANY_STREAMS
-from rotary.http.negotiation import wants_stream
 from rotary.http.protocol import stream_begins
 from rotary.http.responses import NO_FACTS, CachedResponse, RawResponse, lag_line
 from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.endpoints import ENDPOINTS, Kind, routes
-from rotary_query.http.sse import StreamResponse, behind
+from rotary_query.http.sse import StreamResponse
+from rotary_query.http.sse_events import behind
+from rotary_query.http.sse_requests import StreamKind, stream_asked
+from rotary_query.http.tickets import ticket_in
 
 RequestContext = api.RequestContext[Kind]
 
@@ -47,8 +49,21 @@ class Api(api.Api[Kind]):
         answer, context.age_ms = reading
         return answer
 
+    def has_substitute(self, context: RequestContext) -> bool:
+        """Whether the request is for a stream, and has a ticket."""
+        if context.route.kind != "monitor" or ticket_in(context.request) is None:
+            return False
+        return stream_asked(context.request) is not None
+
+    async def redeem(self, context: RequestContext) -> str | None:
+        """The hash of the token for which its ticket stands. Raises UnavailableError."""
+        ticket = ticket_in(context.request)
+        return None if ticket is None else await self._reader.tickets.redeem(ticket)
+
     async def answer(self, context: RequestContext, grant: Grant) -> CachedResponse:
         """The answer. Raises UnavailableError."""
+        if context.route.kind == "tickets":
+            return await self._reader.tickets.issue(grant)
         answer, context.age_ms = await self._reader.answer(context.route, grant.customer_id, context.now_ms)
         return answer
 
@@ -56,11 +71,13 @@ class Api(api.Api[Kind]):
         """The answer with the age of its facts, or a stream of such."""
         if context.age_ms != NO_FACTS:
             context.lines.append(lag_line(context.age_ms // 1000))
-            if context.grant is not None and wants_stream(context.request):
-                return self._stream(context, context.grant, answer)
+            if context.grant is not None and (kind := stream_asked(context.request)) is not None:
+                return self._stream(context, kind, context.grant, answer)
         return super().reply(context, answer)
 
-    def _stream(self, context: RequestContext, grant: Grant, first: CachedResponse) -> web.StreamResponse:
+    def _stream(
+        self, context: RequestContext, kind: StreamKind, grant: Grant, first: CachedResponse
+    ) -> web.StreamResponse:
         request, lines = context.request, context.lines
         lines.append(self.common_lines(context))
         streams = self._reader.streams
@@ -69,4 +86,4 @@ class Api(api.Api[Kind]):
             return RawResponse(refusal, request, lines)
         stream_begins(request)
         staleness = behind(context.age_ms, self._reader.redis_now_ms())
-        return StreamResponse(streams, grant, context.route.group_id, first, staleness, lines)
+        return StreamResponse(streams, kind, grant, context.route.group_id, first, staleness, lines)

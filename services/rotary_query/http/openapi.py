@@ -26,7 +26,18 @@ from rotary.http.openapi import (
     schemas_of,
 )
 from rotary.policy import DEFAULT_POLICY
-from rotary_query.http.schemas import CallerIdItem, GroupDetail, GroupItem
+from rotary_query.http.endpoints import TICKETS
+from rotary_query.http.openapi_streams import (
+    DELTAS_PARAMETER,
+    STREAM_DESCRIPTION,
+    STREAM_EXAMPLES,
+    STREAM_MEANINGS,
+    STREAM_TYPES,
+    TICKET_FAILURES,
+    TICKET_SCHEME,
+    ticket_operation,
+)
+from rotary_query.http.schemas import CallerIdItem, GroupDetail, GroupItem, StreamTicket
 
 _AT = datetime(2026, 5, 20, 3, 0, 0, tzinfo=UTC)
 _ITEM = GroupItem(3, "Hanoi sales", "Morning campaign", "cap_based", False, "active", 2, _AT)  # noqa: FBT003  # a field
@@ -105,6 +116,7 @@ _MEANINGS = {
     },
 }
 """What a field means, where its name does not say it all."""
+_MEANINGS |= STREAM_MEANINGS
 _MEANINGS["GroupDetail"] = _MEANINGS["GroupItem"]
 
 _CACHE = {
@@ -113,22 +125,28 @@ _CACHE = {
 }
 _LAG = {"X-Projection-Lag": ("integer", "Age, in whole seconds, of the facts in this answer.")}
 
-_FAILURES = COMMON_FAILURES | {
-    "Unauthorized": Failure("The token lacks the scope telesales_api_access.", "This action is unauthorized.", RATE),
-    "MethodNotAllowed": Failure(f"Not one of {ALLOWED}.", "Method not allowed.", {"Allow": ("string", ALLOWED)}),
-    "BodyTooLarge": Failure("A request to this API needs no body.", "Request body too large."),
-    "TooManyRequests": Failure(
-        "Over the token's limit, too many streams, or too many unknown tokens from your address.",
-        "Too many requests. Retry after 7 seconds.",
-        {**RATE, **RETRY},
-    ),
-    "Unavailable": Failure(
-        "The projections are being rebuilt, or Redis is away.",
-        "The projections are being rebuilt. Try again soon.",
-        RETRY,
-    ),
-    "BadRequest": Failure("Not HTTP as we understand it.", "Bad request."),
-}
+_FAILURES = (
+    COMMON_FAILURES
+    | TICKET_FAILURES
+    | {
+        "Unauthorized": Failure(
+            "The token lacks the scope telesales_api_access.", "This action is unauthorized.", RATE
+        ),
+        "MethodNotAllowed": Failure(f"Not one of {ALLOWED}.", "Method not allowed.", {"Allow": ("string", ALLOWED)}),
+        "BodyTooLarge": Failure("A request to this API needs no body.", "Request body too large."),
+        "TooManyRequests": Failure(
+            "Over the token's limit, too many streams, or too many unknown tokens from your address.",
+            "Too many requests. Retry after 7 seconds.",
+            {**RATE, **RETRY},
+        ),
+        "Unavailable": Failure(
+            "The projections are being rebuilt, or Redis is away.",
+            "The projections are being rebuilt. Try again soon.",
+            RETRY,
+        ),
+        "BadRequest": Failure("Not HTTP as we understand it.", "Bad request."),
+    }
+)
 _STATUSES = {
     "400": "BadRequest",
     "401": "Unauthenticated",
@@ -145,7 +163,7 @@ _STATUSES = {
 def openapi() -> Json:
     """The document, ready to encode."""
     bodies, schemas = _schemas()
-    return document(
+    made = document(
         "Rotary",
         "Which of a group's caller IDs may dial right now.",
         'Success is `{"data": …}`, failure `{"message": …}`. Times are UTC, to the second. '
@@ -159,26 +177,24 @@ def openapi() -> Json:
             "responses": {name: failure(failed) for name, failed in _FAILURES.items()},
         },
     )
+    made["components"]["securitySchemes"]["ticket"] = TICKET_SCHEME
+    return made
 
 
 def _paths(bodies: list[Json]) -> Json:
-    groups, detail, snapshot = bodies
+    groups, detail, snapshot, ticket = bodies
     monitor_path = _operation(
         "monitorCallerIdGroup",
         "Which members may dial right now",
-        "With `Accept: text/event-stream` the same snapshot arrives as server-sent events named `snapshot`: one at "
-        "once, then one whenever the body changes, at most ten a second. The id of an event is the body's ETag. "
-        "An event named `stale` says that what you see is not current. Its data is an object: `since`, up to when the "
-        "facts are complete, `reason` and, when it is known, `lag_seconds`. It comes once for each reason, and "
-        "again right after each snapshot of such facts. The last event counts: a `snapshot` that no `stale` follows is "
-        "current; it comes even if nothing changed.",
+        STREAM_DESCRIPTION,
         _success(snapshot, Envelope(_MONITOR), _LAG),
         one_group=True,
     )
-    monitor_path["parameters"].append({"$ref": "#/components/parameters/LastEventId"})
+    monitor_path["parameters"] += [{"$ref": f"#/components/parameters/{name}"} for name in ("LastEventId", "Deltas")]
+    monitor_path["security"] = [{"token": []}, {"ticket": []}]
     monitor_path["responses"]["200"]["content"]["text/event-stream"] = {
-        "schema": {"type": "string", "description": "Events named snapshot, whose data is the JSON body, and stale."},
-        "example": 'event: snapshot\nid: "9c1f…"\ndata: {"data":{"group_id":3,…}}\n\n',
+        "schema": {"type": "string", "description": "Server-sent events, whose data is JSON."},
+        "examples": STREAM_EXAMPLES,
     }
     return {
         PREFIX: {
@@ -199,6 +215,7 @@ def _paths(bodies: list[Json]) -> Json:
             )
         },
         PREFIX + "/{id}/monitor": {"get": monitor_path},
+        TICKETS: {"post": ticket_operation(ticket, _STATUSES)},
     }
 
 
@@ -238,11 +255,13 @@ def _parameters() -> Json:
         "IfNoneMatch": optional_header("If-None-Match", "ETags that you have: if one still holds, the answer is 304."),
         "RequestId": REQUEST_ID_PARAMETER,
         "LastEventId": optional_header("Last-Event-ID", "On a stream: the last event you have; it is not sent again."),
+        "Deltas": DELTAS_PARAMETER,
     }
 
 
 def _schemas() -> tuple[list[Json], Json]:
-    """The bodies of the three endpoints, and the schemas that they refer to."""
-    references, schemas = schemas_of([_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, ErrorBody], _MEANINGS)
-    bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[:3]]
+    """The bodies of the endpoints, and the schemas that they refer to."""
+    types = [_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, Envelope[StreamTicket]]
+    references, schemas = schemas_of([*types, ErrorBody, *STREAM_TYPES], _MEANINGS)
+    bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[: len(types)]]
     return [{**body, "title": "Body"} for body in bodies], schemas

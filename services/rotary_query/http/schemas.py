@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from rotary.definitions import (
     CARRIER_LABELS,
@@ -17,7 +17,7 @@ from rotary.definitions import (
     Weight,
     summary,
 )
-from rotary.domain.monitor import Monitor
+from rotary.domain.monitor import Monitor, MonitorMember
 from rotary.events import Id, Timestamp
 from rotary.http.bodies import Envelope
 
@@ -54,6 +54,48 @@ class GroupDetail(GroupItem, frozen=True):
     caller_ids: list[CallerIdItem]
 
 
+Seq = Annotated[int, Meta(ge=1)]
+Checksum = Annotated[int, Meta(ge=0, lt=2**32)]
+
+
+class StreamSnapshot(Struct, frozen=True, forbid_unknown_fields=True):
+    """The data of a `snapshot` in a stream of deltas."""
+
+    seq: Seq
+    checksum: Checksum
+    data: Monitor
+
+
+class StreamDelta(Struct, frozen=True, forbid_unknown_fields=True):
+    """The data of a `delta`: what a client that is at `from` lacks."""
+
+    seq: Seq
+    from_: Seq = field(name="from")
+    checksum: Checksum
+    group_name: str
+    total_members: int
+    eligible_now: int
+    in_cooldown: int
+    disabled: int
+    members: list[MonitorMember]
+    removed: list[Id]
+
+
+class StreamStale(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The data of a `stale`: what was shown last is not current."""
+
+    since: Timestamp
+    reason: str
+    lag_seconds: int | None = None
+
+
+class StreamTicket(Struct, frozen=True):
+    """A ticket for one stream. It is valid until it is used, at most until `expires_at`."""
+
+    ticket: str
+    expires_at: Timestamp
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,6 +113,11 @@ def encode_detail(group: GroupDefinition) -> bytes:
 def encode_monitor(snapshot: Monitor) -> bytes:
     """The body of a group's monitor."""
     return _encode(Envelope(snapshot))
+
+
+def encode_ticket(ticket: StreamTicket) -> bytes:
+    """The body of a new ticket."""
+    return _encode(Envelope(ticket))
 
 
 def _item(group: GroupSummary) -> GroupItem:

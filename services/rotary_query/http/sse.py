@@ -1,37 +1,27 @@
 """Streams: the monitor as server-sent events, pushed to each reader when it changes."""
 
 import asyncio
-from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from rotary.auth.grant import Grant
 from rotary.errors import GroupNotFoundError, UnavailableError
-from rotary.http.responses import CachedResponse, Reading, ResponseTemplate
-from rotary.redis.positions import CURRENT_MS
+from rotary.http.responses import CachedResponse, Reading
+from rotary_query.http.sse_events import AWAY, HEAD, Stale, behind, stale
 from rotary_query.http.sse_limits import StreamLimits
+from rotary_query.http.sse_readers import DeltaReader, SnapshotReader, StreamReader, View
+from rotary_query.http.sse_requests import StreamKind
 
-CONTENT_TYPE = "text/event-stream"
 SPACING_SECONDS = 0.1
-"""At most ten snapshots a second for each group."""
+"""At most ten events a second for each group."""
 LOOK_SECONDS = 1.0
 """How often a group is looked at when nothing says that it changed: time alone changes it, too."""
 PATIENCE_SECONDS = 0.5
 """What is not read within this long is not current: readers are told."""
-COMMENT_SECONDS = 15.0
-STALL_SECONDS = 5.0
-"""A reader that has not drained one snapshot for so long is disconnected."""
 
-_HEAD = ResponseTemplate(
-    200, {"Content-Type": f"{CONTENT_TYPE}; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-)
-_COMMENT = b":\n\n"
-BEHIND = "The counts are behind the event broker"
-AWAY = "Redis is away"
 _log = structlog.get_logger("rotary_query")
 
 
@@ -48,90 +38,12 @@ class Monitors(Protocol):
         """Redis' clock, by which the age of facts is told; 0 while it is not known."""
 
 
-class Stale(NamedTuple):
-    """Why what a stream shows is not current, and since when; `event` says so to readers."""
-
-    reason: str
-    event: bytes
-
-
-def stale(reason: str, since_ms: int, lag_seconds: int | None) -> Stale:
-    """Facts are complete up to `since_ms`, UTC milliseconds."""
-    since = datetime.fromtimestamp(since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    data = {"since": since, "reason": reason} | ({} if lag_seconds is None else {"lag_seconds": lag_seconds})
-    return Stale(reason, b"event: stale\ndata: %b\n\n" % msgspec.json.encode(data))
-
-
-def behind(age_ms: int, now_ms: int) -> Stale | None:
-    """What to say of facts so old; None if they are current."""
-    return stale(BEHIND, now_ms - age_ms, age_ms // 1000) if age_ms >= CURRENT_MS else None
-
-
-class StreamReader:
-    """One open stream. It is never sent a snapshot before it has taken the last: what it misses, the next one has.
-
-    `known` is the ETag of the snapshot it has, `told` the reason for which it was last told that it is stale.
-    """
-
-    def __init__(self, transport: asyncio.Transport, grant: Grant, known: str, told: str = "") -> None:
-        self.grant = grant
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._transport = transport
-        self._known = known
-        self._told = told
-        self._stalled_at: float | None = None
-        self._spoke_at = asyncio.get_running_loop().time()
-
-    def show(self, etag: str, snapshot: bytes, staleness: Stale | None, now: float) -> bool:
-        """Sends a snapshot if the reader lacks it, or was told that it is stale and it is not any more.
-
-        What is not current is followed, in the same piece, by the event that says so: the last event counts. Nothing is
-        sent that the reader can't take now; `now` is the event loop's time.
-        """
-        reason = "" if staleness is None else staleness.reason
-        is_new = self._known != etag or (self._told != "" and staleness is None)
-        if (not is_new and self._told == reason) or not self._can_take(now):
-            return False
-        marked = b"" if staleness is None else staleness.event
-        self._known, self._told = etag, reason
-        self._write(snapshot + marked if is_new else marked, now)
-        return True
-
-    def warn(self, staleness: Stale, now: float) -> None:
-        """Says, once a reason, that there is no current snapshot."""
-        if self._told != staleness.reason and self._can_take(now):
-            self._told = staleness.reason
-            self._write(staleness.event, now)
-
-    def keep_open(self, now: float) -> None:
-        """Sends a comment if nothing was sent for long."""
-        if now - self._spoke_at >= COMMENT_SECONDS and self._can_take(now):
-            self._write(_COMMENT, now)
-
-    def end(self) -> None:
-        """Closes the stream."""
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def _write(self, data: bytes, now: float) -> None:
-        self._spoke_at = now
-        self._transport.write(data)
-
-    def _can_take(self, now: float) -> bool:
-        if self._transport.is_closing() or not self._transport.get_write_buffer_size():
-            self._stalled_at = None
-            return not self._transport.is_closing()
-        self._stalled_at = self._stalled_at or now
-        if now - self._stalled_at > STALL_SECONDS:
-            self._transport.abort()
-        return False
-
-
 class Feed:
-    """Everybody who watches one group: its snapshot is made once for all of them."""
+    """Everybody who watches one group: what they are sent is made once for all of them."""
 
-    def __init__(self, monitors: Monitors, customer: int, group_id: int) -> None:
+    def __init__(self, monitors: Monitors, customer: int, group_id: int, first: CachedResponse) -> None:
         self.readers: set[StreamReader] = set()
+        self.view = View(first)
         self.changed = asyncio.Event()
         self.is_stale = False
         self._monitors = monitors
@@ -175,8 +87,9 @@ class Feed:
         self._complete_ms = now_ms - age_ms
         staleness = behind(age_ms, now_ms)
         self.is_stale = staleness is not None
-        event, now = snapshot(answer), self._now()
-        if sum(reader.show(answer.etag, event, staleness, now) for reader in self.readers):
+        self.view.update(answer)
+        now = self._now()
+        if sum(reader.show(self.view, staleness, now) for reader in self.readers):
             self._sent_at = now
 
     def _warn(self, reason: str) -> None:
@@ -230,11 +143,20 @@ class Streams:
         """Whether no more streams may be opened."""
         return self._is_closed or self.count >= self._limit
 
-    async def show(self, group_id: int, reader: StreamReader) -> None:
+    def feed(self, customer: int, group_id: int, first: CachedResponse) -> Feed:
+        """The group's feed, whose next readers see `first`, a body that was read just now. Give it a reader at once."""
+        found = self._feeds.get((customer, group_id))
+        if found is None:
+            feed = Feed(self._monitors, customer, group_id, first)
+            found = self._feeds[customer, group_id] = feed, asyncio.create_task(self._run(feed, (customer, group_id)))
+        else:
+            found[0].view.update(first)
+        return found[0]
+
+    async def show(self, feed: Feed, reader: StreamReader) -> None:
         """Feeds a reader until its stream ends, or its client goes away and cancels this."""
-        feed = self._feed(reader.grant.customer_id, group_id)
         feed.readers.add(reader)
-        feed.changed.set()  # something may have changed since its first snapshot was made
+        feed.changed.set()  # something may have changed since its first event was made
         self.count += 1
         self.limits.opened(reader.grant)
         try:
@@ -251,13 +173,6 @@ class Streams:
             feed.end()
             task.cancel()
         await asyncio.gather(*(task for _, task in self._feeds.values()), return_exceptions=True)
-
-    def _feed(self, customer: int, group_id: int) -> Feed:
-        found = self._feeds.get((customer, group_id))
-        if found is None:
-            feed = Feed(self._monitors, customer, group_id)
-            found = self._feeds[customer, group_id] = feed, asyncio.create_task(self._run(feed, (customer, group_id)))
-        return found[0]
 
     async def _run(self, feed: Feed, key: tuple[int, int]) -> None:
         try:
@@ -276,6 +191,7 @@ class StreamResponse(web.StreamResponse):
     def __init__(  # all that one answer is made of
         self,
         streams: Streams,
+        kind: StreamKind,
         grant: Grant,
         group_id: int,
         first: CachedResponse,
@@ -284,9 +200,10 @@ class StreamResponse(web.StreamResponse):
     ) -> None:
         self._keep_alive = False
         self._streams = streams
+        self._kind = kind
         self._grant = grant
         self._group_id = group_id
-        self._first = first
+        self._first: CachedResponse | None = first
         self._staleness = staleness
         self._lines = lines
 
@@ -295,28 +212,22 @@ class StreamResponse(web.StreamResponse):
         return 200
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Sends the first snapshot, unless the client says that it has it, and then whatever changes.
+        """Sends the first event, unless the client has that snapshot, and then whatever changes.
 
         If the facts are not current, an event that says so follows.
         """
-        transport = request.transport
+        transport, first = request.transport, self._first
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        reason, marked = ("", b"") if self._staleness is None else self._staleness
-        event = b"" if _has(request, self._first.etag) else snapshot(self._first)
-        transport.write(b"".join((_HEAD.head, *self._lines, b"Connection: close\r\n\r\n", event, marked)))
-        await self._streams.show(self._group_id, StreamReader(transport, self._grant, self._first.etag, reason))
+        assert first is not None
+        self._first = None  # it may be large, and the stream may last for days
+        make = DeltaReader if self._kind == "deltas" else SnapshotReader
+        reader = make(transport, self._grant, request.headers.get(hdrs.LAST_EVENT_ID, ""))
+        feed = self._streams.feed(self._grant.customer_id, self._group_id, first)
+        reader.begin(b"".join((HEAD, *self._lines, b"Connection: close\r\n\r\n")), feed.view, self._staleness)
+        await self._streams.show(feed, reader)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to send."""
         assert not data
-
-
-def snapshot(answer: CachedResponse) -> bytes:
-    """The event that carries an answer's body; its id is the ETag."""
-    return b"event: snapshot\nid: %b\ndata: %b\n\n" % (answer.etag.encode(), answer.body)
-
-
-def _has(request: web.BaseRequest, etag: str) -> bool:
-    return request.headers.get("Last-Event-ID", "").strip('"') == etag.strip('"')

@@ -70,8 +70,9 @@ class Access(Struct, frozen=True):
 
 
 class _Methods(Struct, frozen=True):
-    """What an endpoint says of methods."""
+    """What an endpoint says of methods; `named` is the text of its Allow header."""
 
+    named: str
     allowed: frozenset[str]
     options: CachedResponse
     refusal: CachedResponse
@@ -98,7 +99,9 @@ class Api(ABC, Generic[K]):
     ) -> None:
         """`pages` are the answers that need no token. `program` names the log's lines."""
         self._access = access
-        self._methods = {one.kind: _Methods(one.methods, *one.refusals(), one.needs_group) for one in endpoints}
+        self._methods = {
+            one.kind: _Methods(one.allowed, one.methods, *one.refusals(), one.needs_group) for one in endpoints
+        }
         self._routes = routes
         self._pages = pages
         self._clock = clock
@@ -124,6 +127,14 @@ class Api(ABC, Generic[K]):
     def window(self, context: RequestContext[K], grant: Grant) -> TokenWindow | None:  # noqa: ARG002  # a hook
         """The rate limit that a request counts against; None if there is none."""
         return grant.window
+
+    def has_substitute(self, context: RequestContext[K]) -> bool:  # noqa: ARG002  # a hook
+        """Whether a request without an Authorization header has something in its place, which `redeem` can redeem."""
+        return False
+
+    async def redeem(self, context: RequestContext[K]) -> str | None:  # noqa: ARG002  # a hook
+        """The hash of the token for which that stands, or None. Raises UnavailableError."""
+        return None
 
     def failure(self, error: Exception) -> CachedResponse:
         """The response to an error. SERVER_ERROR stands for a defect."""
@@ -164,7 +175,7 @@ class Api(ABC, Generic[K]):
             return answer
         sha256_hex = bearer_hash(context.request)
         if sha256_hex is None:
-            return UNAUTHENTICATED
+            return None if self._is_redeemable(context) else UNAUTHENTICATED
         grant = self._access.tokens.known(sha256_hex)
         if grant is None:
             return None
@@ -176,9 +187,8 @@ class Api(ABC, Generic[K]):
         """The answer, after verifying the token in Redis. Raises UnavailableError, TooManyAttemptsError and Refusal."""
         grant = context.grant
         if grant is None:
-            sha256_hex = bearer_hash(context.request)
-            assert sha256_hex is not None
-            grant = await self._grant(context, sha256_hex)
+            sha256_hex = bearer_hash(context.request) or await self.redeem(context)
+            grant = None if sha256_hex is None else await self._grant(context, sha256_hex)
             refusal = UNAUTHENTICATED if grant is None else self._admit(context, grant)
             if grant is None or refusal is not None:
                 return refusal or UNAUTHENTICATED
@@ -209,7 +219,8 @@ class Api(ABC, Generic[K]):
     async def _grant(self, context: RequestContext[K], sha256_hex: str) -> Grant | None:
         """What the token grants, with its window filled so that the request can be counted."""
         request, access = context.request, self._access
-        is_checked = has_checksum(request.headers[hdrs.AUTHORIZATION])
+        authorization = request.headers.get(hdrs.AUTHORIZATION)
+        is_checked = authorization is None or has_checksum(authorization)  # what was redeemed is not guessed
         grant = await access.tokens.find_for(sha256_hex, access.proxies.client(request), is_checked=is_checked)
         context.now_ms = self._clock()
         window = None if grant is None else self.window(context, grant)
@@ -224,13 +235,19 @@ class Api(ABC, Generic[K]):
         request, methods = context.request, self._methods.get(context.route.kind)
         if methods is None:
             return RESOURCE_NOT_FOUND
+        if request.method == "OPTIONS":
+            context.lines.append(self._access.cors.preflight(request, methods.named))
+            return methods.options
         if request.method not in methods.allowed:
-            return methods.options if request.method == "OPTIONS" else methods.refusal
+            return methods.refusal
         if request.can_read_body:
             length = request.content_length
             if length > self.max_body_bytes if length is not None else not self.reads_bodies:
                 return BODY_TOO_LARGE
         return None
+
+    def _is_redeemable(self, context: RequestContext[K]) -> bool:
+        return hdrs.AUTHORIZATION not in context.request.headers and self.has_substitute(context)
 
     def _failure(self, context: RequestContext[K], error: Exception) -> CachedResponse:
         answer = self.failure(error)

@@ -2,7 +2,6 @@
 
 from aiohttp import hdrs, web
 
-from rotary.http.errors import ALLOWED
 from rotary.http.responses import header_lines
 
 _READABLE = (
@@ -14,26 +13,30 @@ _SENDABLE = "Authorization, Cache-Control, If-None-Match, Last-Event-ID, X-Reque
 class Cors:
     """The header lines for a request's origin, empty for one that is not allowed."""
 
-    def __init__(self, origins: frozenset[str], methods: str = ALLOWED, sendable: str = _SENDABLE) -> None:
+    def __init__(self, origins: frozenset[str], sendable: str = _SENDABLE) -> None:
         self._refused = b"Vary: Origin\r\n" if origins else b""
         self._granted = {origin: _grant(origin) for origin in origins}
-        self._preflight = header_lines(
-            {
-                "Access-Control-Allow-Methods": methods,
-                "Access-Control-Allow-Headers": sendable,
-                "Access-Control-Max-Age": "600",
-            }
-        )
+        self._sendable = sendable
 
     def lines(self, request: web.BaseRequest) -> bytes:
         """What to add to the answer to this request."""
         if not self._granted:
             return b""
-        granted = self._granted.get(request.headers.get(hdrs.ORIGIN, ""))
-        if granted is None:
-            return self._refused
-        asks_first = request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers
-        return granted + self._preflight if asks_first else granted
+        return self._granted.get(request.headers.get(hdrs.ORIGIN, ""), self._refused)
+
+    def preflight(self, request: web.BaseRequest, methods: str) -> bytes:
+        """What to add to the answer to OPTIONS besides, if a browser asks for leave: the methods of this path."""
+        if hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+            return b""
+        if request.headers.get(hdrs.ORIGIN, "") not in self._granted:
+            return b""
+        return header_lines(
+            {
+                "Access-Control-Allow-Methods": methods,
+                "Access-Control-Allow-Headers": self._sendable,
+                "Access-Control-Max-Age": "600",
+            }
+        )
 
 
 def _grant(origin: str) -> bytes:

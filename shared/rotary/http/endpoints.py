@@ -14,6 +14,7 @@ from rotary.http.responses import CachedResponse
 PREFIX = "/api/caller-id-groups"
 GROUP_ID = "{id}"
 _REMEMBERED = 16_384
+_TICKET = "ticket="
 
 K = TypeVar("K", bound=str)
 """What a path names. (Text, not an Enum: it is part of caches' keys, and an Enum's hash is computed in Python.)"""
@@ -64,7 +65,7 @@ class Routes(Generic[K]):
         route = self._known.get(target)
         if route is None:
             route = self.resolve(target)
-            if not route.name:  # a name is asked for once
+            if not route.name and _TICKET not in target:  # both are asked for once
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[target] = route

@@ -1,4 +1,4 @@
-"""What a client's headers say about the form of its answer: Accept and If-None-Match (RFC 9110, 12.5.1 and 13.1.2)."""
+"""What a client says about the form of its answer: Accept, If-None-Match (RFC 9110, 12.5.1, 13.1.2) and its query."""
 
 import re
 from functools import lru_cache
@@ -8,6 +8,8 @@ from aiohttp import hdrs, web
 STREAM = "text/event-stream"
 _JSON_RANGES = ("application/json", "application/*", "*/*")
 _TAG = re.compile(r'[\s,]*(?:W/)?("[^"]*")\s*(?:,|$)')
+_STREAM_RANGES = (STREAM, "text/*", "*/*")
+_DELTAS = re.compile(r'\s*deltas\s*=\s*"?1"?\s*')
 _Q = re.compile(r"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", re.IGNORECASE)
 
 
@@ -28,6 +30,32 @@ def prefers_stream(accept: str) -> bool:
     stream = weights.get(STREAM, 0.0)
     json = next((weights[name] for name in _JSON_RANGES if name in weights), 0.0)
     return stream > 0 and stream >= json
+
+
+def permits_stream(accept: str) -> bool:
+    """Whether an Accept header leaves room for `text/event-stream`: by name or wildcard, and no less than for JSON.
+
+    A client that says in another way that it wants a stream need not name it. An empty header permits everything.
+    """
+    weights = dict(_weighed(part) for part in (accept or "*/*").lower().split(","))
+    stream = next((weights[name] for name in _STREAM_RANGES if name in weights), 0.0)
+    return stream > 0 and stream >= weights.get("application/json", 0.0)
+
+
+def names_deltas(accept: str) -> bool:
+    """Whether an Accept header names `text/event-stream; deltas=1` with a weight above 0."""
+    ranges = [part.split(";") for part in accept.lower().split(",")]
+    asking = (part for part in ranges if part[0].strip() == STREAM and any(map(_DELTAS.fullmatch, part[1:])))
+    return any(_weighed(";".join(part))[1] > 0 for part in asking)
+
+
+def parameter(request: web.BaseRequest, name: str) -> str:
+    """A parameter of the request's query, as it was sent: not decoded. Empty if it is missing."""
+    for part in request.raw_path.partition("?")[2].split("&"):
+        key, _, value = part.partition("=")
+        if key == name:
+            return value
+    return ""
 
 
 def has_current(request: web.BaseRequest, etag: str) -> bool:

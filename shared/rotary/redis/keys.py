@@ -110,6 +110,11 @@ def token(sha256_hex: str) -> str:
     return f"{{token}}{sha256_hex}"
 
 
+def ticket(sha256_hex: str) -> str:
+    """The SHA-256, in hex, of the token for which a ticket stands, under the hash of the ticket. It expires."""
+    return f"{{ticket:{sha256_hex}}}"
+
+
 def picks(customer_id: int) -> str:
     """What the functions of functions/picks are given for a key; docs/rotation.md names the keys that they use."""
     return f"{facts_prefix(customer_id)}picks"
