@@ -3,7 +3,7 @@ import { read } from "../api.js";
 import { now } from "../clock.js";
 import { Store } from "../store.js";
 import { GroupState, OutOfStep } from "./group_state.js";
-import { sseEvents } from "./sse.js";
+import { sseBatches } from "./sse.js";
 
 const FIRST_DELAY_MS = 300;
 const LONGEST_DELAY_MS = 10_000;
@@ -87,12 +87,13 @@ export class LiveGroup {
     const timers = [];
     try {
       const headers = { Accept: "text/event-stream" };
+      if (this.state.seq !== null) headers["Last-Event-ID"] = String(this.state.seq);
       const answer = await this.reader.fetch(this.path, { headers, signal: controller.signal, cache: "no-store" });
       if (!answer.ok) await read(answer);
       timers.push(setTimeout(() => controller.abort("renew"), this.reader.expiresAt - Date.now() - RENEW_MS));
       timers.push(setInterval(() => this.#isSilent && controller.abort("silent"), 1000));
       this.#heardAt = Date.now();
-      for await (const event of sseEvents(answer.body)) this.#take(event);
+      for await (const batch of sseBatches(answer.body)) this.#take(batch);
     } catch (error) {
       const why = controller.signal.reason;
       if (why === "renew") return 0;
@@ -107,6 +108,7 @@ export class LiveGroup {
 
   #stepOut() {
     this.#misfits++;
+    this.state.seq = null; // the next connection begins with a snapshot
     if (this.#misfits >= MISFITS) this.path = this.path.replace("?deltas=1", "");
   }
 
@@ -114,20 +116,27 @@ export class LiveGroup {
     return Date.now() - this.#heardAt > SILENCE_MS;
   }
 
-  #take({ name, data }) {
+  /** Takes what arrived together. Facts that are not current are followed by the event that says so: the last one counts. */
+  #take(batch) {
     this.#heardAt = Date.now();
     this.#delay = FIRST_DELAY_MS;
-    if (name === "snapshot" || name === "delta") {
-      this.state[name](JSON.parse(data));
-      this.#flash();
-      this.status.set({ kind: "live", since: now(), reason: "" });
-      this.shown.set(this.shown.value + 1);
-    } else if (name === "stale") {
-      const { since, reason } = JSON.parse(data);
-      this.status.set({ kind: "stale", since: Date.parse(since), reason });
-    } else if (name === "" && this.status.value.kind === "live") {
-      this.status.value.since = now(); // nothing changed up to now
+    let status = this.status.value;
+    let isNew = false;
+    for (const { name, data } of batch) {
+      if (name === "snapshot" || name === "delta") {
+        this.state[name](JSON.parse(data));
+        this.#flash();
+        status = { kind: "live", since: now(), reason: "" };
+        isNew = true;
+      } else if (name === "stale") {
+        const { since, reason } = JSON.parse(data);
+        status = { kind: "stale", since: Date.parse(since), reason };
+      } else if (status.kind === "live") {
+        status.since = now(); // nothing changed up to now
+      }
     }
+    this.status.set(status);
+    if (isNew) this.shown.set(this.shown.value + 1);
   }
 
   #flash() {

@@ -1,10 +1,10 @@
 // Server-sent events out of a response's body.
 
 /**
- * Yields { name, id, data } for each event, and { name: "" } for a comment, which tells that the server is there.
- * Ends with the stream.
+ * Yields what has arrived together: arrays of { name, id, data }, one for each event, and { name: "" } for a comment, which
+ * tells that the server is there. Ends with the stream.
  */
-export async function* sseEvents(body) {
+export async function* sseBatches(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
@@ -13,18 +13,22 @@ export async function* sseEvents(body) {
       if (done) return;
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop();
-      for (const block of blocks) yield event(block);
+      if (blocks.length) yield blocks.map(event);
     }
   } finally {
     reader.cancel().catch(() => {});
   }
 }
 
+/** The same, one by one. */
+export async function* sseEvents(body) {
+  for await (const batch of sseBatches(body)) yield* batch;
+}
+
 function event(block) {
   const found = { name: "", id: "", data: "" };
   for (const line of block.split("\n")) {
-    const at = line.indexOf(":");
-    const value = line.slice(at + 1).replace(/^ /, "");
+    const value = line.slice(line.indexOf(":") + 1).replace(/^ /, "");
     if (line.startsWith("event:")) found.name = value;
     else if (line.startsWith("id:")) found.id = value;
     else if (line.startsWith("data:")) found.data = found.data ? `${found.data}\n${value}` : value;
