@@ -1,11 +1,11 @@
 // Numbers and times as people read them: in their language and zone, UTC when they hover.
-import { language } from "./i18n.js";
+import { locale } from "./i18n.js";
 
 const formats = new Map();
 
 function format(kind, options) {
-  const key = `${language.value} ${kind} ${JSON.stringify(options)}`;
-  if (!formats.has(key)) formats.set(key, new Intl[kind](language.value, options));
+  const key = `${locale()} ${kind} ${JSON.stringify(options)}`;
+  if (!formats.has(key)) formats.set(key, new Intl[kind](locale(), options));
   return formats.get(key);
 }
 
@@ -69,4 +69,17 @@ function unit(value, name) {
 /** Ordered as people order texts: "Line 9" before "Line 10". */
 export function compareTexts(a, b) {
   return format("Collator", { numeric: true, sensitivity: "base" }).compare(a, b);
+}
+
+/** The next midnight of a time zone after a moment, in milliseconds. */
+export function nextMidnight(zone, now) {
+  const clockThere = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  const passed = (at) => {
+    const [hours, minutes, seconds] = clockThere.format(at).split(":").map(Number);
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000;
+  };
+  const second = Math.floor(now / 1000) * 1000;
+  // A day may have 23 or 25 hours: go to the middle of the next one, and back to its beginning.
+  const middle = second - passed(second) + 36 * 3_600_000;
+  return middle - passed(middle);
 }

@@ -16,6 +16,11 @@ export function preferredLanguage() {
   return wanted.find((code) => code in LANGUAGES) ?? "en";
 }
 
+/** The locale for numbers and dates: the browser's own variant of the language, or the plain language. */
+export function locale() {
+  return navigator.languages.find((tag) => tag.slice(0, 2) === language.value) ?? language.value;
+}
+
 /** Shows another language, once all its dictionaries are here. */
 export async function setLanguage(code) {
   const found = await Promise.all([...loaders.values()].map((load) => load(code)));
@@ -54,5 +59,5 @@ export function has(key) {
 }
 
 function shown(value) {
-  return typeof value === "number" ? value.toLocaleString(language.value) : value;
+  return typeof value === "number" ? value.toLocaleString(locale()) : value;
 }

@@ -5,12 +5,9 @@ import { day, number } from "../format.js";
 import { t } from "../i18n.js";
 import { repaint } from "../theme.js";
 import { useStore } from "../store.js";
+import { toneColor, toneFill } from "./pattern.js";
 import { color, loadPlot, useSize } from "./plot.js";
 
-const TONES = {
-  calls: "--accent-solid", resting: "--cooldown-fill", health: "--eligible-fill",
-  spam_label: "--cooldown-fill", blocked: "--danger-solid", user_report: "--quota-fill", rejected: "--disabled-fill",
-};
 const HEIGHT = 180;
 
 /** series: [{ name, values, tone }], a value a date; null is a gap. `most` fixes the top of the scale. */
@@ -21,7 +18,7 @@ export function DayChart({ title, dates, series, kind = "bars", most }) {
   const [Plot, setPlot] = useState(null);
   const [at, setAt] = useState(null);
   const painted = useStore(repaint);
-  const stacked = useMemo(() => stack(series), [series]);
+  const stacked = useMemo(() => stack(series, kind === "line"), [series]);
   useEffect(() => {
     loadPlot().then((found) => setPlot(() => found));
   }, []);
@@ -37,7 +34,9 @@ export function DayChart({ title, dates, series, kind = "bars", most }) {
     ...series.map(({ name, values }) => ({ key: name, label: name, numeric: true, cell: (row) => shown(values[row.index]) })),
   ];
   return html`<figure class="card chart-figure">
-    <figcaption><b>${title}</b><span aria-hidden="true">${said(dates, series, at)}</span></figcaption>
+    <figcaption><b>${title}</b>
+      ${at === null && series.length > 1 ? html`<${Keys} series=${series} />` : html`<span aria-hidden="true">${said(dates, series, at)}</span>`}
+    </figcaption>
     <div ref=${box} role="img" aria-label=${t("history.chart", { title, from: day(dates[0]), to: day(dates.at(-1)) })} style=${{ height: `${HEIGHT}px` }}></div>
     <details><summary>${t("history.table")}</summary>
       <${Table} caption=${title} columns=${columns} rows=${dates.map((date, index) => ({ id: date, date, index }))} />
@@ -47,25 +46,44 @@ export function DayChart({ title, dates, series, kind = "bars", most }) {
 
 const shown = (value) => (value === null ? "–" : number(value));
 
-/** The values of the day under the pointer, or the names of what is stacked. */
+/** What is stacked. */
+function Keys({ series }) {
+  return html`<ul aria-hidden="true">${series.map(({ name, tone }) => html`<li key=${tone}><${Swatch} tone=${tone} />${name}</li>`)}</ul>`;
+}
+
+function Swatch({ tone }) {
+  const canvas = useRef(null);
+  const painted = useStore(repaint);
+  useEffect(() => {
+    const context = canvas.current.getContext("2d");
+    context.fillStyle = toneFill(context, tone);
+    context.fillRect(0, 0, canvas.current.width, canvas.current.height);
+  }, [tone, painted]);
+  const size = 12 * devicePixelRatio;
+  return html`<canvas class="pattern" ref=${canvas} width=${size} height=${size}></canvas>`;
+}
+
+/** The values of the day under the pointer. */
 function said(dates, series, at) {
-  if (at === null) return series.length > 1 ? series.map(({ name }) => name).join(" · ") : "";
+  if (at === null) return "";
   const values = series.map(({ name, values: all }) => (series.length > 1 ? `${name} ${shown(all[at])}` : shown(all[at])));
   return `${day(dates[at])}: ${values.join(" · ")}`;
 }
 
-function stack(series) {
+/** The tops of what is stacked; null where nothing is drawn. */
+function stack(series, isLine) {
   const sums = new Array(series[0].values.length).fill(0);
-  return series.map(({ values }) => values.map((value, index) => (value === null ? null : (sums[index] += value))));
+  return series.map(({ values }) => values.map((value, index) => (value ? (sums[index] += value) : value === 0 && isLine ? 0 : null)));
 }
 
 function options({ Plot, width, dates, series, kind, most, onHover }) {
   const axis = { stroke: color("--text-faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "11px Inter, sans-serif" };
   const bars = Plot.paths.bars({ size: [0.7, 40], radius: 0.15 });
   const line = ({ name, tone }) => {
-    const drawn = color(TONES[tone]);
+    const drawn = toneColor(tone);
     if (kind === "line") return { label: name, stroke: drawn, width: 2, points: { show: true, size: 5, fill: drawn } };
-    return { label: name, fill: drawn, stroke: color("--surface"), width: series.length > 1 ? 1 : 0, paths: bars, points: { show: false } };
+    const fill = ({ ctx }) => toneFill(ctx, tone);
+    return { label: name, fill, stroke: drawn, width: 1, paths: bars, points: { show: false } };
   };
   return {
     width,

@@ -17,6 +17,7 @@ const AHEAD = [[24, "day1"], [72, "day3"], [168, "day7"]];
 const KINDS = ["blocked", "spam_label", "user_report", "rejected"];
 /** Less than this is rounding: a score has no more digits. */
 const NOTHING = 0.02;
+const ROWS = 5;
 
 /** `id` of the member of a LiveGroup that is explained; it goes on living meanwhile. */
 export function Explain({ live, groupId, id, onClose }) {
@@ -74,7 +75,16 @@ function flagRows(days) {
       if (left > NOTHING) rows.push({ key: date + kind, text: `${day(date)} · ${t(`flag.${kind}`)} × ${number(flags[kind])}`, left });
     }
   }
-  return rows.reverse();
+  return fewest(rows.reverse());
+}
+
+/** The newest that matter, and the others as one. */
+function fewest(rows) {
+  if (rows.length <= ROWS) return rows;
+  const large = new Set([...rows].sort((a, b) => b.left - a.left).slice(0, ROWS - 1));
+  const rest = rows.filter((row) => !large.has(row));
+  const left = rest.reduce((sum, row) => sum + row.left, 0);
+  return [...rows.filter((row) => large.has(row)), { key: "older", text: t("explain.others", { count: rest.length }), left }];
 }
 
 function Ahead({ member }) {

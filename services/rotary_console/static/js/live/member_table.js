@@ -123,7 +123,7 @@ function useRowHeight() {
     narrow.addEventListener("change", change);
     return () => narrow.removeEventListener("change", change);
   }, []);
-  return isNarrow ? 76 : 38;
+  return isNarrow ? 72 : 35;
 }
 
 /** The first row to draw and the one after the last. */

@@ -1,14 +1,14 @@
 // The numbers of a group since the page was opened, as lines.
 import { html, useEffect, useRef, useState } from "../preact.js";
 import { now, tick } from "../clock.js";
-import { language, t } from "../i18n.js";
+import { language, locale, t } from "../i18n.js";
 import { number } from "../format.js";
 import { repaint } from "../theme.js";
 import { useStore } from "../store.js";
 import { color, dashes, loadPlot, useSize } from "./plot.js";
 
 const KEPT = 7200;
-export const LINES = ["eligible", "cooldown", "quota_exceeded"];
+const LINES = ["eligible", "cooldown", "quota_exceeded"];
 
 /** What was counted, second by second: columns of times and of each line. */
 export class Samples {
@@ -30,13 +30,13 @@ export class Samples {
   }
 }
 
-/** `counts` now; null while they are not current: the lines have a gap then. */
-export function Strip({ counts, total, height = 120 }) {
+/** `counts` now; null while they are not current: the lines have a gap then. A large one fills the space that it has. */
+export function Strip({ counts, total, isLarge = false }) {
   const samples = useRef(null);
   samples.current ??= new Samples();
   const box = useRef(null);
   const plot = useRef(null);
-  const [width] = useSize(box);
+  const [width, height] = useSize(box);
   const [Plot, setPlot] = useState(null);
   const painted = useStore(repaint);
   const second = useStore(tick);
@@ -48,17 +48,17 @@ export function Strip({ counts, total, height = 120 }) {
     plot.current?.setData(samples.current.columns);
   }, [counts, second]);
   useEffect(() => {
-    if (!Plot || !width) return undefined;
-    plot.current = new Plot(options(width, height, total, Plot), samples.current.columns, box.current);
+    if (!Plot || !width || !height) return undefined;
+    plot.current = new Plot(options({ Plot, width, height, total, isLarge }), samples.current.columns, box.current);
     return () => {
       plot.current.destroy();
       plot.current = null;
     };
-  }, [Plot, width, height, painted, language.value]);
+  }, [Plot, width, height, total, painted]);
   const said = counts && LINES.map((line) => `${t(`status.${line}`)} ${number(counts[line])}`).join(", ");
-  return html`<figure class="strip">
+  return html`<figure class=${`strip ${isLarge ? "large" : ""}`}>
     <figcaption>${t("strip.title")}<ul aria-hidden="true">${LINES.map((line) => html`<${Key} key=${line} line=${line} />`)}</ul></figcaption>
-    <div ref=${box} role="img" aria-label=${t("strip.label", { now: said ?? "" })} style=${{ height: `${height}px` }}></div>
+    <div class="drawing" ref=${box} role="img" aria-label=${t("strip.label", { now: said ?? "" })}></div>
   </figure>`;
 }
 
@@ -69,12 +69,12 @@ function Key({ line }) {
   </li>`;
 }
 
-function options(width, height, total, Plot) {
-  const axis = { stroke: color("--text-faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "11px Inter, sans-serif" };
+function options({ Plot, width, height, total, isLarge }) {
+  const axis = { stroke: color("--text-faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: `${isLarge ? 16 : 11}px Inter, sans-serif` };
   const line = (name) => ({
     label: name,
     stroke: color(`--${name === "quota_exceeded" ? "quota" : name}-fill`),
-    width: 2,
+    width: isLarge ? 4 : 2,
     dash: dashes[name],
     points: { show: false },
     paths: Plot.paths.stepped({ align: 1 }),
@@ -91,13 +91,13 @@ function options(width, height, total, Plot) {
     },
     series: [{}, ...LINES.map(line)],
     axes: [
-      { ...axis, size: 24, space: 90, values: (_, marks) => marks.map(timeOfDay) },
-      { ...axis, size: 36, space: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
+      { ...axis, size: isLarge ? 34 : 24, space: isLarge ? 160 : 90, values: (_, marks) => marks.map(timeOfDay) },
+      { ...axis, size: isLarge ? 52 : 36, space: isLarge ? 56 : 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
     ],
   };
 }
 
 function timeOfDay(seconds) {
   const style = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
-  return new Date(seconds * 1000).toLocaleTimeString(language.value, style);
+  return new Date(seconds * 1000).toLocaleTimeString(locale(), style);
 }

@@ -36,7 +36,7 @@ export function Wall({ live, status, id }) {
           ${resting.map((each) => html`<li key=${each.caller_id_id}><span class="numeric">${each.number}</span><${Countdown} at=${each.cooldown_until} /></li>`)}
         </ul>
       </section>
-      <section class="card wide"><${Strip} counts=${status.kind === "live" ? shares : null} total=${counts.total_members} height=${220} /></section>
+      <section class="card wide"><${Strip} counts=${status.kind === "live" ? shares : null} total=${counts.total_members} isLarge=${true} /></section>
     </div>
   </div>`;
 }

@@ -13,9 +13,8 @@ export default function Account() {
   const { user } = useStore(session);
   return html`<${PageHeader} title=${t("account.title")} description=${t("account.signedInAs", { name: user.name })} />
     <div class="columns">
-      <${Appearance} />
+      <div class="stack"><${Appearance} /><${Totp} isOn=${user.has_totp} /></div>
       <${Password} name=${user.name} />
-      <${Totp} isOn=${user.has_totp} />
     </div>`;
 }
 

@@ -1,9 +1,10 @@
 // One group, live.
 import { html, useCallback, useEffect, useMemo, useState } from "../preact.js";
+import { tick } from "../clock.js";
 import { Button, Search, Select } from "../components/controls.js";
 import { Icon } from "../components/icons.js";
-import { EmptyState, Loading, PageHeader } from "../components/layout.js";
-import { number, percent } from "../format.js";
+import { EmptyState, Loading, PageHeader, Time } from "../components/layout.js";
+import { clock, nextMidnight, number, percent } from "../format.js";
 import { t } from "../i18n.js";
 import { CARRIERS, STATUSES } from "../live/arrange.js";
 import { Explain } from "../live/explain.js";
@@ -14,7 +15,7 @@ import { countsOf, Freshness, NextBack, StaleNotice, StatusBar } from "../live/p
 import { Strip } from "../live/strip.js";
 import { Wall } from "../live/wall.js";
 import { href, navigate } from "../router.js";
-import { readApi } from "../session.js";
+import { customer, readApi } from "../session.js";
 import { useStore } from "../store.js";
 
 export default function Group({ params, query }) {
@@ -81,7 +82,7 @@ function Summary({ live, isCurrent }) {
       <div class="tile quota_exceeded">
         <h2><${Icon} name="quota_exceeded" />${t("status.quota_exceeded")}</h2>
         <p class="big numeric">${number(shares.quota_exceeded)}</p>
-        <p class="note faint">${t("monitor.quota.hint")}</p>
+        <p class="note faint">${t("monitor.quota.hint")} <${Midnight} /></p>
       </div>
       <div class="tile disabled">
         <h2><${Icon} name="disabled" />${t("status.disabled")}</h2>
@@ -91,6 +92,13 @@ function Summary({ live, isCurrent }) {
     </div>
     <div class="card chart"><${Strip} counts=${isCurrent ? shares : null} total=${total} /></div>
   </section>`;
+}
+
+/** When the day of the customer ends, and calls are counted anew. */
+function Midnight() {
+  const { timezone } = useStore(customer);
+  const at = nextMidnight(timezone, useStore(tick));
+  return html`<${Time} at=${at} text=${clock(at, at)} />`;
 }
 
 function Members({ live, id, query }) {

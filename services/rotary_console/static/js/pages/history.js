@@ -116,6 +116,8 @@ const SORTS = {
   health: (a, b) => (a.health ?? 101) - (b.health ?? 101),
 };
 
+const SHOWN = 100;
+
 const flagCount = ({ flags }) => sum(KINDS, (kind) => flags[kind]);
 
 function Members({ id, members, query }) {
@@ -124,6 +126,7 @@ function Members({ id, members, query }) {
     const sorted = [...members].sort(SORTS[sort.key]);
     return sort.descending ? sorted.reverse() : sorted;
   }, [members, sort]);
+  const [isAll, setAll] = useState(members.length <= SHOWN);
   const columns = [
     { key: "number", label: t("column.number"), header: true, sortable: true,
       cell: (row) => html`<a href=${href(`/groups/${id}/history/${row.caller_id_id}`, query)}>${row.number}</a>` },
@@ -134,7 +137,8 @@ function Members({ id, members, query }) {
     { key: "health", label: t("history.health"), sortable: true, cell: (row) => (row.health === null ? "–" : html`<${Health} score=${row.health} />`) },
   ];
   return html`<${Card} title=${t("history.members")}>
-    <${Table} caption=${t("history.members")} columns=${columns} rows=${rows} sort=${sort} onSort=${setSort} keyOf=${(row) => row.caller_id_id} />
+    <${Table} caption=${t("history.members")} columns=${columns} rows=${isAll ? rows : rows.slice(0, SHOWN)} sort=${sort} onSort=${setSort} keyOf=${(row) => row.caller_id_id} />
+    ${!isAll && html`<div class="more"><${Button} onClick=${() => setAll(true)}>${t("history.all", { count: rows.length })}<//></div>`}
   <//>`;
 }
 
