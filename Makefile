@@ -51,6 +51,6 @@ setup: .venv/ready ## prepare .venv alone
 lock: .venv/ready ## resolve the lock files anew: ours, and what the image holds and is built with
 	@$(BIN)/pip install --quiet uv
 	@$(LOCK) services/pyproject.toml --extra stack --group pyproject.toml:dev --upgrade --output-file requirements.lock
-	@$(LOCK) services/pyproject.toml --extra query --extra consumer --extra campaigns --extra admin \
+	@$(LOCK) services/pyproject.toml --extra query --extra consumer --extra campaigns --extra console --extra admin \
 		--constraint requirements.lock --output-file infra/images/requirements.prod.lock
 	@echo hatchling | $(LOCK) - --constraint requirements.lock --output-file infra/images/requirements.build.lock

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from rotary.auth.grant import Grant
 from rotary.clock import Clock
-from rotary.definitions import SCOPE
+from rotary.definitions import READ_SCOPE, SCOPE
 from rotary.http import api
 from rotary.http.api import Access
 from rotary.http.client_address import TrustedProxies
@@ -40,6 +40,10 @@ class Api(api.Api[Kind]):
         access = Access(reader.tokens, reader.rate_limits, SCOPE, proxies, cors)
         super().__init__("rotary_query", ENDPOINTS, routes(), pages, access, clock, access_log=access_log)
         self._reader = reader
+
+    def opens(self, context: RequestContext, grant: Grant) -> bool:  # noqa: ARG002  # every request needs the same
+        """Whether the token may read."""
+        return SCOPE in grant.scopes or READ_SCOPE in grant.scopes
 
     def cached(self, context: RequestContext, grant: Grant) -> CachedResponse | None:
         """The answer from memory."""

@@ -130,7 +130,9 @@ _FAILURES = (
     | TICKET_FAILURES
     | {
         "Unauthorized": Failure(
-            "The token lacks the scope telesales_api_access.", "This action is unauthorized.", RATE
+            "The token has neither the scope telesales_api_access nor caller_id_read.",
+            "This action is unauthorized.",
+            RATE,
         ),
         "MethodNotAllowed": Failure(f"Not one of {ALLOWED}.", "Method not allowed.", {"Allow": ("string", ALLOWED)}),
         "BodyTooLarge": Failure("A request to this API needs no body.", "Request body too large."),
