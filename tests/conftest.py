@@ -6,11 +6,14 @@ from itertools import count
 
 import pytest
 import structlog
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from integration.private_stack import private_stack
 
 _SERVERS = pytest.StashKey[ExitStack]()
 _FIRST_WORKER = "gw0"
+_BROWSER = "tests/browser/"
 
 _customers = count(1_000_000 + os.getpid() % 1000 * 1_000_000)
 
@@ -36,6 +39,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("PYTEST_XDIST_WORKER", _FIRST_WORKER) != _FIRST_WORKER:
         config.stash[_SERVERS] = ExitStack()
         os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
+
+
+class _OneBrowser(LoadFileScheduling):
+    """Each file goes to one worker, as with `--dist loadfile`; the browser tests all go to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _BROWSER if nodeid.startswith(_BROWSER) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Browser tests share a browser and a stack, which take longer to start than the tests take to run."""
+    return _OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
