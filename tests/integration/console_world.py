@@ -1,4 +1,4 @@
-"""The console on a database and a Redis of the tests' own, in front of a real rotary-campaigns, and browsers that use it."""
+"""The console on a database and a Redis of the tests' own, with a real rotary-campaigns behind it, and its browsers."""
 
 import json
 from collections.abc import AsyncIterator
@@ -141,7 +141,7 @@ async def console_world(
         }
         made = ConsoleSettings(**(chosen | settings))
         async with serving(made, system_clock()) as service, aiohttp.ClientSession() as session:
-            world = ConsoleWorld(service, campaigns, session, URL(made.console_url).origin().__str__())
+            world = ConsoleWorld(service, campaigns, session, made.origin)
 
             async def is_ready() -> bool:
                 async with session.get(world.ops + "/readyz") as response:

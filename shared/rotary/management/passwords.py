@@ -31,7 +31,7 @@ def check_password(password: str, user_name: str, field: str = "password") -> No
     if len(set(normal)) < _MIN_LETTERS:
         raise InvalidError(Violation(field, "It repeats the same few characters."))
     bare = user_name.partition("@")[0]
-    if len(bare) > 2 and normal.lower().replace(bare, "", 1).strip("0123456789!?.-_ ") == "":
+    if len(bare) > 2 and normal.lower().replace(bare, "").strip("0123456789!?.-_ ") == "":
         raise InvalidError(Violation(field, "It is the user name with little else."))
 
 

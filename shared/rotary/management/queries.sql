@@ -336,7 +336,7 @@ SELECT id FROM users WHERE name = $1 FOR UPDATE;
 
 -- name: create_user
 INSERT INTO users (name, display_name, password_hash, password_changed_at)
-VALUES ($1, $2, $3, CASE WHEN $3 IS NOT NULL THEN now() END)
+VALUES ($1, $2, $3::text, CASE WHEN $3::text IS NOT NULL THEN now() END)
 RETURNING id;
 
 -- name: set_password
