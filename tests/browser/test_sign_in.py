@@ -31,7 +31,9 @@ async def test_a_wrong_password_is_told_and_read_out(world: World, visitors: Vis
     await expect(page.locator("h1")).to_have_text("Live monitor")
 
 
-async def test_a_session_that_ends_elsewhere_leads_to_the_sign_in_page_and_back(world: World, visitors: Visitors) -> None:
+async def test_a_session_that_ends_elsewhere_leads_to_the_sign_in_page_and_back(
+    world: World, visitors: Visitors
+) -> None:
     group = await world.group("Sessions", 1)
     visitor = await visitors.visitor(None)
     page = await visitor.open(group.page)

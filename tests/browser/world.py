@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import pytest
 from msgspec import Struct
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
@@ -47,7 +48,9 @@ class Group(Struct, frozen=True):
 class World:
     """One customer, its groups and its people."""
 
-    def __init__(self, stack: Mapping[str, str], postgres: asyncpg.Connection, customer: int, publisher: Publisher) -> None:
+    def __init__(
+        self, stack: Mapping[str, str], postgres: asyncpg.Connection, customer: int, publisher: Publisher
+    ) -> None:
         self.stack = stack
         self.customer = customer
         self.publisher = publisher
@@ -65,7 +68,9 @@ class World:
 
     async def group(self, name: str, members: int, daily_cap: int = 200) -> Group:
         """A new group of new caller IDs."""
-        query = "INSERT INTO caller_id_groups (customer_id, name, rotation_strategy) VALUES ($1, $2, 'random') RETURNING id"
+        query = (
+            "INSERT INTO caller_id_groups (customer_id, name, rotation_strategy) VALUES ($1, $2, 'random') RETURNING id"
+        )
         async with self._postgres.transaction():
             group = await self._postgres.fetchval(query, self.customer, name)
             rows = await self._postgres.fetch(
@@ -100,7 +105,9 @@ class World:
         connection = await connect(self.stack["ROTARY_POSTGRES_URL"])
         try:
             for role in ROLES:
-                user = await users.create_user(connection, NewUser(name=self.user(role), display_name=f"Linh {role}"), hashed)
+                user = await users.create_user(
+                    connection, NewUser(name=self.user(role), display_name=f"Linh {role}"), hashed
+                )
                 await users.set_role(connection, user.id, self.customer, role)
         finally:
             await connection.close()
@@ -112,7 +119,9 @@ async def open_world(stack: Mapping[str, str], name: str = "Saigon Telesales") -
     postgres = await asyncpg.connect(stack["ROTARY_POSTGRES_URL"])
     try:
         customer = await postgres.fetchval("INSERT INTO customers (name) VALUES ($1) RETURNING id", name)
-        async with Publisher(stack["ROTARY_RABBITMQ_URL"], customer_id=customer, source="/dialers/browser") as publisher:
+        async with Publisher(
+            stack["ROTARY_RABBITMQ_URL"], customer_id=customer, source="/dialers/browser"
+        ) as publisher:
             world = World(stack, postgres, customer, publisher)
             await world.create_users()
             yield world
@@ -199,11 +208,12 @@ class Visitors:
         return self._states[role]
 
     async def close(self) -> None:
-        """Closes every window. Raises AssertionError for what a page complained about."""
+        """Closes every window. Fails the test if a page complained."""
         opened, self._open = self._open, []
         for visitor in opened:
             try:
                 await visitor.context.close()
             except PlaywrightTimeoutError:
                 continue
-        assert [text for visitor in opened for text in visitor.complaints] == []
+        if complaints := [text for visitor in opened for text in visitor.complaints]:
+            pytest.fail("\n".join(["a page complained:", *complaints]))

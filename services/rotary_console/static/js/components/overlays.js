@@ -7,15 +7,16 @@ import { Icon } from "./icons.js";
 
 /**
  * A modal dialog, open for as long as it is rendered. Escape and the cross call `onClose`. `footer` holds its buttons. The
- * browser keeps the focus inside, and gives it back.
+ * focus stays inside, and goes back to where it was.
  */
 export function Dialog({ title, onClose, footer, wide = false, children }) {
   const dialog = useRef(null);
   const id = useId();
   useEffect(() => {
-    const element = dialog.current;
-    element.showModal();
-    return () => element.close();
+    const opener = document.activeElement;
+    dialog.current.showModal();
+    // The browser gives the focus back to what had it only if the dialog is closed before it is removed.
+    return () => opener?.isConnected && opener.focus();
   }, []);
   const close = (event) => {
     event.preventDefault();
