@@ -1,6 +1,7 @@
 """One browser and one stack for all browser tests; each test has windows of its own."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -10,7 +11,7 @@ from browser.world import SECONDS, Visitors, World, open_world
 from integration.private_stack import private_stack
 from rotary_stack.binaries import find_or_install
 
-LOOP = "session"
+LOOP: Final = "session"
 """The browser talks to one event loop: all of these tests run in it."""
 
 

@@ -6,9 +6,10 @@ import re
 from playwright.async_api import Page, expect
 
 from browser.world import SECONDS, Group, Visitors, World
+from rotary.events import Event
 
 
-def flag(world: World, caller: int) -> object:
+def flag(world: World, caller: int) -> Event:
     """A spam label, just now."""
     return world.publisher.events.carrier_flag(caller, "spam_label")
 

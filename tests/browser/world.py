@@ -13,14 +13,14 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from rotary.definitions import Carrier
-from rotary.events import Event
+from rotary.events import FLAG_KINDS, Event
 from rotary.management import users
 from rotary.management.fields import NewUser, Role
 from rotary.management.passwords import hash_password
 from rotary.postgres.connection import connect
 from rotary.publisher import Publisher
 from rotary_stack.control.client import send
-from rotary_stack.control.messages import Request
+from rotary_stack.control.messages import Action, Request
 
 PASSWORD = "correct horse battery staple"
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
@@ -56,6 +56,7 @@ class World:
         self.publisher = publisher
         self._postgres = postgres
         self._number = 1_000_000
+        self._mixed: Group | None = None
 
     @property
     def url(self) -> str:
@@ -85,6 +86,18 @@ class World:
             )
         return Group(group, name, callers)
 
+    async def mixed(self) -> Group:
+        """A group that has members of every status; the same one each time."""
+        if self._mixed is None:
+            self._mixed = group = await self.group("HCM telesales, north", 8, daily_cap=3)
+            events = self.publisher.events
+            await self.publish(
+                *(events.carrier_flag(caller, kind) for caller, kind in zip(group.callers, FLAG_KINDS, strict=False)),
+                *(events.call_placed(caller) for caller in group.callers[4:6] for _ in range(3)),
+            )
+            await self.execute("UPDATE caller_ids SET status = 'disabled' WHERE id = $1", group.callers[7])
+        return self._mixed
+
     async def execute(self, query: str, *values: object) -> None:
         """Changes definitions with SQL."""
         await self._postgres.execute(query, *values)
@@ -95,7 +108,7 @@ class World:
             self.publisher.submit(event)
         await self.publisher.flush()
 
-    async def control(self, command: str, process: str) -> None:
+    async def control(self, command: Action, process: str) -> None:
         """As `rotary-stack COMMAND PROCESS`."""
         await asyncio.to_thread(send, Request(command, process), self.stack)
 
@@ -130,7 +143,7 @@ async def open_world(stack: Mapping[str, str], name: str = "Saigon Telesales") -
 
 
 class Visitor:
-    """Somebody in front of a page. What the page complains about, or what its policy refuses, fails the test at its end."""
+    """Somebody in front of a page. A page that complains, or whose policy refuses something, fails the test."""
 
     def __init__(self, world: World, context: BrowserContext, page: Page) -> None:
         self.world = world

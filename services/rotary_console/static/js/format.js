@@ -79,7 +79,10 @@ export function nextMidnight(zone, now) {
     return ((hours * 60 + minutes) * 60 + seconds) * 1000;
   };
   const second = Math.floor(now / 1000) * 1000;
-  // A day may have 23 or 25 hours: go to the middle of the next one, and back to its beginning.
-  const middle = second - passed(second) + 36 * 3_600_000;
-  return middle - passed(middle);
+  const day = 24 * 3_600_000;
+  // To the middle of the next day, and back to its beginning. On a day of 23 or 25 hours that misses by an hour.
+  const middle = second - passed(second) + 1.5 * day;
+  const near = middle - passed(middle);
+  const missed = passed(near);
+  return missed > day / 2 ? near + day - missed : near - missed;
 }

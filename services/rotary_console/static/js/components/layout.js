@@ -62,7 +62,7 @@ export function Failure({ error, onRetry }) {
 
 /** While something is on its way. */
 export function Loading() {
-  return html`<div class="loading" role="status"><span class="spinner" aria-hidden="true"></span><span>${t("loading")}</span></div>`;
+  return html`<div class="loading" role="status"><span class="spinner" aria-hidden="true"></span><span>${t("loading.text")}</span></div>`;
 }
 
 /** kind: "eligible", "cooldown", "quota_exceeded", "disabled", "neutral", "danger". The text says it, too. */

@@ -31,7 +31,7 @@ export default {
   "role.operator": "Operator",
   "role.admin": "Administrator",
 
-  "loading": "Loading…",
+  "loading.text": "Loading…",
   "error.unreachable": "The server can't be reached. Check your connection.",
   "error.status": "The server answered with status {status}.",
   "error.request": "Request",

@@ -31,7 +31,7 @@ export default {
   "role.operator": "Người vận hành",
   "role.admin": "Quản trị viên",
 
-  "loading": "Đang tải…",
+  "loading.text": "Đang tải…",
   "error.unreachable": "Không kết nối được với máy chủ. Hãy kiểm tra đường truyền.",
   "error.status": "Máy chủ trả về trạng thái {status}.",
   "error.request": "Mã yêu cầu",
