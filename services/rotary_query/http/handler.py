@@ -14,6 +14,7 @@ from rotary.http.cors import Cors
 from rotary.http.errors import TOO_MANY_STREAMS
 from rotary.http.protocol import stream_begins
 from rotary.http.responses import NO_FACTS, CachedResponse, RawResponse, lag_line
+from rotary.http.static_files import Static
 from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.endpoints import ENDPOINTS, Kind, routes
 from rotary_query.http.sse import StreamResponse
@@ -30,7 +31,7 @@ class Api(api.Api[Kind]):
     def __init__(
         self,
         reader: GroupReader,
-        pages: Mapping[Kind, CachedResponse],
+        pages: Mapping[Kind, Static],
         cors: Cors,
         proxies: TrustedProxies,
         clock: Clock,
