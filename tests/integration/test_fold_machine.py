@@ -353,7 +353,7 @@ class FoldMachine(RuleBasedStateMachine):
                 assert sum(counts) == len(value), "what was seen is what was counted"
                 facts = Facts({(int(day[0]), int(member)): 0 for member in value})
             elif kind == "flags":
-                facts = Facts({}, *decode_flags(value))
+                facts = Facts({}, *decode_past_flags(value))
             else:
                 continue
             of[int(caller)] = merge(of.get(int(caller), Facts()), facts)
