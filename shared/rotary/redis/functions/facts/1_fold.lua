@@ -168,6 +168,9 @@ local function fold_calls(customer, caller, day, ids, quarters, picks)
   local suffix = caller .. ':' .. day
   local seen, calls = customer.facts .. 'seen:' .. suffix, customer.facts .. 'calls:' .. suffix
   local fresh, ops, added, order
+  -- Folded more than a day after its arrival: what was published twice comes again soon, and must still be known.
+  local age = customer.today - day
+  local is_late = SEEN_TTL_DAYS < age and age <= CALLS_TTL_DAYS
   if #ids == 1 then
     -- The most frequent case by far, and SADD itself says whether it was new.
     if redis.call('SADD', seen, ids[1]) == 0 then return nil end
@@ -200,11 +203,10 @@ local function fold_calls(customer, caller, day, ids, quarters, picks)
       redis.call('DEL', seen, calls)
       return nil
     end
-    redis.call('EXPIREAT', seen, (tonumber(day) + 1 + SEEN_TTL_DAYS) * DAY_S)
+    if not is_late then redis.call('EXPIREAT', seen, (tonumber(day) + 1 + SEEN_TTL_DAYS) * DAY_S) end
     redis.call('EXPIREAT', calls, (tonumber(day) + 1 + CALLS_TTL_DAYS) * DAY_S)
   end
-  -- Folded more than a day after its arrival: what is published twice comes soon again, and must still be known.
-  if customer.today - day > SEEN_TTL_DAYS then redis.call('EXPIRE', seen, DAY_S) end
+  if is_late then redis.call('EXPIRE', seen, DAY_S) end
   if picks and customer.is_current then confirm_picks(customer, caller, day, fresh, picks) end
   return changed
 end
