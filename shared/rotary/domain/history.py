@@ -236,10 +236,8 @@ def _measure(spans: Iterable[tuple[int, int]], day: Day) -> int:
     """The milliseconds of the day that lie in any of the spans, which ascend by their beginnings."""
     total, reached = 0, day.begin_ms
     for begin, until in spans:
-        after = min(until, day.end_ms)
-        if after > reached:
-            total += after - max(begin, reached)
-            reached = max(reached, after)
+        total += max(0, min(until, day.end_ms) - max(begin, reached))
+        reached = max(reached, until)
     return total
 
 
