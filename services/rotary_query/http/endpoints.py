@@ -5,7 +5,7 @@ from typing import Literal
 from rotary.http import endpoints
 from rotary.http.endpoints import PREFIX, Endpoint, Routes
 
-Kind = Literal["groups", "group", "monitor", "openapi", "docs", "nothing"]
+Kind = Literal["groups", "group", "monitor", "history", "openapi", "docs", "nothing"]
 """What a path names."""
 Route = endpoints.Route[Kind]
 
@@ -13,6 +13,7 @@ ENDPOINTS: tuple[Endpoint[Kind], ...] = (
     Endpoint("groups", PREFIX),
     Endpoint("group", PREFIX + "/{id}"),
     Endpoint("monitor", PREFIX + "/{id}/monitor"),
+    Endpoint("history", PREFIX + "/{id}/history"),
     Endpoint("openapi", "/openapi.json"),
     Endpoint("docs", "/docs"),
 )

@@ -16,7 +16,9 @@ from rotary.http.negotiation import wants_stream
 from rotary.http.protocol import stream_begins
 from rotary.http.responses import NO_FACTS, CachedResponse, RawResponse, lag_line
 from rotary_query.cache.group_reader import GroupReader
+from rotary_query.history import HistoryReader
 from rotary_query.http.endpoints import ENDPOINTS, Kind, routes
+from rotary_query.http.history import history_answer, read_request
 from rotary_query.http.sse import StreamResponse, behind
 
 RequestContext = api.RequestContext[Kind]
@@ -28,6 +30,7 @@ class Api(api.Api[Kind]):
     def __init__(
         self,
         reader: GroupReader,
+        history: HistoryReader,
         pages: Mapping[Kind, CachedResponse],
         cors: Cors,
         proxies: TrustedProxies,
@@ -38,9 +41,12 @@ class Api(api.Api[Kind]):
         access = Access(reader.tokens, reader.rate_limits, SCOPE, proxies, cors)
         super().__init__("rotary_query", ENDPOINTS, routes(), pages, access, clock, access_log=access_log)
         self._reader = reader
+        self._history = history
 
     def cached(self, context: RequestContext, grant: Grant) -> CachedResponse | None:
-        """The answer from memory."""
+        """The answer from memory, which has no history."""
+        if context.route.kind == "history":
+            return None
         reading = self._reader.cached(context.route, grant.customer_id, context.now_ms)
         if reading is None:
             return None
@@ -48,9 +54,17 @@ class Api(api.Api[Kind]):
         return answer
 
     async def answer(self, context: RequestContext, grant: Grant) -> CachedResponse:
-        """The answer. Raises UnavailableError."""
+        """The answer. Raises UnavailableError, GroupNotFoundError and Refusal."""
+        if context.route.kind == "history":
+            return await self._answer_history(context, grant.customer_id)
         answer, context.age_ms = await self._reader.answer(context.route, grant.customer_id, context.now_ms)
         return answer
+
+    async def _answer_history(self, context: RequestContext, customer: int) -> CachedResponse:
+        group = await self._reader.definition(customer, context.route.group_id)
+        asked = read_request(context.request.query, group, context.now_ms)
+        callers = [member.id for member in asked.members]
+        return history_answer(group, asked, await self._history.read(customer, callers, asked.first, asked.last))
 
     def reply(self, context: RequestContext, answer: CachedResponse) -> web.StreamResponse:
         """The answer with the age of its facts, or a stream of such."""

@@ -26,6 +26,16 @@ from rotary.http.openapi import (
     schemas_of,
 )
 from rotary.policy import DEFAULT_POLICY
+from rotary_query.http.openapi_history import (
+    HISTORY,
+    HISTORY_DESCRIPTION,
+    HISTORY_MEANINGS,
+    HISTORY_PARAMETERS,
+    HISTORY_SCHEMAS,
+    HISTORY_SUMMARY,
+    HISTORY_TYPE,
+    invalid_parameters,
+)
 from rotary_query.http.schemas import CallerIdItem, GroupDetail, GroupItem
 
 _AT = datetime(2026, 5, 20, 3, 0, 0, tzinfo=UTC)
@@ -105,6 +115,7 @@ _MEANINGS = {
     },
 }
 """What a field means, where its name does not say it all."""
+_MEANINGS |= HISTORY_MEANINGS
 _MEANINGS["GroupDetail"] = _MEANINGS["GroupItem"]
 
 _CACHE = {
@@ -156,13 +167,16 @@ def openapi() -> Json:
             "schemas": schemas,
             "headers": header_components(RATE, _CACHE, _LAG, REQUEST_ID, RETRY),
             "parameters": _parameters(),
-            "responses": {name: failure(failed) for name, failed in _FAILURES.items()},
+            "responses": {
+                **{name: failure(failed) for name, failed in _FAILURES.items()},
+                "InvalidParameters": invalid_parameters(),
+            },
         },
     )
 
 
 def _paths(bodies: list[Json]) -> Json:
-    groups, detail, snapshot = bodies
+    groups, detail, snapshot, history = bodies
     monitor_path = _operation(
         "monitorCallerIdGroup",
         "Which members may dial right now",
@@ -199,7 +213,16 @@ def _paths(bodies: list[Json]) -> Json:
             )
         },
         PREFIX + "/{id}/monitor": {"get": monitor_path},
+        PREFIX + "/{id}/history": {"get": _history_operation(history)},
     }
+
+
+def _history_operation(body: Json) -> Json:
+    success = _success(body, Envelope(HISTORY))
+    made = _operation("getCallerIdGroupHistory", HISTORY_SUMMARY, HISTORY_DESCRIPTION, success, one_group=True)
+    made["parameters"][1:1] = [{"$ref": f"#/components/parameters/{name}"} for name in HISTORY_PARAMETERS]
+    made["responses"]["422"] = {"$ref": "#/components/responses/InvalidParameters"}
+    return made
 
 
 def _operation(name: str, summary: str, description: str, success: Json, *, one_group: bool = False) -> Json:
@@ -237,12 +260,14 @@ def _parameters() -> Json:
         "GroupId": group_id_parameter(),
         "IfNoneMatch": optional_header("If-None-Match", "ETags that you have: if one still holds, the answer is 304."),
         "RequestId": REQUEST_ID_PARAMETER,
+        **HISTORY_PARAMETERS,
         "LastEventId": optional_header("Last-Event-ID", "On a stream: the last event you have; it is not sent again."),
     }
 
 
 def _schemas() -> tuple[list[Json], Json]:
-    """The bodies of the three endpoints, and the schemas that they refer to."""
-    references, schemas = schemas_of([_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, ErrorBody], _MEANINGS)
-    bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[:3]]
+    """The bodies of the endpoints, and the schemas that they refer to."""
+    types = [_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, HISTORY_TYPE]
+    references, schemas = schemas_of([*types, ErrorBody, *HISTORY_SCHEMAS], _MEANINGS)
+    bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[: len(types)]]
     return [{**body, "title": "Body"} for body in bodies], schemas
