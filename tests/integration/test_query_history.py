@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -19,6 +19,8 @@ from rotary.domain.quota import local_date
 from rotary.postgres import history
 from rotary.postgres.connection import Connection
 from rotary.postgres.history import DayProgress
+from rotary.postgres.migrate import migrations
+from running import until
 
 ZONE = "Asia/Ho_Chi_Minh"
 PATH = "/api/caller-id-groups/3/history"
@@ -179,7 +181,7 @@ async def test_nothing_of_another_customers_is_shown(
 
 INVALID: Sequence[tuple[str, dict[str, list[str]]]] = (
     ("from=2026-13-01", {"from": ["Expected a date such as 2026-11-25."]}),
-    ("from=20261101&to=yesterday", dict.fromkeys(("to", "from"), ["Expected a date such as 2026-11-25."])),
+    ("from=20261101&to=yesterday", {name: ["Expected a date such as 2026-11-25."] for name in ("to", "from")}),
     ("to=2026-W45-1", {"to": ["Expected a date such as 2026-11-25."]}),
     ("to=%D9%A2026-11-25", {"to": ["Expected a date such as 2026-11-25."]}),
     ("from=2026-11-02&to=2026-11-01", {"from": ["Must not be after `to`."]}),
@@ -208,8 +210,8 @@ async def test_any_35_days_may_be_asked_for(filled: World, asked: Site, query: s
 
 async def test_history_answers_strangers_as_the_monitor_does(filled: World, asked: Site) -> None:
     def without_counts(headers: Any) -> dict[str, str]:  # multidict's own type
-        own = {"X-Request-Id", "Date", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
-        return {name: value for name, value in headers.items() if name not in own}
+        own = {"x-request-id", "date", "x-ratelimit-remaining", "x-ratelimit-reset"}
+        return {name: value for name, value in headers.items() if name.lower() not in own}
 
     tokens = [None, "unknown", await filled.token(scopes=("caller_id_pick",)), await filled.token(limit=60)]
     callers = [asked.caller(token) for token in tokens]
@@ -231,12 +233,10 @@ async def test_a_group_that_changed_is_shown_with_its_members_now(
     assert [day["calls"] for day in (await caller.data(PATH))["days"]] == [15]
     await filled.put(group(3, member(18)))
 
-    async def shown() -> list[int]:
-        return [day["calls"] for day in (await caller.data(PATH))["days"]]
+    async def is_shown() -> bool:
+        return [day["calls"] for day in (await caller.data(PATH))["days"]] == [5]
 
-    async with asyncio.timeout(5):
-        while await shown() != [5]:
-            await asyncio.sleep(0.02)
+    await until(is_shown, 5, "the member that left is not counted")
 
 
 async def test_without_a_database_history_alone_is_missing(filled: World, served: Site) -> None:
@@ -266,7 +266,7 @@ async def test_while_postgres_is_away_everything_else_goes_on(
     async with TcpProxy(database_url) as proxy, site(filled.url, postgres_url=proxy.url) as running:
         caller = running.caller(await filled.token())
         assert [day["calls"] for day in (await caller.data(PATH))["days"]] == [5]
-        proxy.cut()
+        await proxy.cut()
         await away(caller)
         assert (await caller.get("/api/caller-id-groups/3/monitor")).status == 200
         assert await ready(running) == 200
@@ -274,11 +274,17 @@ async def test_while_postgres_is_away_everything_else_goes_on(
         assert [day["calls"] for day in (await caller.data(PATH))["days"]] == [5]
 
 
-async def test_a_database_without_tables_or_login_says_nothing_of_itself(filled: World, postgres_url: str) -> None:
-    with private_database(postgres_url, migrated=False) as bare:
-        async with site(filled.url, postgres_url=bare) as running:
-            response = await running.caller(await filled.token()).get(PATH)
-            assert (response.status, "Retry-After" in response.headers) == (503, True)
+@pytest.fixture
+def bare_url(postgres_url: str) -> Iterator[str]:
+    """A database without tables."""
+    with private_database(postgres_url, migrated=False) as own:
+        yield own
+
+
+async def test_a_database_without_tables_or_login_says_nothing_of_itself(filled: World, bare_url: str) -> None:
+    async with site(filled.url, postgres_url=bare_url) as running:
+        response = await running.caller(await filled.token()).get(PATH)
+        assert (response.status, "Retry-After" in response.headers) == (503, True)
     async with site(filled.url, postgres_url="postgresql://nobody:secret@127.0.0.1:1/none") as running:
         await away(running.caller(await filled.token()))
 
@@ -298,21 +304,17 @@ async def test_a_silent_database_is_waited_for_briefly_and_by_its_requests_alone
         assert (await caller.get(PATH)).status == 200
 
 
-async def test_the_query_services_user_reads_history_and_nothing_else(postgres_url: str) -> None:
-    """As infra/server makes it, before the migrations run."""
-    async with opened(postgres_url) as owner:
-        await owner.execute(
-            "DO $$ BEGIN CREATE ROLE rotary_query LOGIN PASSWORD 'secret'; EXCEPTION WHEN duplicate_object THEN END $$"
-        )
-    with private_database(postgres_url) as own:
-        async with opened(own) as connection:
-            tables = await connection.fetch(
-                "SELECT relname, has_table_privilege('rotary_query', oid, 'SELECT') AS reads,"
-                " has_table_privilege('rotary_query', oid, 'INSERT, UPDATE, DELETE, TRUNCATE') AS writes"
-                " FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
-            )
-            assert {row["relname"] for row in tables if row["reads"]} == {"customer_days", "caller_id_days"}
-            assert not [row["relname"] for row in tables if row["writes"]]
-            await connection.execute("SET ROLE rotary_query")
-            found = await history.read_history(connection, 1, [1], YESTERDAY, YESTERDAY)
-            assert found.days == []
+async def test_the_query_services_user_reads_history_and_nothing_else(connection: Connection) -> None:
+    """With the grants of the migration, given to a role without rights."""
+    [migration] = [one for one in migrations() if one.name == "0012_history.sql"]
+    grants = migration.sql[migration.sql.index("DO $$") :]
+    await connection.execute(grants.replace("rotary_query", "rotary_guest"))
+    tables = await connection.fetch(
+        "SELECT relname, has_table_privilege('rotary_guest', oid, 'SELECT') AS reads,"
+        " has_table_privilege('rotary_guest', oid, 'INSERT, UPDATE, DELETE, TRUNCATE') AS writes"
+        " FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+    )
+    assert {row["relname"] for row in tables if row["reads"]} == {"customer_days", "caller_id_days"}
+    assert not [row["relname"] for row in tables if row["writes"]]
+    await connection.execute("SET ROLE rotary_guest")
+    assert (await history.read_history(connection, 7, [18], YESTERDAY, YESTERDAY)).days == []

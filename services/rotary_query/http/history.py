@@ -21,7 +21,7 @@ from rotary.postgres.history import NO_ROWS, History, HistoryDay, Totals
 
 INVALID = "The given data was invalid."
 FROM, TO, CALLER = "from", "to", "caller_id_id"
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _NO_DATE = "Expected a date such as 2026-11-25."
 _UNPROCESSABLE = ResponseTemplate(422, {"Content-Type": JSON, "Cache-Control": "no-store"})
 
@@ -110,7 +110,7 @@ def _date(query: Mapping[str, str], name: str, default: date, errors: dict[str, 
     if text is None:
         return default
     try:
-        if _DATE.fullmatch(text, re.ASCII):
+        if _DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
         pass
