@@ -90,8 +90,11 @@ def test_only_the_admin_program_administers_the_broker() -> None:
     assert all("rotary-admin:" not in str(SERVICES[name]) for name in SERVICES if name != "admin")
 
 
-def test_the_query_service_is_given_redis_alone() -> None:
-    assert list(SERVICES["query"]["environment"]) == ["ROTARY_REDIS_URL"]
+def test_the_query_service_is_given_redis_and_a_user_that_reads_history_alone() -> None:
+    environment = SERVICES["query"]["environment"]
+    assert list(environment) == ["ROTARY_REDIS_URL", "ROTARY_POSTGRES_URL"]
+    assert environment["ROTARY_POSTGRES_URL"].startswith("postgresql://rotary_query:")
+    assert list(SERVICES["query"]["depends_on"]) == ["redis"], "it starts without PostgreSQL"
 
 
 def test_the_migrations_are_over_before_a_consumer_starts() -> None:
