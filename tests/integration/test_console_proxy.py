@@ -284,7 +284,7 @@ async def test_only_what_the_contract_names_is_passed_on(world: ConsoleWorld, ad
 
 
 @asynccontextmanager
-async def behind(world: ConsoleWorld, handler: Any) -> AsyncIterator[TestServer]:
+async def behind(world: ConsoleWorld, handler: Any) -> AsyncIterator[None]:
     """Puts something else in the place of rotary-campaigns."""
     application = web.Application(client_max_size=64 * 2**20)
     application.router.add_route("*", "/{path:.*}", handler)
@@ -292,7 +292,7 @@ async def behind(world: ConsoleWorld, handler: Any) -> AsyncIterator[TestServer]
     before = passing._url  # noqa: SLF001  # the setting of a running service
     async with TestServer(application) as server:
         passing._url = server.make_url("").origin()  # noqa: SLF001
-        yield server
+        yield
     passing._url = before  # noqa: SLF001
 
 
