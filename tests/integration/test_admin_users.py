@@ -16,7 +16,7 @@ PASSWORD = "correct horse battery"
 @pytest.fixture
 def users(seeded: Admin) -> Admin:
     """The example's customers, and no users."""
-    execute(seeded.url, "TRUNCATE users CASCADE")
+    execute(seeded.url, "DELETE FROM users")
     return seeded
 
 

@@ -126,8 +126,8 @@ async def test_nobody_changes_their_own_role(admin: Browser) -> None:
 async def test_users_and_dialers_are_the_administrators(world: ConsoleWorld, path: str) -> None:
     for role in ("viewer", "operator"):
         browser = await world.signed_in(role)
-        for method in ("GET", "POST"):
-            assert (await browser.ask(method, path, {})).status == 403
+        assert (await browser.ask("GET", path)).status == 403
+        assert (await browser.ask("POST", path, {})).status == 403
     assert (await world.browser().ask("GET", path)).status == 401
 
 
