@@ -91,7 +91,7 @@ WHERE user_id = $1
 
 -- name: lock_attempts
 -- Attempts from one network, or one browser, are counted one after the other: none slips by while another is counted.
-SELECT pg_advisory_xact_lock(1919906913, hashtext($1));
+SELECT pg_advisory_xact_lock(1919907425, hashtext($1));
 
 -- name: count_attempts
 -- Those that count against an attempt on account $1 from network $2, or from device $3. Ages in seconds; null: none.
@@ -152,8 +152,9 @@ RETURNING id, expires_at;
 SELECT id, name FROM users WHERE oidc_issuer = $1 AND oidc_subject = $2 AND disabled_at IS NULL;
 
 -- name: bind_subject
--- The first time: the user who is named by the verified e-mail address, and is bound to no other account yet.
-UPDATE users SET oidc_issuer = $1, oidc_subject = $2
+-- The first time: the user who is named by the verified e-mail address, and is bound to no other account yet. Whoever made
+-- the user may know the password, and need not own the address: what was set up before ends.
+UPDATE users SET oidc_issuer = $1, oidc_subject = $2, password_hash = NULL, totp_secret = NULL
 WHERE name = $3 AND oidc_subject IS NULL AND disabled_at IS NULL
 RETURNING id, name;
 

@@ -8,9 +8,9 @@ import pytest
 
 from integration.console_world import PASSWORD, Browser, ConsoleWorld, console_world
 from rotary.postgres.connection import Connection
-from rotary_console.sign_in import throttle
+from rotary_console.sign_in import hashing, throttle
 from rotary_console.sign_in.attempts import Credentials
-from rotary_console.sign_in.hashing import MAX_WAITING_OF_NETWORK
+from rotary_console.sign_in.hashing import MAX_WAITING_OF_CLIENT
 
 WRONG = "wrong horse battery"
 VICTIM, ATTACKER = "203.0.113.7", "198.51.100.66"
@@ -152,7 +152,7 @@ async def test_failures_count_for_a_quarter_of_an_hour(world: ConsoleWorld) -> N
 
 
 async def test_one_address_cannot_fill_the_queue_of_passwords(world: ConsoleWorld) -> None:
-    names = [await world.user() for _ in range(4 * MAX_WAITING_OF_NETWORK)]
+    names = [await world.user() for _ in range(4 * MAX_WAITING_OF_CLIENT)]
     attacker = [world.browser(ATTACKER).sign_in(name, WRONG) for name in names]
     got = await asyncio.gather(world.browser(VICTIM).sign_in(names[0]), *attacker)
     assert got[0].status == 200
@@ -161,6 +161,21 @@ async def test_one_address_cannot_fill_the_queue_of_passwords(world: ConsoleWorl
     assert all(one.headers["Retry-After"] for one in refused)
     counted = await world.connection.fetchval("SELECT count(*) FROM sign_in_attempts")
     assert counted == sum(one.status == 401 for one in got)  # what was not verified does not count
+
+
+async def test_strangers_cannot_fill_the_queue_for_those_who_are_known(
+    world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "MAX_WAITING_OF_STRANGERS", 0)  # as if it were full of them
+    name = await world.user()
+    known = world.browser()
+    assert (await known.sign_in(name)).status == 503
+    user_id = await world.connection.fetchval("SELECT id FROM users")
+    await world.connection.execute(
+        "INSERT INTO user_devices (user_id, value_sha256) VALUES ($1, sha256('known'))", user_id
+    )
+    known.cookies["rotary_device"] = "known"
+    assert (await known.sign_in(name)).status == 200
 
 
 async def test_passwords_are_hashed_beside_the_event_loop(world: ConsoleWorld) -> None:

@@ -95,6 +95,18 @@ async def test_whoever_is_named_by_a_verified_address_is_signed_in_and_bound(
     assert (logged["actor"], json.loads(logged["after"])["oidc_subject"]) == ("sign-in provider", "sub-1")
 
 
+async def test_whoever_made_the_account_before_its_owner_came_is_locked_out(world: ConsoleWorld) -> None:
+    name = await world.user("admin", name=EMAIL, totp_secret="JBSWY3DPEHPK3PXP")
+    await world.connection.execute("UPDATE users SET totp_secret = NULL")
+    maker = world.browser()
+    assert (await maker.sign_in(name)).status == 200
+    owner, end = await signs_in(world)
+    assert end == "/"
+    await maker.done(401, "GET", "/api/session")
+    assert (await maker.sign_in(name)).status == 401
+    await owner.done(200, "GET", "/api/session")
+
+
 @pytest.mark.parametrize(
     "claims",
     [
@@ -243,7 +255,9 @@ async def test_a_provider_that_does_not_work_is_told(
 
 async def test_a_provider_that_is_down_is_told(world: ConsoleWorld, provider: Provider) -> None:
     provider.is_down = True
-    assert (await world.browser().ask("GET", "/oidc/start")).headers["Location"] == UNAVAILABLE
+    for _ in range(3):
+        assert (await world.browser().ask("GET", "/oidc/start")).headers["Location"] == UNAVAILABLE
+    assert provider.discoveries == 1  # nobody can make us ask it all the time
 
 
 async def test_a_secret_may_be_sent_in_the_form(world: ConsoleWorld, provider: Provider) -> None:

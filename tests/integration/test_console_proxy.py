@@ -251,6 +251,19 @@ async def _chunked(world: ConsoleWorld, browser: Browser, path: str, body: Async
             return 0
 
 
+async def test_a_body_that_does_not_arrive_is_not_waited_for(
+    world: ConsoleWorld, admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "PIECE_SECONDS", 0.3)
+
+    async def stalls() -> AsyncIterator[bytes]:
+        yield b"x" * 100_000
+        await asyncio.sleep(60)
+
+    assert await _chunked(world, admin, f"{MANAGEMENT}/imports", stalls()) in {408, 0}
+    assert not world.service.parts.upstream._under_way  # noqa: SLF001
+
+
 async def test_only_what_the_contract_names_is_passed_on(world: ConsoleWorld, admin: Browser) -> None:
     seen: list[Any] = []
 

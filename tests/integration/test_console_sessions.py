@@ -72,11 +72,14 @@ async def test_for_whom_there_is_no_password_one_is_verified_all_the_same(
     verified: list[bool] = []
     original = world.service.parts.hashing.verify
 
-    async def counted(stored: str | None, password: str, network: str) -> bool:
+    async def counted(stored: str | None, password: str, client: str, *, is_known: bool) -> bool:
         verified.append(stored is None)
-        return await original(stored, password, network)
+        return await original(stored, password, client, is_known=is_known)
 
-    monkeypatch.setattr("rotary_console.sign_in.hashing.Hashing.verify", lambda _, *given: counted(*given))
+    # On the class: its instance is frozen into the service's parts.
+    monkeypatch.setattr(
+        "rotary_console.sign_in.hashing.Hashing.verify", lambda _, *given, **named: counted(*given, **named)
+    )
     browser = world.browser()
     for name in ("nobody-at-all", await world.user(password_hash=None), await world.user()):
         assert (await browser.sign_in(name, "wrong horse battery")).status == 401

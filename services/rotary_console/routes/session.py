@@ -151,7 +151,7 @@ async def change_password(call: Call) -> Answer:
     user = call.user
     await _confirm(call, call.body.current, "current")
     check_password(call.body.new, user.name, "new")
-    made = await call.parts.hashing.hash(call.body.new, call.network)
+    made = await call.parts.hashing.hash(call.body.new, f"user {user.user_id}")
     async with call.parts.database.changing(user.actor) as connection:
         await users.set_password(connection, user.user_id, made, kept_session=user.id)
     return NOTHING

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from rotary.http.errors import Refusal
 from rotary.http.responses import CachedResponse, failure
@@ -55,6 +55,20 @@ class Attempt(Struct, frozen=True):
     network: str
     device_id: int | None
     delay: float
+    user_id: int | None = None
+    """Of an attempt by somebody who is signed in."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it comes from a browser that the user has signed in from before."""
+        return self.device_id is not None or self.user_id is not None
+
+    @property
+    def client(self) -> str:
+        """Whose attempt it is, for whoever lets a few of each wait."""
+        if self.user_id is not None:
+            return f"user {self.user_id}"
+        return self.network if self.device_id is None else f"device {self.device_id}"
 
 
 class SignIn:
@@ -89,7 +103,8 @@ class SignIn:
 
     async def verify_again(self, user_id: int, name: str, password: str, network: str) -> bool:
         """Whether this is the password of somebody who is signed in. Failures count as at sign-in."""
-        attempt = await self.begin_attempt(Credentials(name, password, "", "", network))
+        begun = await self.begin_attempt(Credentials(name, password, "", "", network))
+        attempt = structs.replace(begun, user_id=user_id)
         async with self._database.reading() as connection:
             stored = await connection.fetchval(statement("password_hash"), user_id)
         is_right = await self._verify_hash(stored, password, attempt)
@@ -142,7 +157,7 @@ class SignIn:
 
     async def _verify_hash(self, stored: str | None, password: str, attempt: Attempt) -> bool:
         try:
-            return await self._hashing.verify(stored, password, attempt.network)
+            return await self._hashing.verify(stored, password, attempt.client, is_known=attempt.is_known)
         except Refusal:  # nothing was verified
             async with self._database.reading() as connection:
                 await connection.execute(statement("drop_attempt"), attempt.id)
