@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pyotp
 import pytest
 from argon2 import PasswordHasher
@@ -303,6 +304,31 @@ async def test_the_page_is_revalidated_by_its_etag(world: ConsoleWorld) -> None:
     assert (again.status, again.text) == (304, "")
     assert (await browser.ask("HEAD", "/")).status == 200
     assert (await browser.ask("POST", "/")).status == 405
+
+
+async def test_a_body_that_nobody_needs_does_no_harm(world: ConsoleWorld) -> None:
+    browser = await world.signed_in("viewer")
+    await browser.done(201, "POST", "/api/customers/7/read-token", {})
+    await browser.done(413, "POST", "/api/customers/7/read-token", b"x" * 70_000)
+    await browser.done(204, "DELETE", SESSION, {})
+
+
+async def test_what_happens_is_measured_and_tells_no_names(world: ConsoleWorld) -> None:
+    browser = await world.signed_in("viewer")
+    name = await world.connection.fetchval("SELECT name FROM users")
+    await world.browser().sign_in(name, "wrong horse battery")
+    await browser.done(201, "POST", "/api/customers/7/read-token")
+    async with aiohttp.ClientSession() as session, session.get(f"{world.ops}/metrics") as response:
+        metrics = await response.text()
+    for line in (
+        'rotary_console_sign_ins_total{outcome="succeeded"} 1.0',
+        'rotary_console_sign_ins_total{outcome="failed"} 1.0',
+        'rotary_console_requests_total{route="/api/session",status="200"} 1.0',
+        "rotary_console_tokens_total 1.0",
+        "rotary_console_connections ",
+    ):
+        assert line in metrics
+    assert name not in metrics
 
 
 async def test_postgres_being_away_is_told(world: ConsoleWorld) -> None:

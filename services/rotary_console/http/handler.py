@@ -165,10 +165,10 @@ def _is_gone(request: web.BaseRequest) -> bool:
 
 
 def _check_length(request: web.BaseRequest, operation: Operation) -> CachedResponse | None:
+    """The answer to a body that is too large. A small one that nobody needs is left where it is."""
     if not request.can_read_body:
         return None
-    if operation.body is None and not operation.passes_body:
-        length = request.content_length
-        return None if length == 0 else BODY_TOO_LARGE
     length = request.content_length
-    return BODY_TOO_LARGE if length is not None and length > operation.max_body_bytes else None
+    if length is None:
+        return None if operation.body is not None or operation.passes_body else BODY_TOO_LARGE
+    return BODY_TOO_LARGE if length > operation.max_body_bytes else None
