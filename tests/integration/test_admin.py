@@ -278,8 +278,10 @@ def test_what_the_database_will_not_have_is_told_in_one_line(
         ),
         (
             ("token", "create", "--customer", 7, "--name", "x", "--scope", "telesales_api_acess"),
-            "'telesales_api_acess' is not one of 'telesales_api_access', 'caller_id_read', 'caller_id_pick', "
-            "'manage_caller_ids'",
+            (
+                "'telesales_api_acess' is not one of 'telesales_api_access', 'caller_id_read', 'caller_id_pick', "
+                "'manage_caller_ids'"
+            ),
         ),
         (
             ("token", "create", "--customer", 7, "--name", "a\x1b[2J"),

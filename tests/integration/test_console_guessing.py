@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pyotp
 import pytest
 
-from integration.console_world import PASSWORD, Browser, ConsoleWorld, console_world
+from integration.console_world import PASSWORD, Browser, ConsoleWorld, lone_console
 from rotary.postgres.connection import Connection
 from rotary_console.sign_in import hashing, throttle
 from rotary_console.sign_in.attempts import Credentials
@@ -17,10 +17,8 @@ VICTIM, ATTACKER = "203.0.113.7", "198.51.100.66"
 
 
 @pytest.fixture
-async def world(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection
-) -> AsyncIterator[ConsoleWorld]:
-    async with console_world(database_url, redis_url, broker_url, connection) as made:
+async def world(database_url: str, redis_url: str, connection: Connection) -> AsyncIterator[ConsoleWorld]:
+    async with lone_console(database_url, redis_url, connection) as made:
         yield made
 
 

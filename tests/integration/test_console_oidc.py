@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from yarl import URL
 
-from integration.console_world import Browser, ConsoleWorld, console_world
+from integration.console_world import Browser, ConsoleWorld, lone_console
 from integration.oidc_provider import CLIENT_ID, CLIENT_SECRET, Account, Provider, oidc_provider, query_of
 from rotary.postgres.connection import Connection
 from rotary_console.sign_in import oidc
@@ -29,7 +29,7 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def world(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection, provider: Provider
+    database_url: str, redis_url: str, connection: Connection, provider: Provider
 ) -> AsyncIterator[ConsoleWorld]:
     settings = {
         "oidc_issuer": provider.issuer,
@@ -37,7 +37,7 @@ async def world(
         "oidc_client_secret": CLIENT_SECRET,
         "oidc_name": "Company SSO",
     }
-    async with console_world(database_url, redis_url, broker_url, connection, **settings) as made:
+    async with lone_console(database_url, redis_url, connection, **settings) as made:
         yield made
 
 
@@ -267,9 +267,9 @@ async def test_a_secret_may_be_sent_in_the_form(world: ConsoleWorld, provider: P
 
 
 async def test_without_a_provider_there_is_no_way_to_one(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection
+    database_url: str, redis_url: str, connection: Connection
 ) -> None:
-    async with console_world(database_url, redis_url, broker_url, connection) as plain:
+    async with lone_console(database_url, redis_url, connection) as plain:
         assert await plain.browser().done(200, "GET", "/api/sign-in") == {"data": {"oidc": None}}
         for path in ("/oidc/start", "/oidc/callback?code=x&state=y"):
             assert (await plain.browser().ask("GET", path)).status == 404

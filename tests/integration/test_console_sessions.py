@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 
-from integration.console_world import PASSWORD, ConsoleWorld, console_world
+from integration.console_world import PASSWORD, ConsoleWorld, lone_console
 from rotary import __version__
 from rotary.postgres.connection import Connection
 
@@ -18,10 +18,8 @@ WRONG = {"message": "Wrong user name, password or code."}
 
 
 @pytest.fixture
-async def world(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection
-) -> AsyncIterator[ConsoleWorld]:
-    async with console_world(database_url, redis_url, broker_url, connection) as made:
+async def world(database_url: str, redis_url: str, connection: Connection) -> AsyncIterator[ConsoleWorld]:
+    async with lone_console(database_url, redis_url, connection) as made:
         yield made
 
 
