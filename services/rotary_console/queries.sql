@@ -11,9 +11,11 @@ UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2;
 UPDATE users SET totp_step = $2 WHERE id = $1 AND (totp_step IS NULL OR totp_step < $2) RETURNING true;
 
 -- name: begin_session
--- The user stays enabled until the transaction ends.
+-- The user stays enabled, with the password that was verified, until the transaction ends.
 WITH signed_in AS (
-  SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL FOR SHARE
+  SELECT id FROM users
+  WHERE id = $1 AND disabled_at IS NULL AND ($4::text IS NULL OR password_hash = $4)
+  FOR SHARE
 )
 INSERT INTO user_sessions (user_id, value_sha256, expires_at)
 SELECT id, $2, now() + make_interval(hours => $3) FROM signed_in

@@ -272,6 +272,7 @@ def test_what_the_database_will_not_have_is_told_in_one_line(
         (("member", "add", 3, "18:0"), "ids and weights are whole numbers from 1"),
         (("member", "add", 3, "+8490"), "is invalid; expected ID or ID:WEIGHT, such as 18 or 18:3"),
         (("member", "add", 3, "x:1"), "is invalid; expected ID or ID:WEIGHT, such as 18 or 18:3"),
+        (("cooldown", "clear", "--customer", 7, "--reason", "x" * 201, 18), "--reason: "),
         (
             ("token", "create", "--customer", 7, "--name", "x", "--expires", "2027-01-01"),
             "expected a time with an offset",

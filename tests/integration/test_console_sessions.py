@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 
-from integration.console_world import PASSWORD, ConsoleWorld, lone_console
+from integration.console_world import PASSWORD, ConsoleWorld, hash_of, lone_console
 from rotary import __version__
 from rotary.postgres.connection import Connection
 
@@ -201,6 +201,25 @@ async def test_whoever_changes_the_password_stays_and_every_other_session_ends(w
     assert "argon2" not in entry["before"] + entry["after"]
 
 
+async def test_a_password_that_was_changed_while_it_was_verified_signs_nobody_in(
+    world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session would outlive the change, which ended all others."""
+    name = await world.user("viewer")
+    original = world.service.parts.hashing.verify
+
+    async def overtaken(stored: str | None, password: str, client: str, *, is_known: bool) -> bool:
+        is_right = await original(stored, password, client, is_known=is_known)
+        await world.connection.execute("UPDATE users SET password_hash = $1", hash_of("another horse battery"))
+        return is_right
+
+    monkeypatch.setattr(
+        "rotary_console.sign_in.hashing.Hashing.verify", lambda _, *given, **named: overtaken(*given, **named)
+    )
+    assert (await world.browser().sign_in(name)).status == 401
+    assert await world.connection.fetchval("SELECT count(*) FROM user_sessions") == 0
+
+
 async def test_a_code_is_asked_for_after_the_password_and_accepted_once(world: ConsoleWorld) -> None:
     secret = pyotp.random_base32(32)
     name = await world.user("viewer", totp_secret=secret)
@@ -259,6 +278,11 @@ async def test_a_hash_of_former_parameters_is_replaced_at_sign_in(world: Console
         (b'{"name": "a"}', 422),
         (b'{"name": "a", "password": "b", "admin": true}', 422),
         (b'{"name": 7, "password": "b"}', 422),
+        (b'{"name": "a\\u0000", "password": "b"}', 422),
+        (b'{"name": "a", "password": "b\\u0000"}', 401),
+        (b'{"name": "a\\ud800", "password": "b"}', 400),
+        (b'{"name": "a", "password": "b\xff"}', 400),
+        (b'{"name": "\xe1\xba\xad", "password": "\xe1\xba\xad", "code": "\xe1\xba\xad"}', 401),
         (b'{"name": "a", "password": "' + b"x" * 1001 + b'"}', 422),
         (b"x" * 70_000, 413),
     ],
