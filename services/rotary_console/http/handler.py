@@ -24,7 +24,7 @@ from rotary.http.request_bodies import read_body
 from rotary.http.responses import CachedResponse, DateLine, RawResponse, header_lines
 from rotary_console.http.operations import Answer, Call, Endpoint, Operation
 from rotary_console.http.origin import refusal
-from rotary_console.http.refusals import NO_CUSTOMER, NOT_SIGNED_IN, ROLE_TOO_LOW, answer_to
+from rotary_console.http.refusals import CLIENT_GONE, NO_CUSTOMER, NOT_SIGNED_IN, ROLE_TOO_LOW, answer_to
 from rotary_console.http.security import security_headers
 from rotary_console.parts import Parts
 from rotary_console.routes import campaigns, customers, dialers, pages, session
@@ -66,9 +66,6 @@ class Console:
         call = self._call(request, route)
         try:
             answer = await self._answer(call, route)
-        except ConnectionError:  # the client is gone, or what it was sent can't be completed
-            self.answered[route.kind, 499] += 1
-            raise
         except Exception as error:  # noqa: BLE001  # it becomes an answer, and a log entry if it is a defect
             answer = self._failure(call, error)
         reply = self._reply(call, answer) if isinstance(answer, CachedResponse) else answer
@@ -138,6 +135,8 @@ class Console:
 
     def _failure(self, call: Call, error: Exception) -> CachedResponse:
         answer = answer_to(error)
+        if isinstance(error, ConnectionError) and _is_gone(call.request):
+            return CLIENT_GONE
         if answer is SERVER_ERROR:
             self._log.error("request failed", request_id=call.request_id.decode(), exc_info=error)
         return answer
@@ -160,11 +159,16 @@ class Console:
         )
 
 
+def _is_gone(request: web.BaseRequest) -> bool:
+    """Whether the connection is closed: by the client, or because what was sent can't be completed."""
+    return request.transport is None or request.transport.is_closing()
+
+
 def _check_length(request: web.BaseRequest, operation: Operation) -> CachedResponse | None:
+    """The answer to a body that is too large. A small one that nobody needs is left where it is."""
     if not request.can_read_body:
         return None
-    if operation.body is None and not operation.passes_body:
-        length = request.content_length
-        return None if length == 0 else BODY_TOO_LARGE
     length = request.content_length
-    return BODY_TOO_LARGE if length is not None and length > operation.max_body_bytes else None
+    if length is None:
+        return None if operation.body is not None or operation.passes_body else BODY_TOO_LARGE
+    return BODY_TOO_LARGE if length > operation.max_body_bytes else None

@@ -47,7 +47,7 @@ async def finish_oidc(call: Call) -> Answer:
         identity = await parts.provider.identify(call.request.raw_path.partition("?")[2], secret)
         async with parts.database.changing("sign-in provider") as connection:
             user_id = await parts.provider.find_user(connection, identity)
-            signed_in = await parts.sign_in.admit(connection, user_id, "")
+            signed_in = await parts.sign_in.admit(connection, user_id)
     except OidcError as error:
         parts.provider.log(error)
         return redirect(f"{SIGN_IN_PAGE}?error={error.code}")
