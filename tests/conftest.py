@@ -7,11 +7,14 @@ from itertools import count
 import hypothesis
 import pytest
 import structlog
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from integration.private_stack import private_stack
 
 _SERVERS = pytest.StashKey[ExitStack]()
 _FIRST_WORKER = "gw0"
+_BROWSER = "tests/browser/"
 
 # Tests never assert on time.
 hypothesis.settings.register_profile("rotary", deadline=None)
@@ -41,6 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("PYTEST_XDIST_WORKER", _FIRST_WORKER) != _FIRST_WORKER:
         config.stash[_SERVERS] = ExitStack()
         os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
+
+
+class _OneBrowser(LoadFileScheduling):  # type: ignore[misc]
+    """Each file goes to one worker, as with `--dist loadfile`; the browser tests all go to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _BROWSER if nodeid.startswith(_BROWSER) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Browser tests share a browser and a stack, which take longer to start than the tests take to run."""
+    return _OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -19,6 +19,7 @@ from rotary_admin.commands import (
     rebuild,
     token,
     upgrade,
+    user,
 )
 from rotary_admin.output import AdminCommandLine
 
@@ -31,6 +32,7 @@ COMMANDS: tuple[click.Command, ...] = (
     caller_id.caller_id,
     member.member,
     token.token,
+    user.user,
     dialer.dialer,
     cooldown.cooldown,
     parked.parked,

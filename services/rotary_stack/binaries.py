@@ -93,6 +93,20 @@ async def locate_or_install(report: Report, find: Find = find) -> Binaries:
         return locate(find)
 
 
+async def find_or_install(binary: str, package: str, report: Report, find: Find = find) -> str:
+    """The path of a binary that no stack runs, for tests: as `locate_or_install`, of one of Debian's packages."""
+    if found := find(binary, ""):
+        return found
+    prefix = await _root_prefix(find)
+    if prefix is None:
+        raise BinariesMissingError([binary], [package])
+    report(f"installing {package} (about 30 s, once)")
+    await finish_even_if_cancelled(_install(prefix, [package]))
+    if found := find(binary, ""):
+        return found
+    raise BinariesMissingError([binary], [package])
+
+
 async def _root_prefix(find: Find) -> list[str] | None:
     """The words before a command that make it run as root. None if there is no apt-get or no way to become root."""
     if find("apt-get", "") is None:

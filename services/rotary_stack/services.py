@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from signal import SIGTERM, Signals
@@ -18,10 +19,11 @@ from rotary_stack.spawn import LaunchConfig, run_to_exit
 class ServiceDefinition(Struct, frozen=True):
     """One service: its name, its Python module, its settings and the variables with its URLs.
 
-    A service with a `url_variable` gets an address on loopback. `{address}` in its `settings` stands for it, and the
-    variable is set to its URL for the other services and for a command inside the stack. `ops_url_variable` has the URL
-    of `/readyz` and `/metrics`; its default is ROTARY_<NAME>_OPS_URL. A `replicated` service runs `--consumers` times,
-    as NAME-1, NAME-2 and so on, and its ops URLs are separated by spaces.
+    A service with a `url_variable` gets an address on loopback. `{address}` in its `settings` stands for it, the name
+    of a service in braces for that one's URL, and the variable is set to its URL for the other services and for a
+    command inside the stack. `ops_url_variable` has the URL of `/readyz` and `/metrics`; its default is
+    ROTARY_<NAME>_OPS_URL. A `replicated` service runs `--consumers` times, as NAME-1, NAME-2 and so on, and its ops
+    URLs are separated by spaces.
     """
 
     name: str
@@ -45,9 +47,21 @@ class ServiceDefinition(Struct, frozen=True):
 
 SERVICES = (
     ServiceDefinition("consumer", "rotary_consumer", replicated=True),
-    ServiceDefinition("query", "rotary_query", {"ROTARY_QUERY_BIND": "{address}"}, "ROTARY_API_URL", "ROTARY_OPS_URL"),
+    ServiceDefinition(
+        "query",
+        "rotary_query",
+        {"ROTARY_QUERY_BIND": "{address}", "ROTARY_CORS_ORIGINS": "{console}"},
+        "ROTARY_API_URL",
+        "ROTARY_OPS_URL",
+    ),
     ServiceDefinition("engine", "rotary_engine", {"ROTARY_ENGINE_BIND": "{address}"}, "ROTARY_ENGINE_URL"),
     ServiceDefinition("campaigns", "rotary_campaigns", {"ROTARY_CAMPAIGNS_BIND": "{address}"}, "ROTARY_CAMPAIGNS_URL"),
+    ServiceDefinition(
+        "console",
+        "rotary_console",
+        {"ROTARY_CONSOLE_BIND": "{address}", "ROTARY_CAMPAIGNS_DOCS_URL": "{campaigns}/docs"},
+        "ROTARY_CONSOLE_URL",
+    ),
 )
 
 
@@ -99,9 +113,11 @@ def plan_services(
     definitions = tuple(definitions)
     addresses = {one.name: f"127.0.0.1:{reserve_port()}" for one in definitions if one.url_variable}
     urls = {one.url_variable: f"http://{addresses[one.name]}" for one in definitions if one.url_variable}
+    named = {one.name: urls[one.url_variable] for one in definitions if one.url_variable}
     plan = ServicePlan([], dict(urls))
     for one in definitions:
-        settings = {name: value.format(address=addresses.get(one.name)) for name, value in one.settings.items()}
+        places = defaultdict(str, named, address=addresses.get(one.name, ""))  # "" for a service that does not run
+        settings = {name: value.format_map(places) for name, value in one.settings.items()}
         processes = [
             Service(name, one.module, {**environ, **urls, **settings}, reserve_port())
             for name in one.process_names(replicas)

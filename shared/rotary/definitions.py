@@ -8,12 +8,14 @@ from rotary.events import Id, Timestamp
 from rotary.policy import Policy
 
 SCOPE = "telesales_api_access"
-"""The scope a token needs to read the API."""
+"""The scope a token needs to read the API and to run campaigns."""
+READ_SCOPE = "caller_id_read"
+"""The scope that opens the read API and nothing else, such as a token in a browser needs."""
 PICK_SCOPE = "caller_id_pick"
 """The scope a token needs to pick caller IDs. A token may have several scopes."""
 MANAGE_SCOPE = "manage_caller_ids"
 """The scope a token needs to manage caller IDs, groups, tokens and webhooks of its customer."""
-SCOPES = (SCOPE, PICK_SCOPE, MANAGE_SCOPE)
+SCOPES = (SCOPE, READ_SCOPE, PICK_SCOPE, MANAGE_SCOPE)
 """The scopes that services of this version check. Other scopes grant nothing."""
 
 RotationStrategy = Literal["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"]

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import (
     campaigns,
+    console,
     disk,
     folding,
     freshness,
@@ -38,7 +39,6 @@ THEMES = (
     picks,
     pick_costs,
     campaigns,
-    streams,
     freshness,
     folding,
     publishing,
@@ -47,6 +47,7 @@ THEMES = (
     idle,
     rebuild,
     restart,
+    console,
 )
 WIDTH = 170
 MOST_SECONDS = 900

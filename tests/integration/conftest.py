@@ -19,6 +19,7 @@ from integration.private_vhost import lasting_vhost
 from integration.query_world import Site, World, group, member, site, world
 from integration.tcp_proxy import TcpProxy
 from rotary.definitions import GroupDefinition
+from rotary.management.dialers import Access
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
 from rotary.rabbitmq import topology
@@ -26,7 +27,6 @@ from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import connect
 from rotary.redis.pipeline import Pipeline
 from rotary.tls import with_ca_file
-from rotary_admin.commands.dialer import Access
 
 # A broker's virtual host
 

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import msgspec
 from click.testing import CliRunner, Result
 
+from rotary.management.dialers import Access, Dialer
 from rotary.publisher import Limits, Publisher
 from rotary_admin.__main__ import cli
-from rotary_admin.commands.dialer import Access, Dialer
 
 SOURCE = "/dialers/hcm-1"
 CUSTOMER = 7

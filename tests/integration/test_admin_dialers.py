@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from integration.dialer_admin import CUSTOMER, DialerAdmin, publisher
-from rotary_admin.commands.dialer import Access
+from rotary.management.dialers import Access
 
 
 async def test_a_person_reads_a_password_once_and_a_table(admin_of_walled: DialerAdmin) -> None:
@@ -63,7 +63,7 @@ async def test_a_dialer_that_cannot_be_finished_is_not_left_without_walls(
     admin_of_walled: DialerAdmin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "rotary_admin.commands.dialer.writable", lambda _: "("
+        "rotary.management.dialers.writable", lambda _: "("
     )  # no regular expression: the broker refuses it
     with pytest.raises(AssertionError, match="refuses"):
         await admin_of_walled.create("half")

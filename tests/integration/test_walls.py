@@ -18,12 +18,12 @@ from pamqp.commands import Basic
 from histories import placed
 from integration.dialer_admin import CUSTOMER, DialerAdmin, as_user, publisher
 from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE, encode_event
+from rotary.management.dialers import Access, Dialer
 from rotary.publisher import DeadlineError, RefusedError
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.messages import open_message
 from rotary.rabbitmq.stream import open_log
-from rotary_admin.commands.dialer import Access, Dialer
 
 INBOX = "rotary.inbox"
 LOG = "rotary.log.calls.0"

@@ -17,6 +17,7 @@ from rotary.domain.monitor import MemberStatus, Monitor
 from rotary.events import FlagKind
 from rotary.http.bodies import Envelope, ErrorBody
 from rotary.policy import DEFAULT_POLICY
+from rotary_query.http.history import HistoryBody
 from rotary_query.http.openapi import openapi
 from rotary_query.http.schemas import GroupDetail, GroupItem, StreamDelta, StreamTicket
 from stream_client import DeltaClient
@@ -27,6 +28,7 @@ BODIES = {
     "/api/caller-id-groups": Envelope[list[GroupItem]],
     "/api/caller-id-groups/{id}": Envelope[GroupDetail],
     "/api/caller-id-groups/{id}/monitor": Envelope[Monitor],
+    "/api/caller-id-groups/{id}/history": Envelope[HistoryBody],
 }
 
 
@@ -78,6 +80,11 @@ def test_the_fields_are_the_documented_ones_in_order() -> None:
         "CallerIdItem": "id number display_name carrier carrier_label status trunk_name weight",
         "Monitor": "group_id group_name total_members eligible_now in_cooldown disabled members",
         "MonitorMember": ("caller_id_id number carrier status health_score calls_today daily_cap cooldown_until"),
+        "HistoryBody": "group_id timezone from to days members",
+        "HistoryDayItem": "date calls flags resting_seconds health final",
+        "HistoryMember": "caller_id_id number calls flags resting_seconds health",
+        "FlagCountsItem": "spam_label blocked user_report rejected",
+        "InvalidBody": "message errors",
         "ErrorBody": "message",
         "StreamSnapshot": "seq checksum data",
         "StreamDelta": ("seq from checksum group_name total_members eligible_now in_cooldown disabled members removed"),

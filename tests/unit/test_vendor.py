@@ -176,6 +176,17 @@ def test_a_package_without_a_named_file_changes_nothing(repository: Repository) 
     assert not (repository.root / "static").exists()
 
 
+def test_texts_are_replaced_and_one_that_is_nowhere_changes_nothing(repository: Repository) -> None:
+    repository.manifest()
+    manifest = repository.root / "infra" / "vendor.toml"
+    entry = manifest.read_text()
+    manifest.write_text(f'{entry}\n[package.replace]\n"answer" = "reply"\n')
+    assert repository.vendor().returncode == 0
+    assert repository.file("static/lib/lib.js") == FILES["package/dist/lib.js"].replace(b"answer", b"reply")
+    manifest.write_text(f'{entry}\n[package.replace]\n"question" = "reply"\n')
+    assert repository.vendor().stderr == "vendor: lib@1.2.3 has nowhere 'question', which is to be replaced\n"
+
+
 def test_a_package_that_the_manifest_lacks_is_an_error(repository: Repository) -> None:
     repository.manifest()
     assert repository.vendor("preact").stderr == "vendor: infra/vendor.toml has no preact\n"

@@ -8,6 +8,7 @@ import msgspec
 from rotary.definitions import MANAGE_SCOPE, SCOPE
 from rotary.events import Id
 from rotary.http.bodies import Envelope, ErrorBody
+from rotary.http.json_bodies import INVALID, InvalidBody
 from rotary.http.openapi import (
     COMMON_FAILURES,
     RATE,
@@ -24,7 +25,6 @@ from rotary.http.openapi import (
 )
 from rotary.management.idempotency import MAX_KEY
 from rotary.management.pages import Page
-from rotary_campaigns.http.errors import INVALID, InvalidBody
 from rotary_campaigns.http.operations import Operation, RawBody, Resource
 from rotary_campaigns.http.resources import RESOURCES
 
@@ -178,7 +178,7 @@ def _operation(resource: Resource, operation: Operation, schemas: Schemas) -> Js
         "responses": dict(sorted(_responses(resource, operation, schemas).items())),
     }
     if operation.body is not None:
-        made["requestBody"] = {"required": True, "content": _content(operation, schemas)}
+        made["requestBody"] = {"required": not operation.is_body_optional, "content": _content(operation, schemas)}
     return made
 
 

@@ -65,6 +65,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     description: str = ""
     handler: Handler
     body: Any = None
+    is_body_optional: bool = False
+    """Whether the body may be empty; the handler is then given None."""
     content_types: tuple[str, ...] = ()
     """Of a body that is no JSON, which the handler is given as RawBody."""
     query: type[Struct] | None = None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -10,11 +10,12 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from rotary.http.errors import Refusal
+from rotary.http.json_bodies import decode_body
 from rotary.http.request_bodies import BODY_SECONDS, read_body
 from rotary.management.errors import InvalidError, Violation
 from rotary.management.idempotency import MAX_KEY
 from rotary.management.validation import violations_of
-from rotary_campaigns.http.errors import MALFORMED, PRECONDITION_REQUIRED, UNSUPPORTED
+from rotary_campaigns.http.errors import PRECONDITION_REQUIRED, UNSUPPORTED
 from rotary_campaigns.http.operations import MAX_BODY_BYTES, Operation, RawBody
 
 S = TypeVar("S", bound=Struct)
@@ -23,7 +24,6 @@ FILE_SECONDS = 120.0
 """How long a file may take to arrive: 32 MiB over 2 Mbit/s."""
 _KEY = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY}}}")
 _TAG = re.compile(r'[\s,]*(W/)?("[^"]*")\s*(?:,|$)')
-_MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 async def read_request(request: web.BaseRequest, operation: Operation) -> tuple[bytes, object]:
@@ -37,27 +37,9 @@ async def read_request(request: web.BaseRequest, operation: Operation) -> tuple[
         if kind not in operation.content_types:
             raise Refusal(UNSUPPORTED)
         return content, RawBody(kind, content)
+    if not content and operation.is_body_optional:
+        return content, None
     return content, decode_body(content, operation.body)
-
-
-def decode_body(content: bytes, kind: Any) -> object:
-    """The body as a `kind`, a type as msgspec takes it (hence Any). Raises Refusal, or InvalidError with everything."""
-    try:
-        decoded: object = msgspec.json.decode(content, type=kind)
-    except msgspec.ValidationError as error:
-        raise _invalid(content, kind, str(error)) from None
-    except _MALFORMED:
-        raise Refusal(MALFORMED) from None
-    return decoded
-
-
-def _invalid(content: bytes, kind: Any, first: str) -> InvalidError:
-    try:
-        value = msgspec.json.decode(content)
-    except _MALFORMED:
-        raise Refusal(MALFORMED) from None
-    found = [Violation(path.removeprefix("."), detail) for path, detail in violations_of(kind, value, strict=True)]
-    return InvalidError(*(found or [Violation("", first)]))
 
 
 def read_query(request: web.BaseRequest, kind: type[S]) -> S:

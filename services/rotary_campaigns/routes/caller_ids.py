@@ -3,7 +3,7 @@
 from rotary.definitions import MANAGE_SCOPE
 from rotary.management import caller_ids as model
 from rotary.management.cooldown import clear_cooldown
-from rotary.management.fields import CallerIdFields, NewCallerId
+from rotary.management.fields import CallerIdFields, ClearFields, NewCallerId
 from rotary.management.pages import PageNumber, PerPage
 from rotary.publisher import Limits
 from rotary_campaigns.http.operations import Call, Operation, Reply, Resource
@@ -63,8 +63,8 @@ async def delete_caller_id(call: Call) -> Reply:
 async def clear(call: Call) -> Reply:
     """Ends its cooldown."""
     await model.read_caller_id(call.connection, call.row_id, call.customer_id)
-    url = call.parts.settings.rabbitmq_url
-    await clear_cooldown(call.connection, url, call.customer_id, [call.row_id], SOURCE, _LIMITS)
+    url, reason = call.parts.settings.rabbitmq_url, None if call.body is None else call.body.reason
+    await clear_cooldown(call.connection, url, call.customer_id, [call.row_id], SOURCE, _LIMITS, reason)
     return Reply()
 
 
@@ -177,9 +177,11 @@ RESOURCES = (
                 summary="End a caller ID's cooldown",
                 description=(
                     "Publishes `cooldown-cleared`; answers once the broker has stored it. The flags still lower the "
-                    "caller ID's health."
+                    "caller ID's health. The body may say why, for the audit log; it may be empty."
                 ),
                 handler=clear,
+                body=ClearFields,
+                is_body_optional=True,
                 status=204,
             ),
         ),

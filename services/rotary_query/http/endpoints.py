@@ -6,7 +6,7 @@ from rotary.http import endpoints
 from rotary.http.docs import FILES_PATTERN
 from rotary.http.endpoints import PREFIX, Endpoint, Routes
 
-Kind = Literal["groups", "group", "monitor", "tickets", "openapi", "docs", "docs_file", "nothing"]
+Kind = Literal["groups", "group", "monitor", "history", "tickets", "openapi", "docs", "docs_file", "nothing"]
 """What a path names."""
 TICKETS = "/api/stream-tickets"
 Route = endpoints.Route[Kind]
@@ -16,6 +16,7 @@ ENDPOINTS: tuple[Endpoint[Kind], ...] = (
     Endpoint("group", PREFIX + "/{id}"),
     Endpoint("monitor", PREFIX + "/{id}/monitor"),
     Endpoint("tickets", TICKETS, "POST, OPTIONS"),
+    Endpoint("history", PREFIX + "/{id}/history"),
     Endpoint("openapi", "/openapi.json"),
     Endpoint("docs", "/docs"),
     Endpoint("docs_file", FILES_PATTERN),

@@ -125,6 +125,10 @@ class Api(ABC, Generic[K]):
         """The scope that a request needs."""
         return self._access.scope
 
+    def opens(self, context: RequestContext[K], grant: Grant) -> bool:
+        """Whether the token's scopes allow a request."""
+        return self.scope(context) in grant.scopes
+
     def window(self, context: RequestContext[K], grant: Grant) -> TokenWindow | None:  # noqa: ARG002  # a hook
         """The rate limit that a request counts against; None if there is none."""
         return grant.window
@@ -214,7 +218,7 @@ class Api(ABC, Generic[K]):
             if not allowed:
                 return too_many_requests(window.retry_after(now_ms))
         context.grant = grant
-        if self.scope(context) not in grant.scopes:
+        if not self.opens(context, grant):
             return UNAUTHORIZED
         route = context.route
         return GROUP_NOT_FOUND if not route.group_id and self._methods[route.kind].needs_group else None

@@ -22,7 +22,7 @@ async def read_body(request: web.BaseRequest, limit: int, seconds: float | None 
 
 
 async def _wait(request: web.BaseRequest, limit: int, seconds: float) -> bytes:
-    _continue(request)
+    send_continue(request)
     parts, length = list[bytes](), 0
     try:
         async with asyncio.timeout(seconds):
@@ -36,7 +36,7 @@ async def _wait(request: web.BaseRequest, limit: int, seconds: float) -> bytes:
     return b"".join(parts)
 
 
-def _continue(request: web.BaseRequest) -> None:
+def send_continue(request: web.BaseRequest) -> None:
     """Tells a client to send the body, if it waits to be told. libcurl does so where a body is long, for a second.
 
     Whoever is refused before the body is read is told nothing, and need not send it.

@@ -11,7 +11,19 @@ from rotary.management.fields import Search
 from rotary.management.pages import Page, PageRequest, fetch_page, page
 from rotary.postgres.connection import Connection
 
-Entity = Literal["customer", "token", "caller_id", "group", "member", "campaign", "webhook", "cooldown_clear"]
+Entity = Literal[
+    "customer",
+    "token",
+    "caller_id",
+    "group",
+    "member",
+    "campaign",
+    "webhook",
+    "cooldown_clear",
+    "user",
+    "user_role",
+    "dialer",
+]
 ENTITIES: tuple[Entity, ...] = get_args(Entity)
 Action = Literal["create", "update", "delete", "truncate"]
 

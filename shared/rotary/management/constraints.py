@@ -18,6 +18,7 @@ _NOT_FOUND = {
     "api_tokens_customer_id_fkey": _NO_CUSTOMER,
     "campaigns_customer_id_fkey": _NO_CUSTOMER,
     "webhooks_customer_id_fkey": _NO_CUSTOMER,
+    "user_roles_customer_id_fkey": _NO_CUSTOMER,
     "member_group_of_one_customer": ("group_id", "this group does not exist"),
     "member_caller_id_of_one_customer": ("caller_ids", "this caller ID does not exist or belongs to another customer"),
 }
@@ -28,6 +29,8 @@ _CONFLICT = {
     "campaigns_group_in_use": _GROUP_IN_USE,
     "campaigns_running_has_group": _GROUP_IN_USE,
     "campaigns_pkey": ("id", "that campaign id is taken, perhaps by another customer"),
+    "users_name_is_unique": ("name", "this user name is taken"),
+    "users_oidc_subject_is_unique": ("name", "another user is linked to this account of the sign-in provider"),
     "customers_pkey": ("id", "that customer id is taken"),
     "caller_ids_pkey": ("id", "that caller ID id is taken, perhaps by another customer"),
     "caller_id_groups_pkey": ("id", "that group id is taken, perhaps by another customer"),
@@ -39,6 +42,8 @@ _INVALID = {
     "caller_ids_display_name_is_plain": ("display_name", f"the display name {NOT_PLAIN}"),
     "caller_ids_trunk_name_is_plain": ("trunk_name", f"the trunk name {NOT_PLAIN}"),
     "caller_id_groups_name_is_plain": ("name", f"the group's name {NOT_PLAIN}"),
+    "cooldown_clears_reason_is_plain": ("reason", f"the reason {NOT_PLAIN}"),
+    "users_display_name_is_plain": ("display_name", f"the display name {NOT_PLAIN}"),
     "customers_name_is_plain": ("name", f"the customer's name {NOT_PLAIN}"),
     "api_tokens_name_is_plain": ("name", f"the token's name {NOT_PLAIN}"),
 }

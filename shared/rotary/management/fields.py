@@ -1,6 +1,6 @@
 """The fields of a definition: types, lengths and patterns. The tables' constraints state the same rules in SQL."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 from zoneinfo import available_timezones
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -108,6 +108,30 @@ class NewCampaign(CampaignFields, frozen=True, kw_only=True, forbid_unknown_fiel
 
     name: Name
     dialer_mode: DialerMode
+
+
+class ClearFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a cooldown is ended."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=_PLAIN)] | None = None
+
+
+Role = Literal["viewer", "operator", "admin"]
+"""What a user of the console may do for a customer. Each may do what those before it may."""
+UserName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z0-9][a-z0-9._@+-]{0,149}\Z",
+        description="up to 150 of a-z 0-9 . _ @ + - beginning with a letter or digit",
+    ),
+]
+
+
+class NewUser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user of the console to create."""
+
+    name: UserName
+    display_name: DisplayName | None = None
 
 
 Url = Annotated[str, Meta(min_length=9, max_length=2000, pattern=r"\Ahttps://[\x21-\x7e]+\Z")]

@@ -77,19 +77,23 @@ ORDER BY id DESC;
 SELECT set_config('rotary.actor', $1, $2);
 
 -- name: act_as_token
-SELECT set_config('rotary.actor', format('token %s (%s)', id, name), true) IS NOT NULL
+-- A token of a session acts in its user's name.
+SELECT set_config('rotary.actor', coalesce('user ' || users.name, format('token %s (%s)', token.id, token.name)), true)
+  IS NOT NULL
 FROM (
-  SELECT id, name
+  SELECT id, name, owner_session_id
   FROM api_tokens
   WHERE token_sha256 = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
   FOR KEY SHARE
-) AS token;
+) AS token
+LEFT JOIN user_sessions AS session ON session.id = token.owner_session_id
+LEFT JOIN users ON users.id = session.user_id;
 
 -- name: now
 SELECT now();
 
 -- name: record_clears
-INSERT INTO cooldown_clears (customer_id, caller_id_id) SELECT $1, unnest($2::bigint[]);
+INSERT INTO cooldown_clears (customer_id, caller_id_id, reason) SELECT $1, unnest($2::bigint[]), $3;
 
 -- name: claim_key
 -- Waits for a transaction that is claiming the same key. A key whose time is over counts as new.
@@ -160,9 +164,10 @@ USING unnest($1::bigint[], $2::bigint[]) AS unwanted (group_id, caller_id_id)
 WHERE member.group_id = unwanted.group_id AND member.caller_id_id = unwanted.caller_id_id;
 
 -- name: tokens
+-- The customers' own, without those that the console's sessions use.
 SELECT id, customer_id, name, scopes, rate_limit_per_minute, created_at, expires_at, revoked_at, version
 FROM api_tokens
-WHERE ($1::bigint IS NULL OR customer_id = $1) AND ($2::bigint IS NULL OR id = $2)
+WHERE owner_session_id IS NULL AND ($1::bigint IS NULL OR customer_id = $1) AND ($2::bigint IS NULL OR id = $2)
 ORDER BY id;
 
 -- name: revoke_token
@@ -309,3 +314,55 @@ RETURNING id;
 
 -- name: forget_deliveries
 DELETE FROM webhook_deliveries WHERE created_at < now() - make_interval(days => $1);
+
+-- name: find_users
+-- All users, or those with a role for a customer; or one of them.
+SELECT users.id, users.name, users.display_name, users.language, users.disabled_at, users.created_at,
+  users.last_sign_in_at, users.has_totp, users.password_hash IS NOT NULL AS has_password,
+  users.oidc_subject IS NOT NULL AS is_linked,
+  coalesce((
+    SELECT json_agg(json_build_object(
+      'customer_id', role.customer_id, 'role', role.role, 'disabled', role.disabled) ORDER BY role.customer_id)
+    FROM user_roles AS role
+    WHERE role.user_id = users.id AND ($2::bigint IS NULL OR role.customer_id = $2)), '[]')::text AS roles
+FROM users
+WHERE ($1::bigint IS NULL OR users.id = $1)
+  AND ($2::bigint IS NULL OR EXISTS (SELECT FROM user_roles WHERE user_id = users.id AND customer_id = $2))
+  AND ($3::text IS NULL OR users.name = $3)
+ORDER BY users.id;
+
+-- name: lock_user
+SELECT id FROM users WHERE name = $1 FOR UPDATE;
+
+-- name: create_user
+INSERT INTO users (name, display_name, password_hash, password_changed_at)
+VALUES ($1, $2, $3::text, CASE WHEN $3::text IS NOT NULL THEN now() END)
+RETURNING id;
+
+-- name: set_password
+UPDATE users SET password_hash = $2, password_changed_at = now() WHERE id = $1;
+
+-- name: set_totp
+UPDATE users SET totp_secret = $2, totp_step = $3 WHERE id = $1;
+
+-- name: set_disabled
+UPDATE users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1;
+
+-- name: end_sessions
+-- All of a user's, but for one.
+DELETE FROM user_sessions WHERE user_id = $1 AND id IS DISTINCT FROM $2;
+
+-- name: forget_devices
+DELETE FROM user_devices WHERE user_id = $1;
+
+-- name: set_role
+INSERT INTO user_roles (user_id, customer_id, role, disabled)
+VALUES ($1, $2, $3, coalesce($4, false))
+ON CONFLICT (customer_id, user_id) DO UPDATE
+SET role = excluded.role, disabled = coalesce($4, user_roles.disabled);
+
+-- name: remove_role
+DELETE FROM user_roles WHERE user_id = $1 AND customer_id = $2;
+
+-- name: record_dialer_change
+INSERT INTO dialer_changes (customer_id, dialer, change) VALUES ($1, $2, $3);

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+import asyncpg
 from msgspec import UNSET, Struct
 
 from rotary.bearer import new_token
@@ -69,7 +70,7 @@ async def rotate_token(connection: Connection, target: Target, overlap_seconds: 
 
     Raises NotFoundError, StaleError, and ConflictError for a token that is revoked or has expired.
     """
-    row = await lock(connection, "api_tokens", target)
+    row = await _lock(connection, target)
     now: datetime = await connection.fetchval(statement("now"))
     expires: datetime | None = row["expires_at"]
     if row["revoked_at"] is not None or (expires is not None and expires <= now):
@@ -88,7 +89,15 @@ async def rotate_token(connection: Connection, target: Target, overlap_seconds: 
 
 async def check_revocable(connection: Connection, target: Target) -> None:
     """Raises NotFoundError and StaleError."""
-    await lock(connection, "api_tokens", target)
+    await _lock(connection, target)
+
+
+async def _lock(connection: Connection, target: Target) -> asyncpg.Record:
+    """The row, locked. A token that a session of the console uses does not exist for whoever manages tokens."""
+    row = await lock(connection, "api_tokens", target)
+    if row["owner_session_id"] is not None:
+        raise missing("api_tokens", target.id)
+    return row
 
 
 def _check_scopes(scopes: Sequence[str]) -> None:

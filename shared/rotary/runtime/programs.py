@@ -25,6 +25,11 @@ def campaigns() -> None:
     run("campaigns", distribution=_DISTRIBUTION)
 
 
+def console() -> None:
+    """`rotary-console`."""
+    run("console", distribution=_DISTRIBUTION)
+
+
 def admin() -> None:
     """`rotary-admin`."""
     run("admin", distribution=_DISTRIBUTION)

@@ -1,0 +1,1 @@
+"""Signing in: passwords, codes, sessions, and what slows down guessing."""

@@ -1,0 +1,5 @@
+// Registers the management pages.
+
+export function registerManagePages(_register) {
+  // None yet.
+}

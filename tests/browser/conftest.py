@@ -1,0 +1,60 @@
+"""One browser and one stack for all browser tests; each test has windows of its own."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Final
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright, expect
+
+from browser.world import SECONDS, Visitors, World, open_world
+from integration.private_stack import private_stack
+from rotary_stack.binaries import find_or_install
+
+LOOP: Final = "session"
+"""The browser talks to one event loop: all of these tests run in it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs the tests of this folder in that loop."""
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.asyncio(loop_scope=LOOP), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope=LOOP)
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium, without a window."""
+    chromium = await find_or_install("chromium", "chromium", print)
+    async with async_playwright() as playwright:
+        # Its sandbox can't work for root, and in containers; it shows our own pages alone.
+        started = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        expect.set_options(timeout=SECONDS * 1000)
+        yield started
+        await started.close()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Mapping[str, str]]:
+    """The variables of a stack of these tests' own: they kill its servers."""
+    with private_stack("--services", "--management") as variables:
+        yield variables
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope=LOOP)
+async def world(stack: Mapping[str, str]) -> AsyncIterator[World]:
+    """A customer whose people use the console."""
+    async with open_world(stack) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope=LOOP)
+async def _visitors(world: World, browser: Browser) -> Visitors:
+    return Visitors(world, browser)
+
+
+@pytest_asyncio.fixture(loop_scope=LOOP)
+async def visitors(_visitors: Visitors) -> AsyncIterator[Visitors]:
+    """Opens windows, which are closed after the test; a page that complained fails it."""
+    yield _visitors
+    await _visitors.close()
