@@ -26,7 +26,6 @@ from benchmarks import (
     reads,
     rebuild,
     restart,
-    streams,
 )
 from benchmarks.cores import cores, move_servers
 from benchmarks.run import FULL, QUICK, Run, Servers

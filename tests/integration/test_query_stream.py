@@ -233,9 +233,9 @@ async def test_many_watch_one_group(filled: World, served: Site) -> None:
         responses: list[Any] = await asyncio.gather(
             *(session.get(served.base + MONITOR, headers=headers) for _ in range(100))
         )
-        await asyncio.gather(*(event(response) for response in responses))
+        await asyncio.gather(*(snapshot(response) for response in responses))
         await filled.fold(placed("one", NOW(), 18))
-        told = await asyncio.gather(*(event(response) for response in responses))
+        told = await asyncio.gather(*(snapshot(response) for response in responses))
         assert {calls_today(one) for one in told} == {1}
         assert served.reader.streams.count == 100
 
