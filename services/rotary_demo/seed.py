@@ -1,6 +1,7 @@
 """Creates the demo's customers in PostgreSQL, with the code of `rotary-admin`."""
 
 from importlib.resources import as_file, files
+from random import Random
 
 from msgspec import Struct
 
@@ -12,6 +13,7 @@ from rotary.management.definitions_file.read import read_source
 from rotary.management.fields import NewToken
 from rotary.management.tokens import create_token
 from rotary.postgres.connection import Connection, connect
+from rotary_demo.past_days import write_past_days
 
 
 class Customer(Struct, frozen=True):
@@ -24,14 +26,17 @@ class Customer(Struct, frozen=True):
     dialer_token: str
 
 
-async def create_customers(postgres_url: str) -> list[Customer]:
-    """Imports `customers.yaml` into an empty database and creates the tokens, all in one transaction."""
+async def create_customers(postgres_url: str, now_ms: int, rng: Random) -> list[Customer]:
+    """Imports `customers.yaml` into an empty database, makes up its past and creates the tokens, in one transaction."""
     connection = await connect(postgres_url)
     try:
         async with connection.transaction():
             with as_file(files(__package__) / "customers.yaml") as path:
                 await apply_source(connection, read_source(path))
-            return [await _with_tokens(connection, row) for row in await list_customers(connection)]
+            customers = await list_customers(connection)
+            for row in customers:
+                await write_past_days(connection, row.id, row.timezone, now_ms, rng)
+            return [await _with_tokens(connection, row) for row in customers]
     finally:
         await connection.close(timeout=5)
 
