@@ -1,4 +1,7 @@
-"""Fills the dashboard before it opens: publishes today's calls and the flags of the last days."""
+"""Fills the dashboard before it opens: publishes the calls of today and yesterday, and the flags of the last days.
+
+Older calls would be refused: past_days.py has the days before.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -10,15 +13,17 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from rotary.domain.monitor import Monitor, MonitorMember
-from rotary.events import Event, FlagKind
+from rotary.events import Event, FlagKind, max_age_ms
 from rotary.publisher import CallPlaced, EventFactory
 from rotary_demo.api_client import ApiClient, ApiError
 from rotary_demo.clients import CustomerClient
+from rotary_demo.past_days import MOST_CALLS
 from rotary_demo.working_day import call_times_today
 from rotary_stack.errors import StackError
 
 TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.1
+MAX_CALL_AGE = timedelta(milliseconds=max_age_ms("calls")) - timedelta(minutes=10)
 
 
 class PastFlag(Struct, frozen=True):
@@ -65,7 +70,8 @@ async def backfill(client: CustomerClient, rng: Random) -> int:
         for event in events:
             client.publisher.submit(event)
         await client.publisher.flush()
-        calls = sum(isinstance(event, CallPlaced) for event in events)
+        midnight = datetime.now(client.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        calls = sum(isinstance(event, CallPlaced) and event.time >= midnight for event in events)
         while _count_calls(await _monitors(client.api)) < calls:  # noqa: ASYNC110  integrators poll the API as well
             await asyncio.sleep(POLL_SECONDS)
     return len(events)
@@ -84,7 +90,18 @@ def backfill_events(
             history = _HISTORIES.get(member.caller_id_id) or CallerHistory(calls_left=_calls_left(member, rng))
             for time in call_times_today(max(0, member.daily_cap - history.calls_left), zone, now, rng):
                 yield events.call_placed(member.caller_id_id, monitor.group_id, random_lead_id(rng), time=time)
+            for time in _yesterdays_calls(member, zone, now, rng):
+                yield events.call_placed(member.caller_id_id, monitor.group_id, random_lead_id(rng), time=time)
             yield from _flag_events(member, history, events, now)
+
+
+def _yesterdays_calls(member: MonitorMember, zone: ZoneInfo, now: datetime, rng: Random) -> Iterator[datetime]:
+    """A day's calls that are young enough to be accepted."""
+    count = 0 if member.status == "disabled" else round(min(member.daily_cap, MOST_CALLS) * rng.uniform(0.3, 0.8))
+    midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+    for time in call_times_today(count, zone, midnight - timedelta(seconds=1), rng):
+        if time > now - MAX_CALL_AGE:
+            yield time
 
 
 def random_lead_id(rng: Random) -> str:

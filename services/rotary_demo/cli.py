@@ -83,14 +83,16 @@ async def _prepare_customers(
     exits: AsyncExitStack, terminal: Terminal, stack: Stack, rng: Random
 ) -> list[CustomerClient]:
     variables = stack.variables()
-    customers = await create_customers(variables["ROTARY_POSTGRES_URL"])
+    customers = await create_customers(variables["ROTARY_POSTGRES_URL"], int(time.time() * 1000), rng)
     names = ", ".join(f"{customer.name} ({customer.timezone})" for customer in customers)
     terminal.report(f"created customers {names}")
     clients = await open_clients(exits, customers, variables)
     began = time.monotonic()
     events = sum(await asyncio.gather(*(backfill(client, rng) for client in clients)))
     seconds = time.monotonic() - began
-    terminal.report(f"published {events:,} events of today so far; the API counted all of them after {seconds:.1f} s")
+    terminal.report(
+        f"published {events:,} events of today and yesterday; the API counted all of them after {seconds:.1f} s"
+    )
     return clients
 
 

@@ -1,6 +1,7 @@
 """Creates the demo's customers in PostgreSQL, with the code of `rotary-admin`."""
 
 from importlib.resources import as_file, files
+from random import Random
 
 from msgspec import Struct
 
@@ -14,6 +15,7 @@ from rotary.management.fields import NewToken, NewUser
 from rotary.management.passwords import generate_password, hash_password
 from rotary.management.tokens import create_token
 from rotary.postgres.connection import Connection, connect
+from rotary_demo.past_days import write_past_days
 
 CONSOLE_USER = "demo"
 
@@ -32,14 +34,16 @@ class Customer(Struct, frozen=True):
     password: str
 
 
-async def create_customers(postgres_url: str) -> list[Customer]:
-    """Imports `customers.yaml` into an empty database and creates the tokens, all in one transaction."""
+async def create_customers(postgres_url: str, now_ms: int, rng: Random) -> list[Customer]:
+    """Imports `customers.yaml` into an empty database, makes up its past and creates the tokens, in one transaction."""
     connection = await connect(postgres_url)
     try:
         async with connection.transaction():
             with as_file(files(__package__) / "customers.yaml") as path:
                 await apply_source(connection, read_source(path))
             customers = await list_customers(connection)
+            for row in customers:
+                await write_past_days(connection, row.id, row.timezone, now_ms, rng)
             password = await _create_user(connection, [row.id for row in customers])
             return [await _with_tokens(connection, row, password) for row in customers]
     finally:

@@ -28,7 +28,7 @@ from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, MAX_
 from rotary.rabbitmq.stream import Delivery
 from rotary.redis import keys
 from rotary.redis.fold import Batch
-from rotary_consumer.decode import MAX_EVENTS, MAX_LATE_MS, MessageDecoder, refusals
+from rotary_consumer.decode import LATE_MS, MAX_EVENTS, MAX_LATE_MS, MessageDecoder, refusals
 
 laws = settings(max_examples=100, deadline=None)
 Log_ = Sequence[Delivery]
@@ -81,13 +81,13 @@ def facts_in(batch: Batch) -> set[Fact]:
     found = set[Fact]()
     for _, (customer, calls, flags) in batch.pieces():
         found |= {(customer, caller, number) for caller, _, numbers, *_ in calls for number in numbers}
-        found |= {(customer, caller, flag) for caller, _, some in flags for flag in some}
+        found |= {(customer, caller, flag) for caller, _, some, _ in flags for flag in some}
     return found
 
 
 def clears_in(batch: Batch) -> dict[Fact, int]:
     """The last clear of each caller ID, on its way to Redis."""
-    return {(customer, caller): at_ms for _, (customer, _, flags) in batch.pieces() for caller, at_ms, _ in flags}
+    return {(customer, caller): at_ms for _, (customer, _, flags) in batch.pieces() for caller, at_ms, *_ in flags}
 
 
 kinds = st.sampled_from(["event", "event", "event", "batch", "marker", "marker", "late marker", "foreign", "garbage"])
@@ -315,3 +315,10 @@ def test_the_decoder_raises_at_nothing(messages: list[tuple[bytes, str, str, boo
     ]
     verdicts = judged([*log, delivered_marker(len(log), NOW)])
     assert set(verdicts.refused) <= set(range(len(log)))
+
+
+@pytest.mark.parametrize(("late_ms", "expected"), [(0, set()), (LATE_MS, set()), (LATE_MS + 1, {7})])
+def test_the_customers_of_late_events_are_named(late_ms: int, expected: set[int]) -> None:
+    """History has seen their day, perhaps."""
+    log = [delivered_marker(0, NOW), delivered_batch(1, [placed("1", NOW), placed("2", NOW - late_ms)])]
+    assert MessageDecoder(LOG.queue).decode(log, None).late == expected

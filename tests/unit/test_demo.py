@@ -12,11 +12,13 @@ from rich.console import Console
 
 from rotary.domain.monitor import MemberStatus, Monitor, MonitorMember
 from rotary.events import CallPlaced
+from rotary.policy import DEFAULT_POLICY
 from rotary.publisher import EventFactory
 from rotary_demo.activity import ActivityLog, Entry
 from rotary_demo.api_client import MonitorReading
 from rotary_demo.backfill import backfill_events
 from rotary_demo.dashboard import SYMBOLS, DashboardState, format_duration, render
+from rotary_demo.past_days import PastCaller, made_up, past_days
 from rotary_demo.picks import PickCounts
 from rotary_demo.working_day import busyness, call_times_today, demo_pace
 
@@ -57,11 +59,30 @@ def test_backfill_leaves_the_stated_calls_and_counts_a_shared_caller_id_once() -
     first = group_of(member(18, cap=60), member(21), member(26), member(29, status="disabled"))
     second = group_of(member(18, cap=60), member(999, cap=100))
     events = list(backfill_events([first, second], EventFactory("/dialers/test"), HCM, NOW, Random(1)))
-    calls = Counter(event.data.caller_id_id for event in events if isinstance(event, CallPlaced))
+    placed = [event for event in events if isinstance(event, CallPlaced)]
+    calls = Counter(event.data.caller_id_id for event in placed if event.time >= MIDNIGHT)
     assert (calls[18], calls[21], calls[26], calls[29]) == (37, 40, 9, 0)
     assert 20 <= calls[999] <= 50
     assert len({event.id for event in events}) == len(events)
     assert all(timedelta() <= NOW - event.time < timedelta(days=30) for event in events)
+    earlier = Counter(event.data.caller_id_id for event in placed if event.time < MIDNIGHT)
+    assert earlier.keys() == {18, 21, 26, 999}, "yesterday too"
+    assert all(NOW - event.time < timedelta(hours=48) for event in placed)
+
+
+def test_the_made_up_past_ends_before_what_is_published_and_is_plausible() -> None:
+    now_ms = round(NOW.timestamp() * 1000)
+    days = past_days("Asia/Ho_Chi_Minh", now_ms)
+    yesterday = NOW.astimezone(HCM).date() - timedelta(days=1)
+    assert [yesterday - day.date for day in (days[0], days[-1])] == [timedelta(days=34), timedelta(days=1)]
+    callers = [PastCaller(18, 200, is_active=True), PastCaller(19, 200, is_active=False)]
+    rows = made_up(callers, days, DEFAULT_POLICY, Random(1))
+    assert {caller for caller, _ in rows} >= {18}
+    for (caller, _), row in rows.items():
+        assert row.calls is not None
+        assert row.calls <= (200 if caller == 18 else 0)
+        assert None not in (*row.flags, row.resting_seconds, row.health)
+    assert any(sum(count or 0 for count in row.flags) for row in rows.values())
 
 
 def test_the_counts_of_picks_say_when_a_group_has_run_out_and_when_it_is_back() -> None:
