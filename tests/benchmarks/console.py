@@ -5,11 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from statistics import median
 from time import time
-from typing import Any
 
 from playwright.async_api import Page, async_playwright
 
-from benchmarks.processes import until
 from benchmarks.rounds import percentile
 from benchmarks.run import Run
 from benchmarks.table import Row, at_least, at_most
@@ -41,6 +39,10 @@ _PAINTED = """(id) => {
     window.painted[parseInt(cell.innerText)] ??= performance.timeOrigin + performance.now();
   }))).observe(cell, { childList: true, characterData: true, subtree: true });
 }"""
+# Every file of the console that was loaded, also those that were preloaded.
+_FILES = """() => performance.getEntries()
+  .filter((one) => one.transferSize && one.name.startsWith(location.origin) && !one.name.includes("/api/"))
+  .map((one) => [one.name.split("/").pop(), one.encodedBodySize, one.transferSize])"""
 _FRAMES = """(seconds) => new Promise((done) => {
   const began = performance.now();
   let frames = 0, last = began, longest = 0;
@@ -89,20 +91,18 @@ class ConsolePages:
         group = await self._world.mixed()
         visitor = await self._visitors.visitor("viewer", locale="vi-VN")
         await visitor.context.add_init_script("localStorage.setItem('rotary.language', 'vi')")
-        sizes = await _loaded(visitor, group)
+        files = await _loaded(visitor, group)
         await self._visitors.close()
-        heaviest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
-        detail = f"{len(sizes)} files; " + ", ".join(
-            f"{name.rpartition('/')[2]} {size / 1024:.0f} KB" for name, size in heaviest
-        )
-        weight = sum(sizes.values()) / 1024
+        heaviest = sorted(files, key=lambda file: -file[1])[:3]
+        told = ", ".join(f"{name} {size / 1000:.0f}" for name, size, _ in heaviest)
+        sent = sum(with_headers for _, _, with_headers in files) / 1000
         return [
             Row(
                 case="console: all files of a first page, compressed",
-                figure=weight,
+                figure=sum(size for _, size, _ in files) / 1000,
                 unit="KB",
                 goal=at_most(150),
-                detail=detail,
+                detail=f"{len(files)} files, {sent:.0f} KB with headers; {told}",
             )
         ]
 
@@ -198,35 +198,14 @@ def _shown_at(painted: dict[str, float], count: int) -> float:
     return min(at for shown, at in painted.items() if int(shown) >= count)
 
 
-async def _loaded(visitor: Visitor, group: Group) -> dict[str, float]:
-    """The bytes of each file as it was sent, headers included, until the group is live and its chart drawn."""
-    session = await visitor.context.new_cdp_session(visitor.page)
-    await session.send("Network.enable")
-    names: dict[str, str] = {}
-    sizes: dict[str, float] = {}
-
-    def asked(event: dict[str, Any]) -> None:
-        names[event["requestId"]] = event["request"]["url"]
-
-    def loaded(event: dict[str, Any]) -> None:
-        url = names.get(event["requestId"], "")
-        if url.startswith(visitor.world.url) and "/api/" not in url:
-            sizes[url] = event["encodedDataLength"]
-
-    session.on("Network.requestWillBeSent", asked)
-    session.on("Network.loadingFinished", loaded)
-    await visitor.open(group.page)
+async def _loaded(visitor: Visitor, group: Group) -> list[tuple[str, int, int]]:
+    """Name, compressed bytes, and bytes with headers of each file, once the group is live and its chart drawn."""
+    page = await visitor.open(group.page)
     await visitor.is_live()
-    await visitor.page.wait_for_selector(".strip canvas")
-    # A stream is never idle: everything that was asked for has come.
-    await visitor.page.wait_for_function("() => document.fonts.status === 'loaded'")
-    await until(lambda: _all(names, sizes, visitor.world.url), "every file has come")
-    return sizes
-
-
-async def _all(names: dict[str, str], sizes: dict[str, float], url: str) -> bool:
-    files = [name for name in names.values() if name.startswith(url) and "/api/" not in name]
-    return len(sizes) >= len({*files})
+    await page.wait_for_selector(".strip canvas")
+    await page.wait_for_function("() => document.fonts.status === 'loaded'")
+    files: list[tuple[str, int, int]] = await page.evaluate(_FILES)
+    return files
 
 
 async def _calls(page: Page) -> str:

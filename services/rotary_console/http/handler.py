@@ -25,7 +25,7 @@ from rotary.http.responses import CachedResponse, DateLine, RawResponse, header_
 from rotary_console.http.operations import Answer, Call, Endpoint, Operation
 from rotary_console.http.origin import refusal
 from rotary_console.http.refusals import CLIENT_GONE, NO_CUSTOMER, NOT_SIGNED_IN, ROLE_TOO_LOW, answer_to
-from rotary_console.http.security import security_headers
+from rotary_console.http.security import file_headers, security_headers
 from rotary_console.parts import Parts
 from rotary_console.routes import campaigns, customers, dialers, pages, session
 from rotary_console.sign_in.sessions import allows
@@ -53,6 +53,7 @@ class Console:
         self._not_allowed = {one.pattern: method_not_allowed(one.allowed) for one in ENDPOINTS.values()}
         self._headers = security_headers(parts.settings)
         self._security = header_lines(self._headers)
+        self._file_security = header_lines(file_headers(self._headers))
         self._ids = RequestIds()
         self._date = DateLine()
         self._log = structlog.get_logger("rotary_console")
@@ -126,7 +127,7 @@ class Console:
         lines = [
             b"X-Request-Id: %b\r\n" % call.request_id,
             self._date.at(call.now_ms),
-            self._security,
+            self._file_security if pages.is_inert(call.request.raw_path) else self._security,
             *(f"Set-Cookie: {cookie}\r\n".encode("latin-1") for cookie in call.cookies),
         ]
         unmodified = has_current(call.request, answer.etag)
