@@ -5,6 +5,7 @@ The customers are those of the demo; yesterday and the weeks before are made up.
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from os import environ
@@ -12,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import asyncpg
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from browser.world import PASSWORD, sign_in
@@ -36,40 +36,6 @@ WALL = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
 LIVE_SECONDS = 45
 """How long the strip over time is given to show something."""
-_HISTORY = """
-INSERT INTO customer_days (customer_id, day, begins_at, ends_at, calls_known, flags_known, resting_known, health_known)
-SELECT $1, day, day - interval '7 hours', day + interval '17 hours', true, true, true, true
-FROM generate_series(current_date - 34, current_date - 1, interval '1 day') AS day ON CONFLICT DO NOTHING
-"""
-_CALLER_HISTORY = """
-INSERT INTO caller_id_days (caller_id_id, customer_id, day, calls, spam_label, blocked, user_report, rejected,
-  resting_seconds, health)
-SELECT $1, $2, current_date - n, c, s, b, u, r, z, h
-FROM unnest($3::int[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[], $10::int[])
-  AS days (n, c, s, b, u, r, z, h)
-ON CONFLICT DO NOTHING
-"""
-
-
-def made_up_days(rng: Random, cap: int) -> list[list[int]]:
-    """Five weeks of one caller ID, as columns: days ago, calls, flags by kind, seconds at rest, health."""
-    rows, health = [], 100.0
-    for ago in range(34, 0, -1):
-        is_sunday = ago % 7 == 4
-        spam, blocked = int(rng.random() < 0.04), int(rng.random() < 0.012)
-        reports, rejected = int(rng.random() < 0.03), rng.choices((0, 1, 2), (80, 15, 5))[0]
-        health = min(100.0, health + (100 - health) * 0.22) * 0.5 ** (spam + reports + 2 * blocked + rejected / 4)
-        rest = spam * 21_600 + blocked * 86_400 + reports * 3_600
-        calls = 0 if is_sunday else round(cap * rng.uniform(0.4, 1) * (0.4 if rest else 1))
-        rows.append([ago, calls, spam, blocked, reports, rejected, min(rest, 86_400), round(health)])
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-async def make_history(postgres: asyncpg.Connection, customer: int, rng: Random) -> None:
-    """The days before today of one customer."""
-    await postgres.execute(_HISTORY, customer)
-    for row in await postgres.fetch("SELECT id, daily_cap FROM caller_ids WHERE customer_id = $1", customer):
-        await postgres.execute(_CALLER_HISTORY, row[0], customer, *made_up_days(rng, row[1]))
 
 
 async def make_user(url: str, customers: list[int]) -> None:
@@ -213,12 +179,9 @@ async def main(folder: Path) -> None:
     rng = Random(7)
     expect.set_options(timeout=30_000)
     async with AsyncExitStack() as exits:
-        customers = await create_customers(environ["ROTARY_POSTGRES_URL"])
+        customers = await create_customers(environ["ROTARY_POSTGRES_URL"], int(time.time() * 1000), rng)
         clients = await open_clients(exits, customers, environ)
         await asyncio.gather(*(backfill(client, rng) for client in clients))
-        postgres = await asyncpg.connect(environ["ROTARY_POSTGRES_URL"])
-        exits.push_async_callback(postgres.close)
-        await make_history(postgres, customers[0].id, rng)
         await make_user(environ["ROTARY_POSTGRES_URL"], [customers[0].id])
         dialing = asyncio.create_task(dial(clients[0], rng))
         exits.callback(dialing.cancel)
