@@ -197,7 +197,7 @@ async def broken(page: Page) -> None:
 
 
 async def pictures(camera: Camera, remember: Callable[[], Awaitable[None]]) -> None:
-    """All of them; those that need time, together. `remember` makes up the past: consumers correct it within minutes."""
+    """All of them; those that need time, together. `remember` makes up the past, which a consumer corrects."""
     group = f"/#/groups/{GROUP_ID}"
     await camera.sign_in()
     await camera.take("groups", "/#/groups", shown)
