@@ -34,7 +34,7 @@ ZONE = "Asia/Ho_Chi_Minh"
 DESKTOP = {"width": 1440, "height": 900}
 WALL = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
-LIVE_SECONDS = 45
+LIVE_SECONDS = 60
 """How long the strip over time is given to show something."""
 
 
@@ -97,6 +97,9 @@ class Camera:
     ) -> None:
         """A picture of a path, after somebody did something there."""
         async with self._window(theme, view, locale, 2 if view is PHONE else 1) as page:
+            language = {"language": locale[:2]}
+            headers = {"X-Rotary-Console": "1"}
+            await page.context.request.put(f"{self._url}/api/session/language", data=language, headers=headers)
             await page.goto(self._url + path)
             await act(page)
             await page.screenshot(path=self._folder / f"{name}.png")
