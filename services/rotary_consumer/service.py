@@ -42,7 +42,7 @@ async def consuming(settings: Settings) -> AsyncIterator[Supervisor]:
         logs = Logs(settings.postgres_url, settings.rabbitmq_url, pipeline, channels)
         generations = Generations(redis, pipeline)
         late = LateCustomers(redis)
-        offset_ms = int(settings.clock_offset * 1000)
+        clock, offset_ms = system_clock(settings.clock_offset), int(settings.clock_offset * 1000)
         tools = Tools(
             client=redis,
             pipeline=pipeline,
@@ -51,14 +51,14 @@ async def consuming(settings: Settings) -> AsyncIterator[Supervisor]:
             channels=channels,
             logs=logs,
             late=late,
-            clock=system_clock(settings.clock_offset),
+            clock=clock,
             clock_offset_ms=offset_ms,
             prefetch=settings.prefetch,
         )
         name = f"{socket.gethostname()}-{token_hex(4)}"
         leases = Leases(name, redis, logs, generations, channels, lambda log, number: LogReader(log, number, tools))
         projector = Projector(settings.postgres_url, DefinitionWriter(redis))
-        rollup = HistoryRollup(settings.postgres_url, PastReader(redis, offset_ms), late)
+        rollup = HistoryRollup(settings.postgres_url, PastReader(redis, offset_ms), late, clock)
         readiness = Readiness(channels, leases, logs, pipeline)
         await stack.enter_async_context(ops_site(settings.ops_bind, readiness.not_ready_reasons, REGISTRY))
         supervisor = Supervisor()

@@ -11,6 +11,7 @@ from histories import DAY, HOUR, MINUTE, cleared, flagged, placed
 from integration.consuming import Installation, meanwhile, metric, now_ms
 from integration.past import Rows, busy_days, define, figured, recorded, stored_bytes
 from integration.private_database import opened
+from integration.tcp_proxy import TcpProxy
 from rotary.domain import history as domain
 from rotary.domain.history import HISTORY_DAYS, Day, Figures, day_of
 from rotary.domain.quota import local_date
@@ -428,10 +429,10 @@ async def test_a_failure_of_one_customer_keeps_no_other_waiting(
     await define(defined.postgres, 6, [1])
     failures = metric("rotary_history_failures_total")
 
-    async def fail(connection: Connection, reader: PastReader, customer: Customer) -> None:
+    async def fail(connection: Connection, reader: PastReader, customer: Customer) -> int:
         if customer.id == 6:
             raise ZeroDivisionError
-        await sweep(connection, reader, customer)
+        return await sweep(connection, reader, customer)
 
     monkeypatch.setattr(rollup, "sweep", fail)
     async with defined.consumer():
@@ -439,3 +440,31 @@ async def test_a_failure_of_one_customer_keeps_no_other_waiting(
         await rolled_up(defined, of_known_days(events))
         assert metric("rotary_history_failures_total") > failures
         assert metric("rotary_history_oldest_due_seconds") > 0
+
+
+async def test_a_day_that_waits_is_told_of_while_postgres_is_away(
+    defined: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain, "SWEEPS_MS", (1_000, HOUR))
+    async with TcpProxy(defined.servers.postgres_url) as proxy:
+        today = day_of(ZONE, local_date(ZONE, now_ms()))
+        offset_ms = today.end_ms - now_ms() - 12_000
+        async with defined.consumer(clock_offset=str(offset_ms / 1000), postgres_url=proxy.url):
+            await defined.caught_up()
+
+            async def is_swept() -> bool:
+                return bool(await defined.postgres.fetchval("SELECT swept_ms FROM history_sweeps"))
+
+            await until(is_swept, SECONDS, "the days before are rolled up")
+            await proxy.cut()
+
+            async def is_told() -> bool:
+                return 0.5 < metric("rotary_history_oldest_due_seconds") < HOUR / 1000
+
+            await until(is_told, SECONDS, "midnight has passed, and nobody rolls up")
+            await proxy.mend()
+
+            async def is_over() -> bool:
+                return metric("rotary_history_oldest_due_seconds") == 0
+
+            await until(is_over, SECONDS, "the day is rolled up")

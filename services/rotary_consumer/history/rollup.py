@@ -6,10 +6,11 @@ One consumer does it at a time, by an advisory lock that ends with its connectio
 
 import asyncio
 import time
-from collections.abc import Mapping
 
 import structlog
+from msgspec import structs
 
+from rotary.clock import Clock
 from rotary.domain.history import due_ms
 from rotary.errors import UnavailableError
 from rotary.postgres import history
@@ -34,10 +35,12 @@ LATE_SHARE = 20
 class HistoryRollup:
     """Runs in every consumer; one rolls up. It waits for Postgres and Redis, and keeps nobody from being ready."""
 
-    def __init__(self, url: str, reader: PastReader, late: LateCustomers) -> None:
+    def __init__(self, url: str, reader: PastReader, late: LateCustomers, clock: Clock) -> None:
         self._url = url
         self._reader = reader
         self._late = late
+        self._clock = clock
+        self._customers: dict[int, Customer] = {}
         self._rested: dict[int, float] = {}
 
     async def run(self) -> None:
@@ -50,13 +53,15 @@ class HistoryRollup:
                     await self._lead(connection, backoff)
                 finally:
                     connection.terminate()
-                    metrics.HISTORY_OLDEST_DUE.set(0)
             except UnavailableError as error:
+                self._measure()
                 await backoff.wait(f"rolling up history: {error.what}")
 
     async def _lead(self, connection: Connection, backoff: Backoff) -> None:
         while not await history.try_lead(connection):
             backoff.reset()
+            self._customers.clear()
+            self._measure()
             await asyncio.sleep(LEAD_SECONDS)  # the lock ends with its holder's connection, without notice
         _log.info("rolling up history")
         while True:
@@ -66,31 +71,40 @@ class HistoryRollup:
 
     async def step(self, connection: Connection) -> None:
         """Sweeps the customers that are due, and then those with late events. Raises UnavailableError."""
-        customers = {one.id: one for one in await history.read_customers(connection)}
+        self._customers = {one.id: one for one in await history.read_customers(connection)}
         now_ms = await self._reader.now_ms()
-        due = sorted((ms, row) for row, one in customers.items() if (ms := due_since_ms(one, now_ms)) is not None)
-        waiting: list[int] = []
-        for at_ms, row in due:
-            metrics.HISTORY_OLDEST_DUE.set(max(0, now_ms - min([at_ms, *waiting])) / 1000)
-            if not await self._try(connection, customers[row]):
-                waiting.append(at_ms)
-        metrics.HISTORY_OLDEST_DUE.set(max(0, now_ms - min(waiting)) / 1000 if waiting else 0)
-        await self._sweep_late(connection, customers)
+        due = [(ms, row) for row, one in self._customers.items() if (ms := due_since_ms(one, now_ms)) is not None]
+        for _, row in sorted(due):
+            self._measure()
+            await self._try(connection, row)
+        self._measure()
+        await self._sweep_late(connection)
 
-    async def _sweep_late(self, connection: Connection, customers: Mapping[int, Customer]) -> None:
+    def _measure(self) -> None:
+        """Tells for how long the oldest day has waited, also while Postgres or Redis is away."""
+        now_ms = self._clock()
+        due = [ms for one in self._customers.values() if (ms := due_since_ms(one, now_ms)) is not None]
+        metrics.HISTORY_OLDEST_DUE.set((now_ms - min(due, default=now_ms)) / 1000)
+
+    async def _sweep_late(self, connection: Connection) -> None:
         for row in await self._late.read():
-            if row not in customers:
+            if row not in self._customers:
                 await self._late.remove(row)
             elif time.monotonic() >= self._rested.get(row, 0):
                 await self._late.remove(row)
-                if not await self._try(connection, customers[row]):
-                    self._late.add([row])
+                is_done = False
+                try:
+                    is_done = await self._try(connection, row)
+                finally:
+                    if not is_done:
+                        self._late.add([row])
 
-    async def _try(self, connection: Connection, customer: Customer) -> bool:
+    async def _try(self, connection: Connection, row: int) -> bool:
         """Sweeps a customer. Returns whether that is done; a customer that can't be swept keeps no other waiting."""
+        customer = self._customers[row]
         began = time.monotonic()
         try:
-            await sweep(connection, self._reader, customer)
+            swept_ms = await sweep(connection, self._reader, customer)
         except (NotCurrentError, OvertakenError) as error:
             _log.debug("history waits", customer_id=customer.id, reason=error.what)
             return False
@@ -101,6 +115,7 @@ class HistoryRollup:
             _log.exception("rolling up history failed", customer_id=customer.id)
             return False
         took = time.monotonic() - began
+        self._customers[row] = structs.replace(customer, swept_ms=swept_ms)
         metrics.HISTORY_SWEEPS.inc()
         self._rested[customer.id] = time.monotonic() + max(LATE_SECONDS, LATE_SHARE * took)
         return True

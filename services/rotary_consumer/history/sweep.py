@@ -34,8 +34,11 @@ class OvertakenError(UnavailableError):
         super().__init__("History is rolled up by another consumer")
 
 
-async def sweep(connection: Connection, reader: PastReader, customer: Customer) -> None:
-    """Rolls up a customer's days. Raises UnavailableError; NotCurrentError when its facts may not be believed now."""
+async def sweep(connection: Connection, reader: PastReader, customer: Customer) -> int:
+    """Rolls up a customer's days. Returns when it began, by the customer's clock.
+
+    Raises UnavailableError; NotCurrentError when its facts may not be believed now.
+    """
     begun = await reader.read(customer.id)
     plan = await _plan(connection, customer, begun)
     oldest = local_date(customer.timezone, begun.now_ms) - timedelta(days=KEPT_DAYS)
@@ -47,6 +50,7 @@ async def sweep(connection: Connection, reader: PastReader, customer: Customer) 
     await history.remove_old_days(connection, customer.id, oldest)
     progress = [day.progress() for day in plan.days]
     await history.finish_sweep(connection, customer.id, begun.now_ms, begun.as_of_ms * 1000, progress)
+    return begun.now_ms
 
 
 async def _plan(connection: Connection, customer: Customer, begun: Past) -> Plan:
