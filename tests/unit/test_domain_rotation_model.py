@@ -6,13 +6,15 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from histories import MINUTE, NOW
+from histories import DAY, HOUR, MINUTE, NOW
 from pick_groups import GROUP, member
 from rotary.definitions import RotationStrategy
 from rotary.domain.rotation.model import Choice
 from rotary.domain.rotation.outcomes import PickRequest
-from rotation_model import ANY, chosen, define, model_of, pick, picks, refusal
+from rotary.policy import Policy
+from rotation_model import ANY, chosen, define, model_of, pick, picks
 
 STRATEGIES: list[RotationStrategy] = ["least_used", "weighted", "random"]
 
