@@ -24,7 +24,7 @@ coverage: .venv/ready ## every test again, and which lines and branches of the p
 	$(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $${failed:-0}
 
 mutants: .venv/ready ## change the domain in every small way and see that a test notices (about 5 minutes)
-	@cd tests && ../$(BIN)/python -m mutants
+	@cd tests && ../$(BIN)/python -m mutants $(ARGS)
 
 faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 10 minutes)
 	@$(BIN)/pytest tests/faults tests/integration/test_publisher_restart.py $(ARGS)
