@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 import structlog
+from coverage import Coverage
 
 from integration.private_stack import private_stack
 
@@ -38,10 +39,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends a worker's servers."""
-    if _SERVERS in config.stash:
-        config.stash[_SERVERS].close()
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Ends a worker's servers, and writes down what of the product it ran.
+
+    Both before the worker reports that it has finished: pytest-xdist interrupts it five seconds later, and kills it ten
+    seconds later.
+    """
+    if _SERVERS in session.config.stash:
+        session.config.stash[_SERVERS].close()
+    if measured := Coverage.current():
+        measured.save()
 
 
 @pytest.fixture(scope="session")
