@@ -20,11 +20,11 @@ test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
 
 coverage: .venv/ready ## every test again, and which lines and branches of the product none of them runs (about 10 minutes)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" $(ARGS) || failed=$$?; \
-	$(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $${failed:-0}
+	@$(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" -n 3 --dist loadfile $(ARGS) || failed=$$?; \
+	$(BIN)/coverage combine --quiet; $(BIN)/coverage report || failed=$${failed:-$$?}; exit $${failed:-0}
 
 mutants: .venv/ready ## change the domain in every small way and see that a test notices (about 5 minutes)
-	@cd tests && ../$(BIN)/python -m mutants
+	@cd tests && ../$(BIN)/python -m mutants $(ARGS)
 
 faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 10 minutes)
 	@$(BIN)/pytest tests/faults tests/integration/test_publisher_restart.py $(ARGS)

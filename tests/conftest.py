@@ -7,6 +7,7 @@ from itertools import count
 import hypothesis
 import pytest
 import structlog
+from coverage import Coverage
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
@@ -59,10 +60,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
     return _OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends a worker's servers."""
-    if _SERVERS in config.stash:
-        config.stash[_SERVERS].close()
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Ends a worker's servers, and writes down what of the product it ran.
+
+    Both before the worker reports that it has finished: pytest-xdist interrupts it five seconds later, and kills it ten
+    seconds later.
+    """
+    if _SERVERS in session.config.stash:
+        session.config.stash[_SERVERS].close()
+    if measured := Coverage.current():
+        measured.save()
 
 
 @pytest.fixture(scope="session")

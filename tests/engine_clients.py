@@ -11,6 +11,18 @@ from rotary.engine import BlockingEngine, BlockingPick, Engine, EngineLimits, No
 PATIENT = EngineLimits(deadline_seconds=60, attempt_seconds=10)
 """So that a slow machine fails no test."""
 HASTY = EngineLimits(deadline_seconds=0.3, attempt_seconds=0.3)
+PICKED = {
+    "id": "01JD-18",
+    "group_id": 3,
+    "caller_id_id": 18,
+    "number": "0900000010",
+    "display_name": None,
+    "carrier": "viettel",
+    "trunk_name": "Trunk-Viettel-01",
+    "reason": "sticky",
+    "expires_at": "2026-06-06T12:00:30Z",
+}
+"""A pick as the engine writes it."""
 KINDS = ("asynchronous", "blocking")
 AnyPick = Pick | BlockingPick
 

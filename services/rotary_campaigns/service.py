@@ -15,7 +15,7 @@ from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.cors import Cors
 from rotary.http.open_files import max_connections
-from rotary.http.protocol import QueryServer
+from rotary.http.protocol import HttpServer
 from rotary.http.site import listening
 from rotary.management.idempotency import forget_old
 from rotary.management.imports import forget_old_imports
@@ -92,7 +92,7 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         supervisor.start("sending webhooks", deliveries.run())
         supervisor.start("watching for webhooks", watcher.run())
         host, port = await stack.enter_async_context(
-            listening("ROTARY_CAMPAIGNS_BIND", settings.campaigns_bind, QueryServer(api.handle, connections))
+            listening("ROTARY_CAMPAIGNS_BIND", settings.campaigns_bind, HttpServer(api.handle, connections))
         )
         yield Service(host, port, ops, api, supervisor)
 

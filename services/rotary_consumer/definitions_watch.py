@@ -34,7 +34,7 @@ class DefinitionsWatch:
 
     async def look(self) -> None:
         """Checks once."""
-        newest = await self._writer.doubt(self.seen)
+        newest = await self._writer.close_older(self.seen)
         behind = {part for part, version in newest.items() if version < self.seen.get(part, "")}
         if behind - self._behind:
             _log.warning("definitions went back; readers wait until they are written again", parts=len(behind))

@@ -165,7 +165,7 @@ class Projector:
 
     async def _resync(self, connection: Connection, parts: frozenset[str]) -> frozenset[str]:
         """Writes these parts again and removes what is not in Postgres; returns the parts that need another resync."""
-        newest = max([*(await self._writer.doubt(self.watch.seen)).values(), *self.watch.seen.values()])
+        newest = max([*(await self._writer.close_older(self.watch.seen)).values(), *self.watch.seen.values()])
         async with store.snapshot(connection):
             version = await store.read_version(connection)
             # Redis cannot hold anything newer than our snapshot, unless the database went back.

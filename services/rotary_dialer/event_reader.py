@@ -6,7 +6,7 @@ JSON lines nor CSV is rejected as a whole, so that no line is mistaken for a hea
 
 import codecs
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from rotary.errors import EventRefusedError, RotaryError
-from rotary.events import Event, EventType, FlagKind, Id, PickId, Text, Timestamp
+from rotary.events import EVENTS, Event, EventType, FlagKind, Id, PickId, Text, Timestamp
 from rotary.publisher import EventFactory
 
-_FIELDS: dict[EventType, frozenset[str]] = {
-    "call-placed": frozenset({"group_id", "lead_id", "pick_id"}),
-    "carrier-flag": frozenset({"kind", "carrier", "code", "note"}),
-    "cooldown-cleared": frozenset(),
+_CALLER = "caller_id_id"
+_FIELDS: Mapping[EventType, frozenset[str]] = {
+    kind: frozenset(spec.data_fields) - {_CALLER} for kind, spec in EVENTS.items()
 }
+"""The fields of each type, besides the caller ID that all have."""
 _EXPECTED = "expected a JSON object on every line, or a CSV header with the columns type and caller_id_id"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # the marks of UTF-32 begin with the same bytes
 
@@ -44,7 +44,8 @@ class EventRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 COLUMNS = EventRecord.__struct_fields__
-_REQUIRED = ("type", "caller_id_id")
+_DATA_COLUMNS = [name for name in COLUMNS if any(name in fields for fields in _FIELDS.values())]
+_REQUIRED = ("type", _CALLER)
 
 
 class InputFormatError(RotaryError):
@@ -221,6 +222,6 @@ def _make_event(record: EventRecord, events: EventFactory, time: datetime | None
 
 
 def _reject_foreign_fields(record: EventRecord) -> None:
-    for field in ("group_id", "lead_id", "pick_id", "kind", "carrier", "code", "note"):
+    for field in _DATA_COLUMNS:
         if getattr(record, field) is not None and field not in _FIELDS[record.type]:
             raise EventRefusedError(f"a {record.type} has no {field}")

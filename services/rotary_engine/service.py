@@ -12,7 +12,7 @@ from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.cors import Cors
 from rotary.http.open_files import max_connections
-from rotary.http.protocol import QueryServer
+from rotary.http.protocol import HttpServer
 from rotary.http.site import listening
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
@@ -54,6 +54,6 @@ async def serving(settings: EngineSettings, clock: Clock) -> AsyncIterator[Servi
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, engine.not_ready_reasons, measured))
         await stack.enter_async_context(engine.running())
         host, port = await stack.enter_async_context(
-            listening("ROTARY_ENGINE_BIND", settings.engine_bind, QueryServer(api.handle, connections))
+            listening("ROTARY_ENGINE_BIND", settings.engine_bind, HttpServer(api.handle, connections))
         )
         yield Service(host, port, ops, engine, api)

@@ -10,7 +10,7 @@ from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.cors import Cors
 from rotary.http.open_files import max_connections
-from rotary.http.protocol import QueryServer
+from rotary.http.protocol import HttpServer
 from rotary.http.site import listening
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
@@ -50,7 +50,7 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
         measured.register(ConnectionCollector(connections, "rotary_query"))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, reader.not_ready_reasons, measured))
         host, port = await stack.enter_async_context(
-            listening("ROTARY_QUERY_BIND", settings.query_bind, QueryServer(api.handle, connections))
+            listening("ROTARY_QUERY_BIND", settings.query_bind, HttpServer(api.handle, connections))
         )
         await stack.enter_async_context(reader.running())
         yield Service(host, port, ops, reader, api)

@@ -109,6 +109,13 @@ class EventSpec(Struct, frozen=True):
     max_age_ms: int
     summary: str
 
+    @property
+    def data_fields(self) -> tuple[str, ...]:
+        """The names of the fields of `data`."""
+        data = next(field.type for field in msgspec.structs.fields(self.event_class) if field.name == "data")
+        names: tuple[str, ...] = data.__struct_fields__
+        return names
+
 
 _HOUR_MS = 3_600_000
 MAX_AHEAD_MS = 5 * 60_000
@@ -117,8 +124,10 @@ EVENTS: Mapping[EventType, EventSpec] = {
     spec.type: spec
     for spec in (
         EventSpec(CallPlaced, "call-placed", "calls", 48 * _HOUR_MS, "One outbound call was placed."),
-        EventSpec(CarrierFlag, "carrier-flag", "flags", 720 * _HOUR_MS, "A carrier, or a person called, flagged it."),
-        EventSpec(CooldownCleared, "cooldown-cleared", "flags", 720 * _HOUR_MS, "The cooldown was ended by hand."),
+        EventSpec(
+            CarrierFlag, "carrier-flag", "flags", 720 * _HOUR_MS, "A carrier or a called person flagged a number."
+        ),
+        EventSpec(CooldownCleared, "cooldown-cleared", "flags", 720 * _HOUR_MS, "The cooldown of a number is over."),
     )
 }
 EVENT_TYPES = tuple(EVENTS)

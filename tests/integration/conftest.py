@@ -7,12 +7,14 @@ import pytest
 from redis.asyncio import Redis
 
 from integration.admin_runner import DEFINITIONS, Admin
+from integration.campaigns_world import CampaignsWorld, campaigns_world
 from integration.consuming import Installation, Servers, installation, private_servers
 from integration.dialer_admin import DialerAdmin, as_user
 from integration.dialing import dialing_stack
 from integration.folding import Folds
 from integration.inbox import Inbox, open_inbox
 from integration.private_database import EMPTY, SEED, execute, opened, private_database
+from integration.private_redis import own as own_database
 from integration.private_redis import private_redis
 from integration.private_stack import private_stack
 from integration.private_vhost import lasting_vhost
@@ -103,6 +105,13 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+async def redis_proxy(redis_url: str) -> AsyncIterator[TcpProxy]:
+    """A way to the database that `redis` empties, which can be cut."""
+    async with TcpProxy(own_database(redis_url)) as through:
+        yield through
+
+
+@pytest.fixture
 async def shared_redis(redis_url: str) -> AsyncIterator[Redis]:
     """The database that programs use which a test runs with the stack's settings: use a customer of your own."""
     async with connect(redis_url) as client:
@@ -157,6 +166,18 @@ async def served(filled: World) -> AsyncIterator[Site]:
     """A query service that reads it."""
     async with site(filled.url) as running:
         yield running
+
+
+# The campaigns service
+
+
+@pytest.fixture
+async def campaigns(
+    database_url: str, redis_url: str, broker_url: str, connection: Connection
+) -> AsyncIterator[CampaignsWorld]:
+    """A campaigns service on the database with customers 7 and 8."""
+    async with campaigns_world(database_url, redis_url, broker_url, connection) as made:
+        yield made
 
 
 # Running services

@@ -35,8 +35,8 @@ class HookedWriter(DefinitionWriter):
     def round(self, version: str) -> Round:
         return _HookedRound(self, self._own, version)
 
-    async def doubt(self, seen: Mapping[str, str]) -> dict[str, str]:
-        newest = await super().doubt(seen)
+    async def close_older(self, seen: Mapping[str, str]) -> dict[str, str]:
+        newest = await super().close_older(seen)
         self.looks += 1
         return newest
 

@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any
 
 import aiohttp
 import pytest
 
-from integration.campaigns_world import CAMPAIGNS, CampaignsWorld, Client, campaigns_world
+from integration.campaigns_world import CAMPAIGNS, CampaignsWorld, Client
 from integration.engine_world import complete_tokens
 from integration.private_redis import own, private_redis
 from rotary.clock import system_clock
 from rotary.definitions import MANAGE_SCOPE, PICK_SCOPE, SCOPE, TokenDefinition
-from rotary.postgres.connection import Connection
 from rotary_campaigns.service import serving
 from rotary_campaigns.settings import CampaignsSettings
 from running import free_port
@@ -28,16 +26,8 @@ NO_GROUP = {
 
 
 @pytest.fixture
-async def world(
-    database_url: str, redis_url: str, rabbitmq_url: str, connection: Connection
-) -> AsyncIterator[CampaignsWorld]:
-    async with campaigns_world(database_url, redis_url, rabbitmq_url, connection) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(world: CampaignsWorld) -> Client:
-    return await world.client(SCOPE)
+async def client(campaigns: CampaignsWorld) -> Client:
+    return await campaigns.client(SCOPE)
 
 
 async def created(client: Client, **fields: Any) -> Any:
@@ -91,10 +81,10 @@ async def test_a_draft_is_refused_with_422_until_it_has_a_group_and_then_activat
     ],
 )
 async def test_a_group_that_is_gone_disabled_or_another_customers_by_then_is_422(
-    world: CampaignsWorld, client: Client, change: str, detail: str
+    campaigns: CampaignsWorld, client: Client, change: str, detail: str
 ) -> None:
     path = f"{CAMPAIGNS}/{(await created(client, caller_id_group_id=5))['id']}"
-    await world.connection.execute(change)
+    await campaigns.connection.execute(change)
     refused = await client.done(422, "PUT", f"{path}/status", {"status": "active"})
     assert refused["errors"] == {"caller_id_group_id": [detail]}
 
@@ -147,13 +137,13 @@ async def test_a_body_that_is_no_json_is_400(client: Client, body: bytes) -> Non
     assert await client.done(400, "POST", CAMPAIGNS, body) == {"message": "The body is not valid JSON."}
 
 
-async def test_a_name_is_used_once_among_a_customers_campaigns(world: CampaignsWorld, client: Client) -> None:
+async def test_a_name_is_used_once_among_a_customers_campaigns(campaigns: CampaignsWorld, client: Client) -> None:
     await created(client)
     refused = await client.done(409, "POST", CAMPAIGNS, DRAFT)
     assert refused == {"message": "This customer already has a campaign with that name."}
     other = await created(client, name="July")
     await client.done(409, "PUT", f"{CAMPAIGNS}/{other['id']}", {"name": "June"})
-    await created(await world.client(SCOPE, customer=8))
+    await created(await campaigns.client(SCOPE, customer=8))
 
 
 async def test_an_update_keeps_what_it_does_not_name(client: Client) -> None:
@@ -193,9 +183,9 @@ async def test_a_query_that_is_wrong_is_422(client: Client, query: str) -> None:
     assert refused["message"] == "The given data was invalid."
 
 
-async def test_another_customers_campaign_is_one_that_does_not_exist(world: CampaignsWorld, client: Client) -> None:
+async def test_another_customers_campaign_is_one_that_does_not_exist(campaigns: CampaignsWorld, client: Client) -> None:
     row_id = (await created(client))["id"]
-    theirs = await world.client(SCOPE, customer=8)
+    theirs = await campaigns.client(SCOPE, customer=8)
     for path in (row_id, 999_999, "x", "0", 2**63, "%20"):
         assert await theirs.done(404, "GET", f"{CAMPAIGNS}/{path}") == {"message": "Campaign not found."}
     await theirs.done(404, "PUT", f"{CAMPAIGNS}/{row_id}", {"name": "mine"})
@@ -203,17 +193,17 @@ async def test_another_customers_campaign_is_one_that_does_not_exist(world: Camp
     assert (await theirs.get(CAMPAIGNS))["data"] == []
 
 
-async def test_who_has_no_token_or_not_the_scope_is_refused(world: CampaignsWorld) -> None:
-    assert (await world.stranger(None).ask("GET", CAMPAIGNS)).status == 401
-    assert (await world.stranger("nobody").ask("POST", CAMPAIGNS, DRAFT)).status == 401
+async def test_who_has_no_token_or_not_the_scope_is_refused(campaigns: CampaignsWorld) -> None:
+    assert (await campaigns.stranger(None).ask("GET", CAMPAIGNS)).status == 401
+    assert (await campaigns.stranger("nobody").ask("POST", CAMPAIGNS, DRAFT)).status == 401
     for scope in (MANAGE_SCOPE, PICK_SCOPE):
-        client = await world.client(scope)
+        client = await campaigns.client(scope)
         assert await client.done(403, "GET", CAMPAIGNS) == {"message": "This action is unauthorized."}
 
 
-async def test_a_token_that_postgres_has_revoked_changes_nothing(world: CampaignsWorld, client: Client) -> None:
+async def test_a_token_that_postgres_has_revoked_changes_nothing(campaigns: CampaignsWorld, client: Client) -> None:
     await created(client)
-    await world.connection.execute("UPDATE api_tokens SET revoked_at = now()")
+    await campaigns.connection.execute("UPDATE api_tokens SET revoked_at = now()")
     assert (await client.ask("POST", CAMPAIGNS, DRAFT | {"name": "late"})).status == 401
 
 
@@ -226,19 +216,19 @@ async def test_other_methods_and_other_paths_are_answered_in_json(client: Client
     assert (await client.ask("HEAD", CAMPAIGNS)).status == 200
 
 
-async def test_campaigns_have_a_limit_of_120_requests_a_minute_beside_the_tokens_own(world: CampaignsWorld) -> None:
-    client = await world.client(limit=600)
+async def test_campaigns_have_a_limit_of_120_requests_a_minute_beside_the_tokens_own(campaigns: CampaignsWorld) -> None:
+    client = await campaigns.client(limit=600)
     got = await client.ask("GET", CAMPAIGNS)
     assert got.headers["X-RateLimit-Limit"] == "120"
     assert (await client.ask("GET", "/api/management/customer")).headers["X-RateLimit-Limit"] == "600"
     statuses = [(await client.ask("GET", CAMPAIGNS)).status for _ in range(120)]
     assert statuses.count(429) == 1
     assert (await client.ask("GET", "/api/management/customer")).status == 200
-    slow = await world.client(SCOPE, limit=60)
+    slow = await campaigns.client(SCOPE, limit=60)
     assert (await slow.ask("GET", CAMPAIGNS)).headers["X-RateLimit-Limit"] == "60"
 
 
-async def test_a_request_that_is_sent_again_creates_nothing(world: CampaignsWorld, client: Client) -> None:
+async def test_a_request_that_is_sent_again_creates_nothing(campaigns: CampaignsWorld, client: Client) -> None:
     first, again = [await client.ask("POST", CAMPAIGNS, DRAFT, Idempotency_Key="k") for _ in range(2)]
     assert (first.status, first.text) == (again.status, again.text) == (201, first.text)
     assert first.headers["Location"] == again.headers["Location"]
@@ -248,13 +238,13 @@ async def test_a_request_that_is_sent_again_creates_nothing(world: CampaignsWorl
         422,
         "This idempotency key was used for another request.",
     )
-    assert await world.connection.fetchval("SELECT count(*) FROM campaigns") == 1
+    assert await campaigns.connection.fetchval("SELECT count(*) FROM campaigns") == 1
 
 
-async def test_one_of_many_requests_at_once_with_one_key_creates(world: CampaignsWorld, client: Client) -> None:
+async def test_one_of_many_requests_at_once_with_one_key_creates(campaigns: CampaignsWorld, client: Client) -> None:
     got = await asyncio.gather(*(client.ask("POST", CAMPAIGNS, DRAFT, Idempotency_Key="k") for _ in range(8)))
     assert {(one.status, one.text) for one in got} == {(201, got[0].text)}
-    assert await world.connection.fetchval("SELECT count(*) FROM campaigns") == 1
+    assert await campaigns.connection.fetchval("SELECT count(*) FROM campaigns") == 1
 
 
 async def test_a_key_of_a_request_that_was_refused_can_be_used_again(client: Client) -> None:
@@ -308,8 +298,8 @@ async def test_without_postgres_it_is_503_that_says_so_and_nothing_of_our_networ
                 assert "PostgreSQL is away" in await answer.text()
 
 
-async def test_who_changed_a_campaign_is_in_the_audit_log(world: CampaignsWorld) -> None:
-    client = await world.client(name="the integrator")
+async def test_who_changed_a_campaign_is_in_the_audit_log(campaigns: CampaignsWorld) -> None:
+    client = await campaigns.client(name="the integrator")
     row_id = (await created(client, caller_id_group_id=3))["id"]
     await client.done(200, "PUT", f"{CAMPAIGNS}/{row_id}/status", {"status": "active"})
     entries = (await client.get(f"/api/management/audit-log?entity=campaign&entity_id={row_id}"))["data"][:2]

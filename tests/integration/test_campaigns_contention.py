@@ -2,22 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 
-from integration.campaigns_world import CAMPAIGNS, MANAGEMENT, CampaignsWorld, campaigns_world
+from integration.campaigns_world import CAMPAIGNS, MANAGEMENT, CampaignsWorld
 from rotary.postgres.connection import Connection
 from running import until
-
-
-@pytest.fixture
-async def world(
-    database_url: str, redis_url: str, rabbitmq_url: str, connection: Connection
-) -> AsyncIterator[CampaignsWorld]:
-    async with campaigns_world(database_url, redis_url, rabbitmq_url, connection) as made:
-        yield made
 
 
 async def blocked(connection: Connection, count: int) -> None:
@@ -33,9 +23,9 @@ async def blocked(connection: Connection, count: int) -> None:
 
 
 async def test_an_activation_and_the_end_of_its_group_at_once_are_both_answered(
-    world: CampaignsWorld, second: Connection
+    campaigns: CampaignsWorld, second: Connection
 ) -> None:
-    client = await world.client()
+    client = await campaigns.client()
     new = {"name": "c", "dialer_mode": "manual", "caller_id_group_id": 3}
     row_id = (await client.done(201, "POST", CAMPAIGNS, new))["data"]["id"]
     # The activation locks the campaign, then the group; the deletion locks the group, then its campaigns. PostgreSQL
@@ -44,7 +34,7 @@ async def test_an_activation_and_the_end_of_its_group_at_once_are_both_answered(
     await transaction.start()
     await second.execute("SELECT FROM caller_id_groups WHERE id = 3 FOR UPDATE")
     activation = asyncio.create_task(client.ask("PUT", f"{CAMPAIGNS}/{row_id}/status", {"status": "active"}))
-    await blocked(world.connection, 1)
+    await blocked(campaigns.connection, 1)
     try:
         await second.execute("DELETE FROM caller_id_groups WHERE id = 3")
     except asyncpg.DeadlockDetectedError:
@@ -60,9 +50,9 @@ async def test_an_activation_and_the_end_of_its_group_at_once_are_both_answered(
 
 
 async def test_a_request_that_waits_for_a_lock_keeps_no_other_customer_waiting(
-    world: CampaignsWorld, second: Connection
+    campaigns: CampaignsWorld, second: Connection
 ) -> None:
-    client, other = await world.client(), await world.client(customer=8)
+    client, other = await campaigns.client(), await campaigns.client(customer=8)
     transaction = second.transaction()
     await transaction.start()
     await second.execute("SELECT FROM caller_ids WHERE customer_id = 7 FOR UPDATE")  # as an import does
@@ -70,7 +60,7 @@ async def test_a_request_that_waits_for_a_lock_keeps_no_other_customer_waiting(
     # As many as there are connections.
     waiting = [asyncio.create_task(client.ask("PUT", path, {"daily_cap": 5}, If_Match="*")) for _ in range(8)]
     try:
-        await blocked(world.connection, 8)
+        await blocked(campaigns.connection, 8)
         assert (await other.ask("GET", f"{MANAGEMENT}/customer")).status == 200
         for one in waiting:
             got = await one

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from integration.campaigns_world import MANAGEMENT, CampaignsWorld, Client, campaigns_world
+from integration.campaigns_world import MANAGEMENT, CampaignsWorld, Client
 from rotary.definitions import MANAGE_SCOPE
 from rotary.management.imports import MAX_ATTEMPTS
 from rotary.postgres.connection import Connection
@@ -25,16 +24,8 @@ customers:
 
 
 @pytest.fixture
-async def world(
-    database_url: str, redis_url: str, rabbitmq_url: str, connection: Connection
-) -> AsyncIterator[CampaignsWorld]:
-    async with campaigns_world(database_url, redis_url, rabbitmq_url, connection) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(world: CampaignsWorld) -> Client:
-    return await world.client(MANAGE_SCOPE, name="importer")
+async def client(campaigns: CampaignsWorld) -> Client:
+    return await campaigns.client(MANAGE_SCOPE, name="importer")
 
 
 async def imported(client: Client, content: bytes, kind: str = "text/csv", query: str = "") -> Any:
@@ -56,35 +47,37 @@ async def members(connection: Connection) -> list[tuple[int, int]]:
     return [tuple(row) for row in rows]
 
 
-async def test_a_file_is_applied_as_a_whole_and_tells_what_it_changed(world: CampaignsWorld, client: Client) -> None:
+async def test_a_file_is_applied_as_a_whole_and_tells_what_it_changed(
+    campaigns: CampaignsWorld, client: Client
+) -> None:
     done = await imported(client, CSV)
     assert (done["status"], done["rows_done"], done["rows_total"]) == ("succeeded", 4, 4)
     counts = {(one["action"], one["what"]): one["count"] for one in done["changes"]}
     assert counts == {("create", "caller ID"): 1, ("update", "caller ID"): 1, ("add", "member"): 1}
     changes = (await client.get(f"{IMPORTS}/{done['id']}/changes"))["data"]
     assert {"action": "update", "what": "caller ID", "name": "+8418", "fields": ["daily_cap"]} in changes
-    assert (18, 1) in await members(world.connection)
+    assert (18, 1) in await members(campaigns.connection)
     entries = (await client.get(f"{MANAGEMENT}/audit-log?entity=caller_id&per_page=1"))["data"]
     assert entries[0]["actor"].startswith(f"import {done['id']} by token ")
-    assert await world.connection.fetchval("SELECT content FROM imports WHERE id = $1", done["id"]) is None
+    assert await campaigns.connection.fetchval("SELECT content FROM imports WHERE id = $1", done["id"]) is None
 
 
-async def test_a_dry_run_tells_the_difference_and_changes_nothing(world: CampaignsWorld, client: Client) -> None:
-    before = await members(world.connection)
+async def test_a_dry_run_tells_the_difference_and_changes_nothing(campaigns: CampaignsWorld, client: Client) -> None:
+    before = await members(campaigns.connection)
     done = await imported(client, YAML, "application/yaml", "?dry_run=true")
     assert (done["status"], done["dry_run"]) == ("succeeded", True)
     [change] = (await client.get(f"{IMPORTS}/{done['id']}/changes"))["data"]
     assert (change["action"], change["name"]) == ("remove", "+8419 of three")
-    assert await members(world.connection) == before
+    assert await members(campaigns.connection) == before
     await imported(client, YAML, "application/yaml")
-    assert await members(world.connection) == [(18, 1)]
+    assert await members(campaigns.connection) == [(18, 1)]
 
 
 async def test_every_mistake_is_told_with_its_line_and_nothing_is_changed(
-    world: CampaignsWorld, client: Client
+    campaigns: CampaignsWorld, client: Client
 ) -> None:
     content = b"number,carrier,daily_cap\n0981234567,viettel,1\n12,viettel,1\n0981234568,verizon,0\n"
-    before = await world.connection.fetchval("SELECT count(*) FROM caller_ids")
+    before = await campaigns.connection.fetchval("SELECT count(*) FROM caller_ids")
     failed = await imported(client, content)
     assert (failed["status"], failed["error_count"], failed["changes"]) == ("failed", 3, [])
     assert [(one["line"], one["field"]) for one in failed["errors"]] == [
@@ -92,7 +85,7 @@ async def test_every_mistake_is_told_with_its_line_and_nothing_is_changed(
         (4, "carrier"),
         (4, "daily_cap"),
     ]
-    assert await world.connection.fetchval("SELECT count(*) FROM caller_ids") == before
+    assert await campaigns.connection.fetchval("SELECT count(*) FROM caller_ids") == before
 
 
 async def test_a_file_about_another_customer_is_refused(client: Client) -> None:
@@ -123,7 +116,7 @@ async def test_a_file_that_is_sent_again_with_its_key_is_imported_once(client: C
     assert first == again
 
 
-async def test_progress_is_told_as_events_until_the_import_is_over(world: CampaignsWorld, client: Client) -> None:
+async def test_progress_is_told_as_events_until_the_import_is_over(campaigns: CampaignsWorld, client: Client) -> None:
     rows = "\n".join(f"09{n:08d},mobifone" for n in range(20_000))
     begun = (await client.done(202, "POST", IMPORTS, f"number,carrier\n{rows}".encode(), Content_Type="text/csv"))[
         "data"
@@ -131,7 +124,7 @@ async def test_progress_is_told_as_events_until_the_import_is_over(world: Campai
     headers = {"Authorization": f"Bearer {client.token}", "Accept": "text/event-stream"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.get(f"{world.base}{IMPORTS}/{begun['id']}") as stream,
+        session.get(f"{campaigns.base}{IMPORTS}/{begun['id']}") as stream,
     ):
         assert stream.content_type == "text/event-stream"
         events = [block.split("\n") for block in (await stream.text()).split("\n\n") if block]
@@ -144,15 +137,17 @@ async def test_progress_is_told_as_events_until_the_import_is_over(world: Campai
     assert any(0 < rows < 20_000 for rows in done), done
 
 
-async def test_an_import_whose_worker_died_is_applied_by_another(world: CampaignsWorld, database_url: str) -> None:
-    row_id = await world.connection.fetchval(
+async def test_an_import_whose_worker_died_is_applied_by_another(campaigns: CampaignsWorld, database_url: str) -> None:
+    row_id = await campaigns.connection.fetchval(
         "INSERT INTO imports (customer_id, actor, format, dry_run, content, status, attempts)"
         " VALUES (7, 'x', 'csv', false, $1, 'running', 1) RETURNING id",
         CSV,
     )
 
     async def is_over() -> bool:
-        return bool(await world.connection.fetchval("SELECT status = 'succeeded' FROM imports WHERE id = $1", row_id))
+        return bool(
+            await campaigns.connection.fetchval("SELECT status = 'succeeded' FROM imports WHERE id = $1", row_id)
+        )
 
     await until(is_over, 20, "the import is over")
 

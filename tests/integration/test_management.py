@@ -1,11 +1,10 @@
 """The write model refuses with typed errors: a code, a field and a detail, whichever door a change comes through."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
 
-from integration.private_database import EMPTY, SEED, opened, private_database
 from rotary.management import caller_ids, customers, groups, members, tokens
 from rotary.management.constraints import refusal
 from rotary.management.errors import ConflictError, InvalidError, NotFoundError, RefusedError
@@ -20,22 +19,6 @@ from rotary.management.fields import (
 )
 from rotary.management.validation import decode_fields
 from rotary.postgres.connection import Connection
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def connection(url: str) -> AsyncIterator[Connection]:
-    """Two customers as in SEED."""
-    async with opened(url) as own:
-        await own.execute(EMPTY)
-        await own.execute(SEED)
-        yield own
-
 
 Change = Callable[[Connection], Awaitable[object]]
 NEW_CALLER = NewCallerId(number="+8499", carrier="viettel")

@@ -291,14 +291,19 @@ async def test_an_operators_word_opens_a_new_redis(world: PicksWorld) -> None:
     await world.pick()
 
 
-async def test_a_restored_redis_is_closed_also_to_an_engine_that_knows_nothing(world: PicksWorld) -> None:
-    await world.define(group([member(1, daily_cap=2)]))
+async def picked_and_restored(world: PicksWorld) -> None:
+    """Picks twice, and restores Redis to what it was in between."""
     await world.pick()
     before = [(name, await world.client.dump(name)) for name in await names(world.client)]
     await world.pick()
     await world.client.flushdb()
     for name, value in before:
         await world.client.restore(name, 0, value or b"")
+
+
+async def test_a_restored_redis_is_closed_also_to_an_engine_that_knows_nothing(world: PicksWorld) -> None:
+    await world.define(group([member(1, daily_cap=2)]))
+    await picked_and_restored(world)
     with pytest.raises(PicksClosedError):
         await world.pick(world.another())
 
@@ -306,12 +311,7 @@ async def test_a_restored_redis_is_closed_also_to_an_engine_that_knows_nothing(w
 async def test_an_engine_notices_a_restored_redis_after_its_functions_were_loaded_again(world: PicksWorld) -> None:
     """The process that noticed would be another: only an engine remembers."""
     await world.define(group([member(1, daily_cap=2)]))
-    await world.pick()
-    before = [(name, await world.client.dump(name)) for name in await names(world.client)]
-    await world.pick()
-    await world.client.flushdb()
-    for name, value in before:
-        await world.client.restore(name, 0, value or b"")
+    await picked_and_restored(world)
     await load_functions(world.client)
     await world.engine.notice()
     with pytest.raises(PicksClosedError):

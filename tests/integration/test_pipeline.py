@@ -9,7 +9,6 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from integration.private_redis import own
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.redis.connection import connect
@@ -20,14 +19,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
 @pytest_asyncio.fixture(loop_scope="function")
-async def proxy(redis_url: str) -> AsyncIterator[TcpProxy]:
-    async with TcpProxy(own(redis_url)) as proxy:
-        yield proxy
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def pipeline(redis: Redis, proxy: TcpProxy) -> AsyncIterator[Pipeline]:
-    async with connect(proxy.url, timeout_seconds=2) as client:
+async def pipeline(redis: Redis, redis_proxy: TcpProxy) -> AsyncIterator[Pipeline]:
+    async with connect(redis_proxy.url, timeout_seconds=2) as client:
         pipeline = Pipeline(client)
         yield pipeline
         await pipeline.close()
@@ -61,47 +54,49 @@ async def test_an_error_is_an_answer_in_its_place(pipeline: Pipeline) -> None:
     assert str(replies[1]).startswith("WRONGTYPE") or "WRONGTYPE" in repr(replies[1])
 
 
-async def test_many_share_one_connection(pipeline: Pipeline, proxy: TcpProxy) -> None:
+async def test_many_share_one_connection(pipeline: Pipeline, redis_proxy: TcpProxy) -> None:
     await asyncio.gather(*(pipeline.call([pack("PING")]) for _ in range(50)))
-    assert proxy.accepted == 1
+    assert redis_proxy.accepted == 1
 
 
 async def test_a_lost_connection_fails_all_that_is_unanswered_and_the_next_call_works(
-    pipeline: Pipeline, proxy: TcpProxy, redis: Redis
+    pipeline: Pipeline, redis_proxy: TcpProxy, redis: Redis
 ) -> None:
     await pipeline.call([pack("PING")])
-    proxy.silence()
+    redis_proxy.silence()
     unanswered = [asyncio.create_task(pipeline.call([append("a", f"{n},")])) for n in range(10)]
 
     async def all_ran() -> bool:
         return await redis.get("a") == b"0,1,2,3,4,5,6,7,8,9,"
 
     await until(all_ran, 5, "the commands have run, and nobody has heard")
-    await proxy.drop()
+    await redis_proxy.drop()
     ends = await asyncio.gather(*unanswered, return_exceptions=True)
     assert all(isinstance(end, UnavailableError) for end in ends)
     assert await pipeline.call([pack("GET", "a")]) == [b"0,1,2,3,4,5,6,7,8,9,"]
 
 
-async def test_a_server_that_is_away_is_unavailable_until_it_is_back(pipeline: Pipeline, proxy: TcpProxy) -> None:
-    await proxy.cut()
+async def test_a_server_that_is_away_is_unavailable_until_it_is_back(pipeline: Pipeline, redis_proxy: TcpProxy) -> None:
+    await redis_proxy.cut()
     for _ in range(3):
         with pytest.raises(UnavailableError):
             await pipeline.call([pack("PING")])
-    await proxy.mend()
+    await redis_proxy.mend()
     assert await pipeline.call([pack("PING")]) == [b"PONG"]
 
 
-async def test_a_server_that_falls_silent_is_given_up_with_all_that_wait(pipeline: Pipeline, proxy: TcpProxy) -> None:
+async def test_a_server_that_falls_silent_is_given_up_with_all_that_wait(
+    pipeline: Pipeline, redis_proxy: TcpProxy
+) -> None:
     """A caller that came later does not go on waiting on the connection that was given up."""
     await pipeline.call([pack("PING")])
-    proxy.silence()
+    redis_proxy.silence()
     first = asyncio.create_task(pipeline.call([pack("PING")]))
     await asyncio.sleep(0)
     second = asyncio.create_task(pipeline.call([pack("PING")]))
     ends = await asyncio.gather(first, second, return_exceptions=True)
     assert all(isinstance(end, UnavailableError) for end in ends)
-    await proxy.mend()
+    await redis_proxy.mend()
     assert await pipeline.call([pack("ECHO", "b")]) == [b"b"]
 
 
@@ -126,25 +121,25 @@ async def test_a_caller_that_is_cancelled_takes_nobody_elses_answer(pipeline: Pi
 
 
 async def test_a_caller_that_is_cancelled_while_it_connects_leaves_the_way_free(
-    pipeline: Pipeline, proxy: TcpProxy
+    pipeline: Pipeline, redis_proxy: TcpProxy
 ) -> None:
-    proxy.silence()
+    redis_proxy.silence()
     connecting = asyncio.create_task(pipeline.call([pack("PING")]))
 
     async def accepted() -> bool:
-        return proxy.accepted == 1
+        return redis_proxy.accepted == 1
 
     await until(accepted, 5, "it connects")
     connecting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await connecting
-    await proxy.mend()
+    await redis_proxy.mend()
     assert await pipeline.call([pack("PING")]) == [b"PONG"]
 
 
-async def test_closing_fails_what_waits(pipeline: Pipeline, proxy: TcpProxy) -> None:
+async def test_closing_fails_what_waits(pipeline: Pipeline, redis_proxy: TcpProxy) -> None:
     await pipeline.call([pack("PING")])
-    proxy.silence()
+    redis_proxy.silence()
     waiting = asyncio.create_task(pipeline.call([pack("PING")]))
     await asyncio.sleep(0.01)
     await pipeline.close()

@@ -8,7 +8,6 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from integration.private_redis import own, private_redis
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import UnavailableError
 from rotary.redis.connection import connect
@@ -19,20 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
 @pytest_asyncio.fixture(loop_scope="function")
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with private_redis(redis_url) as client:
-        yield client
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def proxy(redis_url: str) -> AsyncIterator[TcpProxy]:
-    async with TcpProxy(own(redis_url)) as proxy:
-        yield proxy
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def trips(redis: Redis, proxy: TcpProxy) -> AsyncIterator[RoundTrips]:
-    async with connect(proxy.url, timeout_seconds=2) as client:
+async def trips(redis: Redis, redis_proxy: TcpProxy) -> AsyncIterator[RoundTrips]:
+    async with connect(redis_proxy.url, timeout_seconds=2) as client:
         trips = RoundTrips(client)
         yield trips
         await trips.close()
@@ -49,33 +36,35 @@ async def test_trips_at_the_same_time_get_their_own_answers(trips: RoundTrips) -
     assert [first for first, _ in await asyncio.gather(*asked)] == [b"%d" % number for number in range(20)]
 
 
-async def test_an_error_of_a_command_is_raised_and_the_connection_goes_on(trips: RoundTrips, proxy: TcpProxy) -> None:
+async def test_an_error_of_a_command_is_raised_and_the_connection_goes_on(
+    trips: RoundTrips, redis_proxy: TcpProxy
+) -> None:
     await trips.ask([pack("LPUSH", "list", "x")])
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await trips.transact([[pack("GET", "list")]])
     with pytest.raises(ResponseError, match="unknown command"):
         await trips.ask([pack("NONSENSE")])
     assert await trips.ask([pack("ECHO", "next")]) == [b"next"]
-    assert proxy.accepted == 1
+    assert redis_proxy.accepted == 1
 
 
-async def test_a_connection_that_was_closed_while_idle_is_made_anew(trips: RoundTrips, proxy: TcpProxy) -> None:
+async def test_a_connection_that_was_closed_while_idle_is_made_anew(trips: RoundTrips, redis_proxy: TcpProxy) -> None:
     await trips.ask([pack("PING")])
-    await proxy.cut()
+    await redis_proxy.cut()
     with pytest.raises(UnavailableError):
         await trips.ask([pack("PING")])
-    await proxy.mend()
+    await redis_proxy.mend()
     assert await trips.ask([pack("PING")]) == [b"PONG"]
 
 
 async def test_a_silent_server_is_unavailable_and_its_late_answer_is_nobodys(
-    trips: RoundTrips, proxy: TcpProxy
+    trips: RoundTrips, redis_proxy: TcpProxy
 ) -> None:
     await trips.ask([pack("PING")])
-    proxy.silence()
+    redis_proxy.silence()
     with pytest.raises(UnavailableError, match="no answer within 2"):
         await trips.ask([pack("ECHO", "late")])
-    await proxy.mend()
+    await redis_proxy.mend()
     assert await trips.ask([pack("ECHO", "next")]) == [b"next"]
 
 

@@ -1,11 +1,8 @@
 """What Postgres holds for the rotation engine alone: it travels in the documents, and in no answer of the read API."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import asyncpg
 import pytest
 
-from integration.private_database import EMPTY, SEED, opened, private_database
 from rotary.policy import Policy, WarmUpStep
 from rotary.postgres import store
 from rotary.postgres.connection import Connection
@@ -13,20 +10,6 @@ from rotary.redis.documents import decode_group, encode_group
 from rotary_query.http.schemas import encode_detail
 
 SET = "UPDATE customers SET policy = '{}' WHERE id = 7"
-
-
-@pytest.fixture(scope="module")
-def url(postgres_url: str) -> Iterator[str]:
-    with private_database(postgres_url) as own:
-        yield own
-
-
-@pytest.fixture
-async def connection(url: str) -> AsyncIterator[Connection]:
-    async with opened(url) as own:
-        await own.execute(EMPTY)
-        await own.execute(SEED)
-        yield own
 
 
 async def test_limits_are_null_by_default_and_travel_in_the_document(connection: Connection) -> None:

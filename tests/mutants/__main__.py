@@ -4,6 +4,7 @@ mutmut makes the mutants and runs the tests. A mutant that no test notices must 
 and its line, with the reason why no test can: anything else exits with 1. So does an entry that is out of date.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -49,8 +50,11 @@ class Survivors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def main() -> None:
     """Lays out the workspace, runs mutmut, judges what it found."""
+    options = argparse.ArgumentParser("mutants", description="Mutation tests of rotary.domain.")
+    options.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="tests at a time [default: cores]")
+    processes = options.parse_args().processes
     lay_out()
-    mutmut("run", "--max-children", str(os.cpu_count() or 1), quiet=False)
+    mutmut("run", "--max-children", str(processes), quiet=False)
     results = dict(line.strip().split(": ") for line in mutmut("results", "--all", "true").splitlines())
     # A change that makes a loop endless or very long is noticed, unless a faster machine gets to the end of it.
     slow = {shown(name) for name, status in results.items() if status == "timeout"}
@@ -65,7 +69,7 @@ def lay_out() -> None:
     """The domain and its tests as mutmut wants them, without the caches: they would answer for a mutant."""
     shutil.rmtree(WORKSPACE, ignore_errors=True)
     shutil.copytree(ROOT / "shared" / "rotary", WORKSPACE / "src" / "rotary")
-    for module in (WORKSPACE / "src" / "rotary" / "domain").glob("*.py"):
+    for module in (WORKSPACE / "src" / "rotary" / "domain").rglob("*.py"):
         lines = module.read_text().splitlines(keepends=True)
         module.write_text("".join(line for line in lines if not line.startswith("@lru_cache")))
     tests = WORKSPACE / "tests"

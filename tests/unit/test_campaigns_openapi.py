@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from openapi_documents import assert_every_component_is_used_and_there
 from rotary_campaigns.http.errors import answer_to
 from rotary_campaigns.http.openapi import openapi
 from rotary_campaigns.http.operations import Operation, Resource, version_of
@@ -20,20 +21,8 @@ def documented(resource: Resource, operation: Operation) -> Any:
     return DOCUMENT["paths"][resource.pattern][operation.method.lower()]
 
 
-def references(part: Any) -> list[str]:
-    """Every reference in a part of the document."""
-    if isinstance(part, list):
-        return [name for one in part for name in references(one)]
-    if isinstance(part, dict):
-        own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
-        return own + [name for one in part.values() for name in references(one)]
-    return []
-
-
 def test_every_reference_resolves_and_no_component_is_unused() -> None:
-    used = set(references(DOCUMENT))
-    there = {f"#/components/{kind}/{name}" for kind, parts in DOCUMENT["components"].items() for name in parts}
-    assert used == there - {"#/components/securitySchemes/token"}
+    assert_every_component_is_used_and_there(DOCUMENT)
 
 
 def test_no_pattern_has_pythons_anchors() -> None:

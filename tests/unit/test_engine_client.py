@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from engine_clients import PICKED
 from rotary import definitions
 from rotary.domain.rotation import outcomes
 from rotary.engine import (
@@ -35,17 +36,6 @@ from rotary.engine.attempts import Attempts
 from rotary.engine.protocol import Answer
 from rotary.errors import UnavailableError
 
-PICKED = {
-    "id": "01JD-18",
-    "group_id": 3,
-    "caller_id_id": 18,
-    "number": "0900000010",
-    "display_name": None,
-    "carrier": "viettel",
-    "trunk_name": "Trunk-Viettel-01",
-    "reason": "sticky",
-    "expires_at": "2026-06-06T12:00:30Z",
-}
 NOTHING = {
     "message": "No caller ID is eligible.",
     "reasons": {"cooldown": 2, "quota_exceeded": 9},

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from engine_clients import KINDS, PATIENT, Clients
+from engine_clients import KINDS, PATIENT, PICKED, Clients
 from rotary.engine import (
     ConfigurationError,
     EngineLimits,
@@ -19,17 +19,6 @@ from rotary.engine import (
     RateLimitedError,
 )
 
-PICKED = {
-    "id": "01JD-18",
-    "group_id": 3,
-    "caller_id_id": 18,
-    "number": "0900000010",
-    "display_name": None,
-    "carrier": "viettel",
-    "trunk_name": None,
-    "reason": "random",
-    "expires_at": "2026-06-06T12:00:30Z",
-}
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 

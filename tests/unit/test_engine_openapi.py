@@ -6,6 +6,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from openapi_documents import assert_every_component_is_used_and_there
 from rotary.definitions import RotationStrategy
 from rotary.domain.rotation.outcomes import PickRequest, Reason, Refusal
 from rotary.http.bodies import ErrorBody
@@ -18,20 +19,8 @@ POST = DOCUMENT["paths"]["/api/caller-id-groups/{id}/picks"]["post"]
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 
-def references(part: Any) -> list[str]:
-    """Every reference in the document."""
-    if isinstance(part, list):
-        return [name for one in part for name in references(one)]
-    if isinstance(part, dict):
-        own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
-        return own + [name for one in part.values() for name in references(one)]
-    return []
-
-
 def test_every_reference_resolves_and_no_component_is_unused() -> None:
-    used = set(references(DOCUMENT))
-    there = {f"#/components/{kind}/{name}" for kind, parts in DOCUMENT["components"].items() for name in parts}
-    assert used == there - {"#/components/securitySchemes/token"}
+    assert_every_component_is_used_and_there(DOCUMENT)
 
 
 def test_the_examples_of_requests_are_accepted() -> None:

@@ -44,6 +44,11 @@ def test_coverage_follows_child_processes_and_those_that_are_told_to_end() -> No
     assert (run["branch"], run["parallel"], run["sigterm"], run["patch"]) == (True, True, True, ["subprocess"])
 
 
+def test_coverage_fails_below_what_contributing_promises() -> None:
+    held = TOOLS["coverage"]["report"]["fail_under"]
+    assert f"Coverage of branches stays at {held} % of the product or more." in (ROOT / "CONTRIBUTING.md").read_text()
+
+
 PARENT = """
 import subprocess, sys
 child = "import rotary.errors, time; print('ready', flush=True); time.sleep(60)"

@@ -32,7 +32,7 @@ def resync(yes: bool) -> None:  # noqa: FBT001  click passes flags by name
 async def _request_resync(postgres_url: str) -> int:
     async with redis_client() as client:
         try:
-            newest = await DefinitionWriter(client).doubt({})
+            newest = await DefinitionWriter(client).close_older({})
         except UnavailableError as error:
             raise Failure(f"Redis could not be read, so nothing was changed: {error.what}") from error
     async with database(postgres_url) as connection:

@@ -10,7 +10,9 @@ from rotary.events import (
     BATCH_CONTENT_TYPE,
     EVENT_CONTENT_TYPE,
     EVENT_TYPES,
+    EVENTS,
     EXCHANGE,
+    MAX_AHEAD_MS,
     MAX_BATCH_EVENTS,
     CallPlaced,
     CallPlacedData,
@@ -24,16 +26,6 @@ from rotary.events import (
 
 Json = dict[str, object]
 
-_TYPES: dict[EventType, type[CallPlaced | CarrierFlag | CooldownCleared]] = {
-    "call-placed": CallPlaced,
-    "carrier-flag": CarrierFlag,
-    "cooldown-cleared": CooldownCleared,
-}
-_SUMMARIES: dict[EventType, str] = {
-    "call-placed": "One outbound call was placed. Accepted up to 48 h late and 5 min early.",
-    "carrier-flag": "A carrier or a called person flagged a number. Accepted up to 30 days late and 5 min early.",
-    "cooldown-cleared": "The cooldown of a number is over. Accepted up to 30 days late and 5 min early.",
-}
 _TIME, _SOURCE = datetime(2026, 6, 6, 12, 0, 2, 500_000, UTC), "/dialers/hcm-1"
 _EXAMPLES: dict[EventType, Event] = {
     "call-placed": CallPlaced(
@@ -73,7 +65,9 @@ def print_asyncapi() -> None:
 
 def document() -> bytes:
     """The document as indented JSON with a final newline."""
-    _, schemas = msgspec.json.schema_components(_TYPES.values(), ref_template="#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components(
+        [spec.event_class for spec in EVENTS.values()], ref_template="#/components/schemas/{name}"
+    )
     content: Json = {
         "asyncapi": "3.0.0",
         "info": {
@@ -103,11 +97,18 @@ def document() -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
+def _summary(kind: EventType) -> str:
+    spec = EVENTS[kind]
+    hours = spec.max_age_ms // 3_600_000
+    late = f"{hours // 24} days" if hours > 48 else f"{hours} h"
+    return f"{spec.summary} Accepted up to {late} late and {MAX_AHEAD_MS // 60_000} min early."
+
+
 def _channel(kind: EventType) -> Json:
     return {
         "address": f"{kind}.{{customer_id}}",
         "title": kind,
-        "description": _SUMMARIES[kind],
+        "description": _summary(kind),
         "parameters": {"customer_id": {"description": "Your customer number in Rotary.", "examples": ["7"]}},
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages(kind)},
         "bindings": {
@@ -124,14 +125,14 @@ def _operation(kind: EventType) -> Json:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{kind}"},
-        "summary": _SUMMARIES[kind],
+        "summary": _summary(kind),
         "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True, "bindingVersion": "0.3.0"}},
     }
 
 
 def _messages(kind: EventType) -> dict[str, Json]:
     """The message with one event, and the message with a batch of events."""
-    event = {"$ref": f"#/components/schemas/{_TYPES[kind].__name__}"}
+    event = {"$ref": f"#/components/schemas/{EVENTS[kind].event_class.__name__}"}
     batch = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH_EVENTS}
     example = msgspec.to_builtins(_EXAMPLES[kind])
     return {

@@ -40,7 +40,7 @@ class RequestIds:
         return self._format % next(self._numbers)
 
 
-class QueryProtocol(web.RequestHandler):
+class HttpProtocol(web.RequestHandler):
     """One connection. Only what aiohttp itself cannot parse ends in `handle_error`; the API answers all the rest."""
 
     __slots__ = (
@@ -53,7 +53,7 @@ class QueryProtocol(web.RequestHandler):
         "_sha256_hex",
     )
 
-    def __init__(self, server: "QueryServer", connections: Connections) -> None:
+    def __init__(self, server: "HttpServer", connections: Connections) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -161,8 +161,8 @@ class QueryProtocol(web.RequestHandler):
         return RawResponse(answer, request, [_id_line()], close=True)
 
 
-class QueryServer(web.Server):
-    """Makes a `QueryProtocol` for each connection. A client that goes away cancels the handling of its request."""
+class HttpServer(web.Server):
+    """Makes a `HttpProtocol` for each connection. A client that goes away cancels the handling of its request."""
 
     def __init__(self, handler: Handler, connections: Connections) -> None:
         super().__init__(handler, handler_cancellation=True)
@@ -170,7 +170,7 @@ class QueryServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Called by the event loop for a new connection."""
-        return QueryProtocol(self, self._admission)
+        return HttpProtocol(self, self._admission)
 
 
 def bearer_hash(request: web.BaseRequest) -> str | None:
@@ -179,12 +179,12 @@ def bearer_hash(request: web.BaseRequest) -> str | None:
     if authorization is None:
         return None
     protocol = request.protocol
-    return protocol.bearer_hash(authorization) if isinstance(protocol, QueryProtocol) else hash_bearer(authorization)
+    return protocol.bearer_hash(authorization) if isinstance(protocol, HttpProtocol) else hash_bearer(authorization)
 
 
 def stream_begins(request: web.BaseRequest) -> None:
     """The answer to this request is a stream."""
-    if isinstance(request.protocol, QueryProtocol):
+    if isinstance(request.protocol, HttpProtocol):
         request.protocol.stream_begins()
 
 

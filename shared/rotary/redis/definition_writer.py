@@ -62,9 +62,9 @@ class DefinitionWriter:
         replies = await _run(self._client, calls)
         return {call.part for call, reply in zip(calls, replies, strict=True) if reply != b"OK"}
 
-    async def doubt(self, seen: Mapping[str, str]) -> dict[str, str]:
+    async def close_older(self, seen: Mapping[str, str]) -> dict[str, str]:
         """Closes each part that is older than its version in `seen`. Returns the newest version in every part."""
-        calls = [_Call(part, "doubt_1", (part,), (seen.get(part, ""),)) for part in PARTS]
+        calls = [_Call(part, "close_older_1", (part,), (seen.get(part, ""),)) for part in PARTS]
         replies = cast("list[bytes]", await _run(self._client, calls))
         return {call.part: newest.decode() for call, newest in zip(calls, replies, strict=True)}
 

@@ -212,9 +212,9 @@ local function touch(keys, args)
   return redis.status_reply('LOST')
 end
 
--- FCALL doubt_1 1 <part> seen
+-- FCALL close_older_1 1 <part> seen
 -- Closes a part that is older than `seen`. Returns its newest version, or an empty string.
-local function doubt(keys, args)
+local function close_older(keys, args)
   local newest = redis.call('HGET', keys[1], 'newest') or ''
   if newest < args[1] then redis.call('HDEL', keys[1], 'complete') end
   return newest
@@ -226,4 +226,4 @@ redis.register_function('put_tokens_1', put_tokens)
 redis.register_function('begin_1', begin)
 redis.register_function('finish_1', finish)
 redis.register_function('touch_1', touch)
-redis.register_function('doubt_1', doubt)
+redis.register_function('close_older_1', close_older)

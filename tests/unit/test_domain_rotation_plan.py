@@ -89,5 +89,26 @@ def test_the_first_class_with_anybody_in_it_is_the_best_there_is(
     assert first == [one for one in best if shared[one.id] == max(shared.values())]
 
 
+@given(
+    st.lists(st.tuples(_numbers, _carriers, st.booleans()), max_size=8),
+    st.sampled_from(["", "viettel", "mobifone", "landline"]),
+    st.just("") | _numbers,
+)
+def test_a_class_has_the_active_members_of_its_carrier_whose_numbers_begin_so(
+    numbers: list[tuple[str, str, bool]], carrier: str, prefix: str
+) -> None:
+    members = [
+        member(at, number=number, carrier=own, status="active" if is_active else "disabled")
+        for at, (number, own, is_active) in enumerate(numbers, 1)
+    ]
+    name = f"{carrier}|{prefix}"
+    active = [one for one in members if one.status == "active"]
+    expected = [one.id for one in active if is_in_class(name, one.carrier, one.number)]
+    assert sorted(Preferences(group(members)).callers(name)) == expected
+    assert expected == [
+        one.id for one in active if carrier in ("", one.carrier) and one.number[: len(prefix)] == prefix
+    ]
+
+
 def _shared(number: str, prefix: str) -> int:
     return max(length for length in range(len(prefix) + 1) if number.startswith(prefix[:length]))
