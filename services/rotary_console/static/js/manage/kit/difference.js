@@ -1,0 +1,50 @@
+// What differs between two versions of a row, in words.
+import { html } from "../../preact.js";
+import { Time } from "../../components/layout.js";
+import { number } from "../../format.js";
+import { has, t } from "../../i18n.js";
+import { isSame } from "./draft.js";
+
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
+const NESTED = ["policy", "time_window"];
+
+/** [{ key, label, before, after }] for each field that differs; fields of nested rules each by itself. */
+export function differences(before, after) {
+  const [one, other] = [flat(before), flat(after)];
+  const keys = new Set([...Object.keys(one), ...Object.keys(other)]);
+  return [...keys]
+    .filter((key) => !isSame(one[key] ?? null, other[key] ?? null))
+    .map((key) => ({ key, label: fieldName(key), before: one[key] ?? null, after: other[key] ?? null }));
+}
+
+function flat(row) {
+  const found = {};
+  for (const [key, value] of Object.entries(row ?? {})) {
+    if (!NESTED.includes(key) || !value) found[key] = value;
+    else for (const [inner, each] of Object.entries(value)) found[`${key}.${inner}`] = each;
+  }
+  return found;
+}
+
+/** A field's name for people; as it is if we have none. */
+export function fieldName(key) {
+  const last = key.split(".").at(-1);
+  return [`field.${key}`, `policy.${last}`, `day.${last}`, `field.${last}`].map((each) => has(each) && t(each)).find(Boolean) || key;
+}
+
+/** A value as text. */
+export function plain(value) {
+  if (value === null || value === undefined || value === "") return t("value.none");
+  if (typeof value === "boolean") return t(value ? "value.yes" : "value.no");
+  if (typeof value === "number") return number(value);
+  if (Array.isArray(value)) return value.length ? value.map(plain).join(", ") : t("value.none");
+  if (typeof value === "object") return "from" in value ? `${value.from}–${value.to}` : JSON.stringify(value);
+  return has(`value.${value}`) ? t(`value.${value}`) : value;
+}
+
+/** A value as content: a moment in the reader's zone, everything else as text. */
+export function Value({ value }) {
+  if (typeof value === "string" && MOMENT.test(value)) return html`<${Time} at=${value} />`;
+  const isNone = value === null || value === undefined || value === "";
+  return html`<span class=${isNone ? "faint" : ""}>${plain(value)}</span>`;
+}
