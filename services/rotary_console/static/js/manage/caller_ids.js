@@ -61,7 +61,7 @@ function columns(groups, acts) {
     { key: "status", label: t("column.status"), cell: (row) => html`<${OnOff} status=${row.status} />` },
     { key: "carrier", label: t("column.carrier"), cell: (row) => t(`carrier.${row.carrier}`) },
     { key: "cap", label: t("field.daily_cap"), numeric: true, cell: (row) => html`${number(row.daily_cap)}${limits(row) && html`<span class="sub">${limits(row)}</span>`}` },
-    { key: "trunk", label: t("field.trunk_name"), optional: true, cell: (row) => row.trunk_name ?? html`<span class="faint">${t("value.none")}</span>` },
+    { key: "trunk", label: t("field.trunk_name"), optional: true, cell: (row) => row.trunk_name ?? html`<span class="faint">–</span>` },
     { key: "groups", label: t("nav.groups"), cell: (row) => html`<${GroupLinks} ids=${row.groups} names=${names} />` },
     { key: "acts", label: t("rows.acts"), bare: true, cell: acts },
   ];

@@ -52,7 +52,7 @@ function Mistakes({ errors, count }) {
     <table class="table mistakes">
       <caption class="unseen">${t("imports.errors")}</caption>
       <thead><tr><th scope="col" class="end">${t("imports.line")}</th><th scope="col">${t("conflict.field")}</th><th scope="col">${t("imports.problem")}</th></tr></thead>
-      <tbody>${errors.map(({ line, field, message }, index) => html`<tr key=${index}><td class="numeric end">${line ?? t("value.none")}</td><td><code>${field}</code></td><td>${message}</td></tr>`)}</tbody>
+      <tbody>${errors.map(({ line, field, message }, index) => html`<tr key=${index}><td class="numeric end">${line ?? "–"}</td><td><code>${field}</code></td><td>${message}</td></tr>`)}</tbody>
     </table>
     ${count > errors.length && html`<p class="hint more-hint">${t("imports.moreErrors", { count: count - errors.length })}</p>`}
   </div>`;
@@ -65,7 +65,7 @@ function ChangeList({ id }) {
     { key: "action", label: t("imports.action"), cell: ({ action }) => html`<span class=${`verb ${action}`}>${t(`imports.action.${action}`)}</span>` },
     { key: "what", label: t("imports.what"), cell: ({ what }) => thing(what) },
     { key: "name", label: t("field.name"), header: true, cell: ({ name }) => html`<span class="numeric">${name}</span>` },
-    { key: "fields", label: t("imports.fields"), cell: ({ fields }) => fields.map(fieldName).join(", ") || html`<span class="faint">${t("value.none")}</span>` },
+    { key: "fields", label: t("imports.fields"), cell: ({ fields }) => fields.map(fieldName).join(", ") || html`<span class="faint">–</span>` },
   ];
   return html`<${ListPart} read=${read} caption=${t("imports.changes")} columns=${columns} onPage=${setPage} keyOf=${(row) => `${row.action} ${row.what} ${row.name}`} />`;
 }

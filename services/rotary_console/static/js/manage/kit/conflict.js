@@ -52,6 +52,6 @@ export function SideBySide({ rows }) {
 function Version({ text, isChanged }) {
   const isEmpty = text === "" || text === null || text === undefined;
   return html`<td class=${isChanged ? "changed" : ""}>
-    ${isEmpty ? html`<span class="faint">${t("value.none")}</span>` : text} ${isChanged && html`<${Badge}>${t("conflict.changed")}<//>`}
+    ${isEmpty ? html`<span class="faint">–</span>` : text} ${isChanged && html`<${Badge}>${t("conflict.changed")}<//>`}
   </td>`;
 }

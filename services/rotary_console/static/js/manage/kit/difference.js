@@ -5,6 +5,7 @@ import { number } from "../../format.js";
 import { has, t } from "../../i18n.js";
 import { isSame } from "./draft.js";
 
+const NONE = "–";
 const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
 const NESTED = ["policy", "time_window"];
 
@@ -34,10 +35,10 @@ export function fieldName(key) {
 
 /** A value as text. */
 export function plain(value) {
-  if (value === null || value === undefined || value === "") return t("value.none");
+  if (value === null || value === undefined || value === "") return NONE;
   if (typeof value === "boolean") return t(value ? "value.yes" : "value.no");
   if (typeof value === "number") return number(value);
-  if (Array.isArray(value)) return value.length ? value.map(plain).join(", ") : t("value.none");
+  if (Array.isArray(value)) return value.length ? value.map(plain).join(", ") : NONE;
   if (typeof value === "object") return "from" in value ? `${value.from}–${value.to}` : JSON.stringify(value);
   return has(`value.${value}`) ? t(`value.${value}`) : value;
 }

@@ -58,15 +58,16 @@ function Items({ id, label, place, items, onClose }) {
     event.stopPropagation();
   };
   return html`<div class="menu" id=${id} ref=${list} popover="manual" role="menu" aria-label=${label} style=${place} onKeyDown=${move}>
-    ${items.map(({ icon, text, onSelect, href, danger }) => {
-      const props = { role: "menuitem", tabindex: "-1", class: danger ? "danger" : "" };
-      const inside = html`<${Icon} name=${icon} />${text}`;
-      if (href) return html`<a ...${props} href=${href} onClick=${onClose}>${inside}</a>`;
-      const select = () => {
-        onClose();
-        onSelect();
-      };
-      return html`<button type="button" ...${props} onClick=${select}>${inside}</button>`;
-    })}
+    ${items.map((item) => html`<${Item} key=${item.text} ...${item} onClose=${onClose} />`)}
   </div>`;
+}
+
+function Item({ icon, text, onSelect, href, danger, onClose }) {
+  const props = { role: "menuitem", tabindex: "-1", class: danger ? "danger" : "" };
+  if (href) return html`<a ...${props} href=${href} onClick=${onClose}><${Icon} name=${icon} />${text}</a>`;
+  const select = () => {
+    onClose();
+    onSelect();
+  };
+  return html`<button type="button" ...${props} onClick=${select}><${Icon} name=${icon} />${text}</button>`;
 }

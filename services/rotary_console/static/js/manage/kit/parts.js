@@ -12,8 +12,8 @@ export function OnOff({ status }) {
 }
 
 /** A moment, short; hovering tells it in UTC. */
-export function When({ at, none = "value.none" }) {
-  return at ? html`<${Time} at=${at} text=${clock(at, now())} />` : html`<span class="faint">${t(none)}</span>`;
+export function When({ at, none = "–" }) {
+  return at ? html`<${Time} at=${at} text=${clock(at, now())} />` : html`<span class="faint">${none}</span>`;
 }
 
 /** Says that a role only reads here. */
