@@ -14,7 +14,7 @@ import { unlessChanged, useActs } from "./kit/change.js";
 import { asked, managed, useGroups, useRead, withQuery } from "./kit/data.js";
 import { Menu } from "./kit/menu.js";
 import { onlyReads, OnOff } from "./kit/parts.js";
-import { ListPart } from "./kit/rows.js";
+import { isBare, ListPart } from "./kit/rows.js";
 
 const FILTERS = ["search", "status", "carrier", "group_id"];
 const urlOf = (row) => managed(`/caller-ids/${row.id}`);
@@ -34,7 +34,7 @@ export default function CallerIds({ query }) {
   const none = html`<${EmptyState} icon="phone" title=${t("callerIds.none")} action=${create}>${t(may("admin") ? "callerIds.none.admin" : "callerIds.none.hint")}<//>`;
   return html`
     <${PageHeader} title=${t("nav.callerIds")} description=${may("admin") ? t("callerIds.about") : onlyReads(may("operator") ? "callerIds.operator" : "callerIds.viewer")}
-      actions=${may("admin") && html`<${Button} icon="import" href=${href("/imports")}>${t("nav.imports")}<//>${create}`} />
+      actions=${may("admin") && html`<${Button} icon="import" href=${href("/imports")}>${t("nav.imports")}<//>${!isBare(read, FILTERS.some((each) => query[each])) && create}`} />
     ${problem}
     <${Filters} query=${query} groups=${groups} onChange=${ask} />
     <${ListPart} read=${read} none=${none} filtered=${FILTERS.some((each) => query[each])} onPage=${(next) => ask({ page: next })}

@@ -10,7 +10,7 @@ import { CampaignBadge, STATUSES, StatusActs } from "./campaign_status.js";
 import { useActs } from "./kit/change.js";
 import { asked, campaigns, useGroups, useRead, withQuery } from "./kit/data.js";
 import { onlyReads, When } from "./kit/parts.js";
-import { ListPart } from "./kit/rows.js";
+import { isBare, ListPart } from "./kit/rows.js";
 
 export default function Campaigns({ query }) {
   const { status, page } = query;
@@ -31,7 +31,7 @@ export default function Campaigns({ query }) {
     { key: "acts", label: t("rows.acts"), bare: true, cell: (row) => html`<${StatusActs} ...${{ row, act, groups }} isCompact=${true} />` },
   ];
   return html`
-    <${PageHeader} title=${t("nav.campaigns")} description=${may("operator") ? t("campaigns.about") : onlyReads("campaigns.viewer")} actions=${create} />
+    <${PageHeader} title=${t("nav.campaigns")} description=${may("operator") ? t("campaigns.about") : onlyReads("campaigns.viewer")} actions=${!isBare(read, status) && create} />
     ${problem}
     <div class="toolbar">
       <${Segments} label=${t("column.status")} value=${status ?? ""} onValue=${(value) => ask({ status: value })}

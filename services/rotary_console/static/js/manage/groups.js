@@ -13,7 +13,7 @@ import { asked, managed, newKey, useRead, withQuery } from "./kit/data.js";
 import { AS_IS, FormDialog, OPTIONAL_TEXT, TEXT, useForm } from "./kit/form.js";
 import { Menu } from "./kit/menu.js";
 import { onlyReads, OnOff, When } from "./kit/parts.js";
-import { ListPart } from "./kit/rows.js";
+import { isBare, ListPart } from "./kit/rows.js";
 
 export const STRATEGIES = ["round_robin", "least_used", "cap_based", "weighted", "sticky_lead", "random"];
 const CODECS = {
@@ -49,7 +49,7 @@ export default function Groups({ query }) {
     { key: "acts", label: t("rows.acts"), bare: true, cell: (row) => html`<${GroupActs} ...${{ row, act }} onEdit=${() => setEdited(row)} />` },
   ];
   return html`
-    <${PageHeader} title=${t("nav.groups")} description=${may("admin") ? t("groupsManage.about") : onlyReads("groupsManage.reads")} actions=${create} />
+    <${PageHeader} title=${t("nav.groups")} description=${may("admin") ? t("groupsManage.about") : onlyReads("groupsManage.reads")} actions=${!isBare(read, search || status) && create} />
     ${problem}
     <div class="toolbar">
       <${Search} label=${t("groups.search")} value=${search ?? ""} onValue=${(text) => ask({ search: text })} maxlength="200" />

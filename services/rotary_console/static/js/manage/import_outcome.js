@@ -29,14 +29,14 @@ export function Outcome({ told }) {
     ${status === "succeeded" && html`<${Notice}><p>${t(isDry ? "imports.wouldChange" : "imports.changed")} ${statusBadge(told)}</p><//>`}
     ${status === "failed" && html`<${Notice} kind="error"><p>${t("imports.failed", { count })}</p><//>`}
     ${changes.length > 0 && html`<ul class="import-counts">
-      ${changes.map(({ action, what, count: each }) => html`<li key=${action + what} class=${action}><b class="numeric">${number(each)}</b> ${t(`imports.action.${action}`)} <span class="soft">${thing(what)}</span></li>`)}
+      ${changes.map(({ action, what, count: each }) => html`<li key=${action + what} class=${action}><b class="numeric">${number(each)}</b> ${thing(what, each)} <span class="soft">${t(`imports.action.${action}`)}</span></li>`)}
     </ul>`}
     ${errors.length > 0 && html`<${Mistakes} errors=${errors} count=${count} />`}
     ${status === "succeeded" && changes.length > 0 && html`<${ChangeList} id=${told.id} />`}
   </div>`;
 }
 
-const thing = (what) => (has(`imports.what.${what}`) ? t(`imports.what.${what}`) : what);
+const thing = (what, count = 1) => (has(`imports.what.${what}`) ? t(`imports.what.${what}`, { count }) : what);
 
 function Progress({ told }) {
   const { rows_done: done, rows_total: total, status } = told;

@@ -144,7 +144,7 @@ function Present({ group, draft, changes, change, mayChange, onPaste }) {
   };
   const actions = mayChange && html`<${Button} icon="copy" onClick=${onPaste}>${t("members.paste")}<//>`;
   return html`<${Card} class=${`side ${isOver ? "over" : ""}`} title=${t("members.present", { count: draft.value.length })} actions=${actions}
-    description=${group.rotation_strategy === "weighted" ? t("members.weights.used") : undefined}>
+    description=${mayChange && t(group.rotation_strategy === "weighted" ? "members.weights.used" : "members.present.hint")}>
     <div class="side-body" ...${mayChange ? drop : {}}>
       <${Search} label=${t("members.search")} value=${search} onValue=${find} />
       ${fitting.length

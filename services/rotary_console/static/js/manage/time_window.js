@@ -41,7 +41,7 @@ function Scale() {
 
 function Day({ day, spans, onSpans, error }) {
   const name = t(`dayLong.${day}`);
-  const change = (index, part) => (event) => onSpans(spans.map((each, at) => (at === index ? { ...each, [part]: event.currentTarget.value } : each)));
+  const change = (index, part) => (value) => onSpans(spans.map((each, at) => (at === index ? { ...each, [part]: value } : each)));
   const add = () => {
     const last = spans.at(-1)?.to ?? "08:00";
     const from = last < "22:00" ? last : "08:00";
@@ -55,9 +55,9 @@ function Day({ day, spans, onSpans, error }) {
     <div class="spans">
       ${spans.map(
         ({ from, to }, index) => html`<span class="span-edit" key=${index}>
-          <input class="input numeric" type="time" required value=${from} aria-label=${t("window.from", { day: name })} aria-invalid=${error ? "true" : undefined} onInput=${change(index, "from")} />
+          <${Clock} value=${from} label=${t("window.from", { day: name })} isWrong=${Boolean(error)} onValue=${change(index, "from")} />
           <span aria-hidden="true">–</span>
-          <input class="input numeric" type="time" required value=${to} aria-label=${t("window.to", { day: name })} aria-invalid=${error ? "true" : undefined} onInput=${change(index, "to")} />
+          <${Clock} value=${to} label=${t("window.to", { day: name })} isWrong=${Boolean(error)} onValue=${change(index, "to")} />
           <${Button} kind="quiet" icon="close" label=${t("window.remove", { day: name, from, to })} onClick=${() => onSpans(spans.filter((_, at) => at !== index))} />
         </span>`,
       )}
@@ -66,6 +66,17 @@ function Day({ day, spans, onSpans, error }) {
     </div>
     ${error && html`<p class="error" role="alert"><${Icon} name="warning" />${error}</p>`}
   </div>`;
+}
+
+/** A time of 24 hours, whatever the browser's own habit is: 8, 830 and 8:30 are understood. */
+function Clock({ value, label, isWrong, onValue }) {
+  return html`<input class="input numeric" required inputmode="numeric" maxlength="5" pattern="([01][0-9]|2[0-3]):[0-5][0-9]" placeholder="08:00" autocomplete="off"
+    value=${value} aria-label=${label} aria-invalid=${isWrong ? "true" : undefined} onChange=${(event) => onValue(clockOf(event.currentTarget.value))} />`;
+}
+
+function clockOf(text) {
+  const [, hours, minutes = "00"] = text.trim().match(/^(\d{1,2})\D?(\d{2})?$/) ?? [];
+  return hours ? `${hours.padStart(2, "0")}:${minutes}` : text;
 }
 
 function share(time) {

@@ -7,7 +7,7 @@ import { Pager } from "../../components/table.js";
 import { day } from "../../format.js";
 import { t } from "../../i18n.js";
 import { href, navigate } from "../../router.js";
-import { asked, managed, useRead, withQuery } from "../kit/data.js";
+import { asked, managed, useGroups, useRead, withQuery } from "../kit/data.js";
 import { differences, Value } from "../kit/difference.js";
 import { When } from "../kit/parts.js";
 
@@ -20,6 +20,7 @@ const SHORT = 3;
 export default function Audit({ query }) {
   const { entity, entity_id, actor, page } = query;
   const read = useRead(withQuery(managed("/audit-log"), { entity, entity_id: /^[1-9]\d*$/.test(entity_id ?? "") ? entity_id : "", actor, page, per_page: 50 }));
+  const groups = useGroups();
   const ask = (change) => navigate("/audit", asked(query, change), { replace: true });
   const isFiltered = entity || entity_id || actor;
   return html`
@@ -33,17 +34,17 @@ export default function Audit({ query }) {
     </div>
     ${read.error && html`<${Failure} error=${read.error} onRetry=${read.reload} />`}
     ${!read.found && !read.error && html`<${Loading} />`}
-    ${read.found && !read.error && html`<${Days} rows=${read.found.body.data} isFiltered=${isFiltered} onActor=${(who) => ask({ actor: who })} />
+    ${read.found && !read.error && html`<${Days} rows=${read.found.body.data} isFiltered=${isFiltered} groups=${new Map((groups ?? []).map(({ id, name }) => [id, name]))} onActor=${(who) => ask({ actor: who })} />
       <${Pager} page=${read.found.body} onPage=${(next) => ask({ page: next })} />`}`;
 }
 
 /** The changes under the days on which they were made, in the reader's zone. */
-function Days({ rows, isFiltered, onActor }) {
+function Days({ rows, groups, isFiltered, onActor }) {
   if (!rows.length) return html`<${EmptyState} icon="audit" title=${t(isFiltered ? "rows.noMatch" : "audit.none")}>${isFiltered && t("audit.actor.hint")}<//>`;
   const days = Map.groupBy ? Map.groupBy(rows, (row) => localDay(row.at)) : grouped(rows);
   return html`${[...days].map(([date, some]) => html`<section key=${date} class="audit-day">
     <h2>${day(date, { weekday: "long", day: "numeric", month: "long", year: "numeric" })}</h2>
-    <ul class="entries">${some.map((row) => html`<${Entry} key=${row.id} row=${row} onActor=${onActor} />`)}</ul>
+    <ul class="entries">${some.map((row) => html`<${Entry} key=${row.id} row=${row} groups=${groups} onActor=${onActor} />`)}</ul>
   </section>`)}`;
 }
 
@@ -58,14 +59,14 @@ function localDay(at) {
   return new Date(moment.getTime() - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
 }
 
-function Entry({ row, onActor }) {
+function Entry({ row, groups, onActor }) {
   const changes = differences(row.before, row.after).filter(({ key }) => !HIDDEN.includes(key));
   const [kind, icon] = KINDS[row.action];
   const isUpdate = row.action === "update";
   return html`<li><details class="entry" data-entry=${row.id}>
     <summary>
       <${Badge} kind=${kind} icon=${icon}>${t(`action.${row.action}`)}<//>
-      <span class="grow"><span class="what">${t(`entity.${row.entity}`)} <b>${nameOf(row)}</b></span>
+      <span class="grow"><span class="what">${t(`entity.${row.entity}`)} <b>${nameOf(row, groups)}</b></span>
         ${isUpdate && html`<span class="inline-changes">${changes.slice(0, SHORT).map(({ key, label, before, after }) => html`<span key=${key}><span class="soft">${label}</span> <del><${Value} value=${before} /></del> → <ins><${Value} value=${after} /></ins></span>`)}
           ${changes.length > SHORT && html`<span class="faint">${t("audit.more", { count: changes.length - SHORT })}</span>`}</span>`}
         ${row.entity === "cooldown_clear" && row.after?.reason && html`<span class="inline-changes soft">${row.after.reason}</span>`}
@@ -83,9 +84,9 @@ function Entry({ row, onActor }) {
   </details></li>`;
 }
 
-function nameOf({ before, after, entity, entity_id: id }) {
+function nameOf({ before, after, entity, entity_id: id }, groups) {
   const row = after ?? before ?? {};
-  if (entity === "member") return `${row.caller_id_id ?? ""} → ${id}`;
+  if (entity === "member") return `#${row.caller_id_id ?? ""} → ${groups.get(id) ?? id}`;
   return row.number ?? row.name ?? row.dialer ?? row.url ?? (row.caller_id_id ? `#${row.caller_id_id}` : id === null ? "" : `#${id}`);
 }
 

@@ -46,7 +46,7 @@ export default function Dialers() {
     read.reload();
   };
   return html`
-    <${PageHeader} title=${t("nav.dialers")} description=${t("dialers.about")} actions=${read.found && create} />
+    <${PageHeader} title=${t("nav.dialers")} description=${t("dialers.about")} actions=${read.found?.data.length > 0 && create} />
     ${problem}
     ${read.error && html`<${Failure} error=${read.error} onRetry=${read.reload} />`}
     ${!read.found && !read.error && html`<${Loading} />`}

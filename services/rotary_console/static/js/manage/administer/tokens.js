@@ -13,7 +13,7 @@ import { unlessChanged, useActs } from "../kit/change.js";
 import { asked, managed, newKey, useRead, withQuery } from "../kit/data.js";
 import { AS_IS, FormDialog, TEXT, useForm, WHOLE } from "../kit/form.js";
 import { Choices, When } from "../kit/parts.js";
-import { ListPart } from "../kit/rows.js";
+import { isBare, ListPart } from "../kit/rows.js";
 import { Secret } from "../kit/secret.js";
 
 const SCOPES = ["telesales_api_access", "caller_id_read", "caller_id_pick", "manage_caller_ids"];
@@ -55,7 +55,7 @@ export default function Tokens({ query }) {
       </span>` },
   ];
   return html`
-    <${PageHeader} title=${t("nav.tokens")} description=${t("tokens.about")} actions=${create} />
+    <${PageHeader} title=${t("nav.tokens")} description=${t("tokens.about")} actions=${!isBare(read) && create} />
     ${problem}
     <${ListPart} read=${read} none=${none} caption=${t("nav.tokens")} columns=${columns} onPage=${(page) => navigate("/tokens", asked(query, { page }), { replace: true })} />
     ${isNew && html`<${NewToken} onClose=${() => setNew(false)} onMade=${done} />`}

@@ -8,7 +8,7 @@ import { href, navigate } from "../../router.js";
 import { may } from "../../session.js";
 import { asked, managed, newKey, useRead, withQuery } from "../kit/data.js";
 import { onlyReads, OnOff, When } from "../kit/parts.js";
-import { ListPart } from "../kit/rows.js";
+import { isBare, ListPart } from "../kit/rows.js";
 import { WebhookForm, WebhookSecret } from "./webhook_form.js";
 
 export default function Webhooks({ query }) {
@@ -29,7 +29,7 @@ export default function Webhooks({ query }) {
     read.reload();
   };
   return html`
-    <${PageHeader} title=${t("nav.webhooks")} description=${may("admin") ? t("webhooks.about") : onlyReads("webhooks.operator")} actions=${create} />
+    <${PageHeader} title=${t("nav.webhooks")} description=${may("admin") ? t("webhooks.about") : onlyReads("webhooks.operator")} actions=${!isBare(read) && create} />
     <${ListPart} read=${read} none=${none} caption=${t("nav.webhooks")} columns=${columns} onPage=${(page) => navigate("/webhooks", asked(query, { page }), { replace: true })} />
     ${isNew && html`<${WebhookForm} title=${t("webhooks.new")} row=${{ events: ["caller_id.cooldown_started", "group.exhausted"] }}
       save=${(body) => post(managed("/webhooks"), body, { once: newKey() })} onClose=${() => setNew(false)} onSaved=${created} />`}

@@ -33,12 +33,15 @@ function cell({ key, label, cell: content, header, numeric, bare, optional }, ro
   return html`<td role="cell" key=${key} class=${name} data-label=${bare ? undefined : label}>${content(row)}</td>`;
 }
 
+/** Whether a list that was read has nothing in it at all: then what there is to say about that has the button to begin with. */
+export const isBare = (read, filtered = false) => read.found?.body.total === 0 && !filtered;
+
 /** A list that was read: its rows and pages, or why it is not here. `read` is what useRead returns. */
 export function ListPart({ read, onPage, none, filtered, ...table }) {
   const { found, error, isOld, reload } = read;
   if (error) return html`<${Failure} error=${error} onRetry=${reload} />`;
   if (!found) return html`<${Loading} />`;
-  if (!found.body.total && !filtered && none) return none;
+  if (none && isBare(read, filtered)) return none;
   return html`<${Rows} rows=${found.body.data} isOld=${isOld} empty=${filtered ? t("rows.noMatch") : undefined} ...${table} />
     <${Pager} page=${found.body} onPage=${onPage} />`;
 }
