@@ -7,10 +7,10 @@ BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	--no-emit-package rotary --no-emit-package rotary-server
 
-.PHONY: help run test coverage mutants faults bench check format setup lock
+.PHONY: help run test coverage mutants faults bench screenshots check format setup lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/ready ## the demo: three real servers, a simulated dialer, a live monitor (Ctrl-C ends all of it)
 	@$(BIN)/rotary-stack demo
@@ -31,6 +31,9 @@ faults: .venv/ready ## kill everything in turn, under load, and print what was l
 
 bench: .venv/ready ## measure against a bare server, a bare consumer, and what one writes in a day
 	@cd tests && ../$(BIN)/rotary-stack exec -- ../$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: .venv/ready ## pictures of the console's main states, into docs/screenshots (about 2 minutes)
+	@cd tests && ../$(BIN)/rotary-stack exec --services -- ../$(BIN)/python -m browser.screenshots ../docs/screenshots
 
 check: .venv/ready ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check .

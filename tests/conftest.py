@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 import structlog
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from integration.private_stack import private_stack
 
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
 
 
-class _OneBrowser(LoadFileScheduling):
+class _OneBrowser(LoadFileScheduling):  # type: ignore[misc]
     """Each file goes to one worker, as with `--dist loadfile`; the browser tests all go to the same one."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -29,6 +29,8 @@ from rotary.redis.fold import Batch
 
 MAX_LATE_MS = 600_000
 """A marker that is earlier than its predecessor by less than this was late; by more, the clock had been wrong."""
+LATE_MS = 3_600_000
+"""An event that is older on arrival may belong to a day that history has seen already; see `late.py`."""
 MAX_EVENTS = 2_000
 """The most events decoded at once: while Redis folds them, other customers wait."""
 
@@ -38,7 +40,7 @@ class Decoded(Struct):
 
     `batches` holds the accepted events by customer, `refused` the refusals by offset. `events` counts all events, bad
     ones included. `marker` is the last marker in the run, `marker_ms` the time in force after it, `end` the first
-    offset after the run.
+    offset after the run. `late` holds the customers of late events.
     """
 
     batches: dict[int, Batch] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Decoded(Struct):
     marker_ms: int = 0
     end: int = 0
     deliveries: Sequence[Delivery] = ()
+    late: set[int] = field(default_factory=set)
 
 
 class MessageDecoder:
@@ -112,6 +115,8 @@ class MessageDecoder:
             return True
         times = [event_ms(event) for _, event in opened.events]
         after_ms = before_ms = self.marker_ms + self._clock_offset_ms
+        if times and min(times) < after_ms - LATE_MS:
+            found.late.add(opened.customer)
         if times and max(times) > after_ms + MAX_AHEAD_MS:
             upcoming_ms = self._next_marker_ms(deliveries, at)
             if upcoming_ms is None:

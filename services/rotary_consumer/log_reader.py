@@ -57,6 +57,7 @@ class LogReader:
         self._acknowledged: list[int | None] = [None] * keys.BUCKETS
         self._marking = Marking(log, self._positions, tools)
         self._parks = False
+        self._since_ms: int | None = None
         self._advanced_at = 0.0
         self._advanced_ms = 0
         self.attached = False
@@ -151,6 +152,9 @@ class LogReader:
         if (until_ms := self._tools.logs.known_gap_ms(self._log)) is not None:
             logs = self._tools.logs.must_read(self._log.name)
             await self._positions.gap(range(keys.BUCKETS), self._log.name, None, logs, until_ms)
+        begun = [bucket for bucket, position in enumerate(positions) if position.next is not None]
+        await self._positions.claim(self._log.name, begun, await self._positions.now_ms())
+        self._since_ms = None
         self.next_offset = earliest.next
         return earliest
 
@@ -197,10 +201,17 @@ class LogReader:
             self._tools.logs.check_beginning(self._log, first.offset, fingerprint(first))
         elif first.offset > begin:
             raise LogGapError(f"it begins at {first.offset}, after the position {begin}", first.offset, None)
-        if begin is None and first.offset:
-            _, oldest_ms = await self._look_for_marker(first.offset)
-            self._tools.logs.check_age(self._log, oldest_ms, first.offset)
+        if begin is None:
+            await self._begin_log(first.offset)
         return taken
+
+    async def _begin_log(self, offset: int) -> None:
+        """Notes since when everything that arrived is in a log that is read from its beginning."""
+        oldest_ms = 0
+        if offset:
+            _, oldest_ms = await self._look_for_marker(offset)
+            self._tools.logs.check_age(self._log, oldest_ms, offset)
+        self._since_ms = max(oldest_ms, self._tools.logs.lost_to_ms(self._log))
 
     async def _close_gap(self, gap: LogGapError) -> None:
         """Closes the buckets that the gap concerns, and continues after it."""
@@ -279,7 +290,7 @@ class LogReader:
             buckets.setdefault(keys.bucket_of(customer), []).append(batch)
         name, marker_ms, logs = self._log.name, found.marker_ms, self._tools.logs.must_read(self._log.name)
         spans = {
-            bucket: Span(name, self._reached[bucket], found.end, marker_ms, self._acknowledged[bucket])
+            bucket: Span(name, self._reached[bucket], found.end, marker_ms, self._acknowledged[bucket], self._since_ms)
             for bucket in buckets
         }
         for bucket in buckets:
@@ -291,7 +302,7 @@ class LogReader:
         reached, at_ms = self._reached, found.marker.at_ms
         self._reached = [max(found.end, offset or 0) for offset in reached]
         advancing = asyncio.create_task(
-            self._positions.advance(name, found.end, at_ms, logs, reached, [*self._acknowledged])
+            self._positions.advance(name, found.end, at_ms, logs, reached, [*self._acknowledged], self._since_ms)
         )
         return asyncio.create_task(self._both(folding, advancing, found.end))
 
@@ -338,6 +349,7 @@ class LogReader:
                 if offset >= ((self._parked_from and self._parked_from.next) or 0):
                     await self._parking.submit(offset, one)
         self.next_offset = found.end
+        self._tools.late.add(found.late)
         metrics.UNKNOWN_CALLERS.inc(sum(one.admitted for one in folded.values()))
         metrics.MESSAGES.inc(len(found.deliveries))
         metrics.EVENTS.inc(found.events)

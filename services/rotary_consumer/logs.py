@@ -56,6 +56,7 @@ class Logs:
         self._pipeline = pipeline
         self._channels = channels
         self._records: dict[str, LogRecord] = {}
+        self._losses: dict[str, datetime] = {}
         self._first_messages: dict[str, bytes] = {}
         self._gaps: dict[str, tuple[datetime, bytes | None]] = {}
         self._declared_on = -1
@@ -115,6 +116,16 @@ class Logs:
         if until is None or until <= datetime.now(UTC):
             return None
         return int(until.timestamp() * 1000)
+
+    def lost_to_ms(self, log: Log) -> int:
+        """Logs of this kind may lack events that arrived before this time, UTC milliseconds; 0 for none.
+
+        Only facts that are built from the beginning of the logs lack them. What no position can tell is on record: gaps
+        that were found, and logs that were retired and removed.
+        """
+        gap = self._gaps.get(log.name)
+        found = gap[0] - _MATTERS[log.kind] if gap else None
+        return max(_ms(found), _ms(self._losses.get(log.kind)))
 
     async def close_gap(self, log: Log, gap: LogGapError, positions: Positions) -> None:
         """Closes the buckets whose position the log can't serve; moves them after the gap. Raises UnavailableError."""
@@ -176,6 +187,7 @@ class Logs:
             found = await records.read_logs(connection)
         if self._declared_on != self._channels.connections or any(not record.created for record in found):
             found = await self._declare(connection, found)
+        self._losses = await records.read_losses(connection)
         self._records = {record.name: record for record in found}
         self.is_recorded = True
         await self._move_on(connection)

@@ -13,6 +13,7 @@ from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
 from rotary.runtime.backoff import Backoff
 from rotary_consumer.broker_channels import BrokerChannels
+from rotary_consumer.history.late import LateCustomers
 from rotary_consumer.logs import Logs
 
 MARKER_SECONDS = 0.5
@@ -29,6 +30,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     user: str
     channels: BrokerChannels
     logs: Logs
+    late: LateCustomers
     clock: Clock
     clock_offset_ms: int
     prefetch: int

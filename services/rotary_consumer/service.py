@@ -1,4 +1,4 @@
-"""The consumer, composed: the log readers, the projector and the operator's endpoints."""
+"""The consumer, composed: the log readers, the projector, history and the operator's endpoints."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -11,11 +11,14 @@ from rotary.clock import system_clock
 from rotary.rabbitmq.markers import user_of
 from rotary.redis.connection import connect
 from rotary.redis.definition_writer import DefinitionWriter
+from rotary.redis.past import PastReader
 from rotary.redis.pipeline import Pipeline
 from rotary.runtime.ops import ops_site
 from rotary.runtime.supervision import Supervisor
 from rotary_consumer.broker_channels import BrokerChannels
 from rotary_consumer.generations import Generations
+from rotary_consumer.history.late import LateCustomers
+from rotary_consumer.history.rollup import HistoryRollup
 from rotary_consumer.leases import Leases
 from rotary_consumer.log_reader import LogReader
 from rotary_consumer.logs import Logs
@@ -38,6 +41,8 @@ async def consuming(settings: Settings) -> AsyncIterator[Supervisor]:
         channels = BrokerChannels(settings.rabbitmq_url)
         logs = Logs(settings.postgres_url, settings.rabbitmq_url, pipeline, channels)
         generations = Generations(redis, pipeline)
+        late = LateCustomers(redis)
+        offset_ms = int(settings.clock_offset * 1000)
         tools = Tools(
             client=redis,
             pipeline=pipeline,
@@ -45,13 +50,15 @@ async def consuming(settings: Settings) -> AsyncIterator[Supervisor]:
             user=user_of(settings.rabbitmq_url),
             channels=channels,
             logs=logs,
+            late=late,
             clock=system_clock(settings.clock_offset),
-            clock_offset_ms=int(settings.clock_offset * 1000),
+            clock_offset_ms=offset_ms,
             prefetch=settings.prefetch,
         )
         name = f"{socket.gethostname()}-{token_hex(4)}"
         leases = Leases(name, redis, logs, generations, channels, lambda log, number: LogReader(log, number, tools))
         projector = Projector(settings.postgres_url, DefinitionWriter(redis))
+        rollup = HistoryRollup(settings.postgres_url, PastReader(redis, offset_ms), late)
         readiness = Readiness(channels, leases, logs, pipeline)
         await stack.enter_async_context(ops_site(settings.ops_bind, readiness.not_ready_reasons, REGISTRY))
         supervisor = Supervisor()
@@ -62,4 +69,6 @@ async def consuming(settings: Settings) -> AsyncIterator[Supervisor]:
         supervisor.start("reading the logs", leases.run())
         supervisor.start("projecting definitions", projector.run())
         supervisor.start("watching definitions", projector.watch.run())
+        supervisor.start("noting late events", late.run())
+        supervisor.start("rolling up history", rollup.run())
         yield supervisor

@@ -26,7 +26,12 @@ async def serve(settings: QuerySettings) -> None:
 
 def main() -> None:
     """The program."""
-    run_program("rotary-query", "Serves the API and the event streams, from Redis alone.", QuerySettings, serve)
+    run_program(
+        "rotary-query",
+        "Serves the API and the event streams from Redis alone, and history from Postgres.",
+        QuerySettings,
+        serve,
+    )
 
 
 if __name__ == "__main__":

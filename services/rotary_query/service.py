@@ -15,6 +15,7 @@ from rotary.http.site import listening
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
 from rotary_query.cache.group_reader import GroupReader
+from rotary_query.history import opened_history
 from rotary_query.http.docs import pages
 from rotary_query.http.handler import Api
 from rotary_query.metrics import registry
@@ -43,7 +44,8 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
         proxies = TrustedProxies.parse(settings.trusted_proxies)
         connections = Connections(proxies, max_connections(), settings.max_connections_per_address)
         reader = GroupReader(client, settings, clock)
-        api = Api(reader, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
+        history = await stack.enter_async_context(opened_history(settings.postgres_url))
+        api = Api(reader, history, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
         measured = registry(api, reader)
         measured.register(ConnectionCollector(connections, "rotary_query"))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, reader.not_ready_reasons, measured))

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from rotary.http.client_address import Proxies
-from rotary.runtime.settings import Bind, CaFile, Count, RedisUrl, Seconds
+from rotary.runtime.settings import Bind, CaFile, Count, PostgresUrl, RedisUrl, Seconds
 
 Origins = Annotated[
     str,
@@ -20,6 +20,8 @@ class QuerySettings(Struct, frozen=True):
     """One field a variable: `redis_url` is read from `ROTARY_REDIS_URL`."""
 
     redis_url: RedisUrl
+    postgres_url: PostgresUrl = ""
+    """Where history is. Without it, history answers 503 and everything else goes on."""
     ca_file: CaFile = ""
     """Who vouches for the certificate of Redis when its URL is rediss://; the system's authorities unless told."""
     query_bind: Bind = "0.0.0.0:8080"  # a service in a container is meant to be reached

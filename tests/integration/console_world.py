@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from http.cookies import SimpleCookie
+from io import BytesIO
 from itertools import count
 from typing import Any
 
@@ -54,7 +55,7 @@ class Browser:
         }
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         named = {name: value for name, value in sent.items() if value is not None}
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        data = None if body is None else BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         url = URL(self._base + path, encoded=True)
         async with self._session.request(method, url, data=data, headers=named, allow_redirects=False) as response:
             self._keep(response.headers.getall("Set-Cookie", []))
@@ -126,7 +127,7 @@ async def console_world(
 ) -> AsyncIterator[ConsoleWorld]:
     """A console in this process, that is ready. Addresses of browsers come by X-Forwarded-For."""
     async with campaigns_world(database_url, redis_url, rabbitmq_url, connection) as campaigns:
-        await connection.execute("TRUNCATE users, sign_in_attempts RESTART IDENTITY CASCADE")
+        await connection.execute("DELETE FROM users; DELETE FROM sign_in_attempts")
         port = free_port()
         origin = f"http://127.0.0.1:{port}"
         chosen = {

@@ -199,7 +199,7 @@ async def installation(servers: Servers) -> AsyncIterator[Installation]:
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(private_redis(servers.redis_url))
         postgres = await stack.enter_async_context(opened(servers.postgres_url))
-        await postgres.execute("TRUNCATE event_logs, customers, definition_changes CASCADE")
+        await postgres.execute("TRUNCATE event_logs, event_log_losses, customers, definition_changes CASCADE")
         broker = await stack.enter_async_context(channel(servers.rabbitmq_url, confirms=True))
         made = Installation(servers, redis, postgres, broker)
         stack.push_async_callback(_empty, made)

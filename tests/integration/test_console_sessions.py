@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pyotp
 import pytest
@@ -47,7 +48,7 @@ async def test_whoever_signs_in_is_told_who_they_are_and_what_they_may_do(world:
     [{}, {"password_hash": None}, {"disabled_at": "now"}],
     ids=["wrong password", "no password", "disabled"],
 )
-async def test_everything_that_is_wrong_has_one_answer(world: ConsoleWorld, columns: dict[str, object]) -> None:
+async def test_everything_that_is_wrong_has_one_answer(world: ConsoleWorld, columns: dict[str, Any]) -> None:
     if "disabled_at" in columns:
         columns = {"disabled_at": await world.connection.fetchval("SELECT now()")}
     name = await world.user("viewer", **columns)

@@ -18,12 +18,12 @@ from integration.private_redis import (
     names,
     stored_facts,
 )
-from rotary.domain.facts import DAY_MS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, Facts, fold
+from rotary.domain.facts import DAY_MS, MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, Facts, fold
 from rotary.errors import UnavailableError
 from rotary.events import FLAG_KINDS, MAX_ID, Event, identity
 from rotary.redis import keys
 from rotary.redis.connection import FunctionsMissingError, load_functions
-from rotary.redis.facts import decode_flags
+from rotary.redis.facts import COUNTERS_KEPT_DAYS, FLAGS_KEPT_DAYS, decode_flags, decode_past_flags
 from rotary.redis.fold import flag_identity
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -168,10 +168,35 @@ async def test_keys_outlive_the_windows_in_which_their_events_may_arrive(
 ) -> None:
     yesterday = NOW - DAY
     await folds(customer, placed("1", yesterday), flagged("2", "blocked", NOW), placed("3", yesterday))
-    for key in (keys.calls(customer, 18, TODAY - 1), keys.seen(customer, 18, TODAY - 1)):
-        assert await redis.expiretime(key) == (TODAY + 3) * 86_400, "three days after the day has ended"
-    assert 35 * 86_400 - 60 <= await redis.ttl(keys.flags(customer, 18)) <= 35 * 86_400
+    assert await redis.expiretime(keys.seen(customer, 18, TODAY - 1)) == (TODAY + 3) * 86_400, (
+        "three days after the day"
+    )
+    assert await redis.expiretime(keys.calls(customer, 18, TODAY - 1)) == (TODAY + COUNTERS_KEPT_DAYS) * 86_400
+    kept = FLAGS_KEPT_DAYS * 86_400
+    assert kept - 60 <= await redis.ttl(keys.flags(customer, 18)) <= kept
     assert await redis.ttl(keys.position(keys.bucket_of(customer))) == -1
+
+
+async def test_a_call_that_is_folded_days_late_counts_once_too(folds: Folds, redis: Redis, customer: int) -> None:
+    """A consumer that was down reads what arrived three days ago, and was two days late then."""
+    old = NOW - 5 * DAY
+    for _ in range(2):
+        await folds(customer, placed("1", old), placed("2", old + HOUR))
+        await folds(customer, placed("1", old))
+    assert sum(await counters(redis, keys.calls(customer, 18, old // DAY_MS))) == 2
+    assert 0 < await redis.ttl(keys.seen(customer, 18, old // DAY_MS)) <= 86_400
+
+
+async def test_every_clear_is_kept_and_the_newest_64_of_very_many(folds: Folds, redis: Redis, customer: int) -> None:
+    times = [NOW - n * MINUTE for n in range(MAX_CLEARS + 10)]
+    Random(2).shuffle(times)
+    for at in range(0, len(times), 20):
+        await folds(customer, *[cleared(str(at_ms), at_ms) for at_ms in times[at : at + 20]], flagged("1", "blocked"))
+        value = await redis.get(keys.flags(customer, 18))
+        assert isinstance(value, bytes)
+        expected = fold({}, [cleared(str(at_ms), at_ms) for at_ms in times[: at + 20]])[18]
+        assert decode_past_flags(value)[1] == expected.clears
+        assert decode_flags(value)[1] == expected.cleared_at_ms
 
 
 async def test_a_duplicate_moves_no_expiry(folds: Folds, redis: Redis, customer: int) -> None:
@@ -206,7 +231,7 @@ async def test_nothing_is_told_where_nothing_changed(folds: Folds, redis: Redis,
     await folds(customer, *events)
     async with heard(redis) as changes:
         await folds(customer, *events, *events)
-        await folds(customer, cleared("4", NOW - HOUR))
+        await folds(customer, cleared("4", NOW))
         assert await changes.facts() == []
 
 

@@ -26,7 +26,7 @@ from rotary.errors import UnavailableError
 from rotary.events import FLAG_KINDS, Event
 from rotary.redis import keys
 from rotary.redis.connection import connect, load_functions
-from rotary.redis.facts import decode_counters, decode_flags
+from rotary.redis.facts import decode_counters, decode_past_flags
 from rotary.redis.fold import GenerationReplacedError, PositionLostError, Span, batches_of, fold
 from rotary.redis.positions import Positions, decode_bucket_status, decode_position, switch
 
@@ -353,7 +353,7 @@ class FoldMachine(RuleBasedStateMachine):
                 assert sum(counts) == len(value), "what was seen is what was counted"
                 facts = Facts({(int(day[0]), int(member)): 0 for member in value})
             elif kind == "flags":
-                facts = Facts({}, *decode_flags(value))
+                facts = Facts({}, *decode_past_flags(value))
             else:
                 continue
             of[int(caller)] = merge(of.get(int(caller), Facts()), facts)

@@ -1,7 +1,9 @@
 """What strangers may send: refused in JSON, within limits, without a trace of what answers."""
 
 import asyncio
+import gzip
 import json
+import re
 
 import pytest
 from msgspec import Struct
@@ -12,6 +14,7 @@ from running import until
 
 LIST = "/api/caller-id-groups"
 ORIGIN = "https://board.example"
+GZIP = "Accept-Encoding: gzip\r\n"
 
 
 class Raw(Struct):
@@ -175,3 +178,21 @@ async def test_pages_need_no_token(served: Site) -> None:
     docs = await caller.get("/docs")
     assert docs.headers["Content-Type"] == "text/html; charset=utf-8"
     assert docs.text.startswith("<!doctype html>")
+    assert "script-src 'self';" in docs.headers["Content-Security-Policy"]
+
+
+async def test_every_file_of_the_docs_is_answered_compressed_or_not_and_never_twice(served: Site) -> None:
+    html = (await served.caller(None).get("/docs")).text
+    paths = re.findall(r'(?:src|href)="(docs/[^"]+)"', html)
+    assert len(paths) == 4
+    for path in paths:
+        plain, gzipped = await exchange(served, request(f"/{path}"), request(f"/{path}", extra=GZIP))
+        assert gzip.decompress(gzipped.body) == plain.body
+        assert len(gzipped.body) < len(plain.body) / 2
+        assert gzipped.header("X-Content-Type-Options") == "nosniff"
+        assert "immutable" in gzipped.header("Cache-Control")
+        known = request(f"/{path}", extra=f"{GZIP}If-None-Match: {gzipped.header('ETag')}\r\n")
+        (unchanged,) = await exchange(served, known)
+        assert (unchanged.status, unchanged.body) == (304, b"")
+    (missing,) = await exchange(served, request("/docs/docs.0.js"))
+    assert (missing.status, missing.header("Cache-Control")) == (404, "no-store")

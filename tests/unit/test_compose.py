@@ -55,7 +55,7 @@ def test_every_image_is_ours_or_named_by_its_digest(name: str) -> None:
 @every_service
 def test_no_password_is_written_down_and_each_is_required(name: str) -> None:
     for variable, value in SERVICES[name].get("environment", {}).items():
-        if "PASSWORD" in variable or "AUTH" in variable or "://" in str(value):
+        if "PASSWORD" in variable or "AUTH" in variable or re.search("://.*@", str(value)):
             secret = str(value).partition("://")[2].rpartition("@")[0].partition(":")[2] or str(value)
             assert re.fullmatch(r"\$\{\w+:\?[\w /]+\}", secret), (variable, value)
 
@@ -69,7 +69,7 @@ def test_every_service_that_stays_up_says_whether_it_works_and_comes_back(name: 
         assert SERVICES[name]["restart"] == "unless-stopped"
 
 
-@pytest.mark.parametrize("name", ["query", "consumer"])
+@pytest.mark.parametrize("name", ["query", "consumer", "console"])
 def test_replicas_find_a_port_each(name: str) -> None:
     assert "container_name" not in SERVICES[name]
     assert "hostname" not in SERVICES[name]
@@ -90,8 +90,17 @@ def test_only_the_admin_program_administers_the_broker() -> None:
     assert all("rotary-admin:" not in str(SERVICES[name]) for name in SERVICES if name != "admin")
 
 
-def test_the_query_service_is_given_redis_alone() -> None:
-    assert list(SERVICES["query"]["environment"]) == ["ROTARY_REDIS_URL"]
+def test_the_query_service_is_given_redis_and_a_user_that_reads_history_alone() -> None:
+    environment = SERVICES["query"]["environment"]
+    assert list(environment) == ["ROTARY_REDIS_URL", "ROTARY_POSTGRES_URL", "ROTARY_CORS_ORIGINS"]
+    assert environment["ROTARY_POSTGRES_URL"].startswith("postgresql://rotary_query:")
+    assert list(SERVICES["query"]["depends_on"]) == ["redis"], "it starts without PostgreSQL"
+
+
+def test_the_consoles_pages_may_read_the_query_service() -> None:
+    console, query = SERVICES["console"], SERVICES["query"]
+    assert query["environment"]["ROTARY_CORS_ORIGINS"] == console["environment"]["ROTARY_CONSOLE_URL"]
+    assert f":{console['ports'][0].split(':')[1].split('-')[0]}}}" in console["environment"]["ROTARY_CONSOLE_URL"]
 
 
 def test_the_migrations_are_over_before_a_consumer_starts() -> None:

@@ -1,61 +1,103 @@
-"""The page at /docs shows every operation of a service's document, and curl lines that a shell takes as they are."""
+"""The page at /docs: complete from this origin under a strict policy, with files that clients may keep for good."""
 
-import json
-import shutil
-import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+import gzip
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from rotary.http.docs import docs_files, docs_page
+from rotary.http.openapi import Json
 from rotary.http.responses import CachedResponse
+from rotary.http.static_files import StaticFiles, compressed
+from rotary_campaigns.http.docs import pages as campaigns_pages
+from rotary_campaigns.http.openapi import openapi as campaigns_openapi
 from rotary_engine.http.docs import pages as engine_pages
+from rotary_engine.http.openapi import openapi as engine_openapi
 from rotary_query.http.docs import pages as query_pages
+from rotary_query.http.openapi import openapi as query_openapi
 
-HARNESS = Path(__file__).with_name("docs_page.mjs")
-Pages = Mapping[Any, CachedResponse]  # each service has its own literals for keys
-SERVICES: Mapping[str, Pages] = {"query": query_pages(), "engine": engine_pages()}
-
-
-def shown(pages: Pages, folder: Path) -> tuple[Any, Any]:
-    """The document, and what its page shows."""
-    if shutil.which("node") is None:
-        pytest.skip("the page's script needs node")
-    page, document = folder / "docs.html", folder / "openapi.json"
-    page.write_bytes(pages["docs"].body)
-    document.write_bytes(pages["openapi"].body)
-    argv = ("node", str(HARNESS), str(page), str(document))
-    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    return json.loads(document.read_text()), json.loads(told)
+SERVICES: Mapping[str, tuple[Callable[[], Mapping[Any, Any]], Callable[[], Json]]] = {
+    "query": (query_pages, query_openapi),
+    "engine": (engine_pages, engine_openapi),
+    "campaigns": (campaigns_pages, campaigns_openapi),
+}
+HTML = docs_page({"info": {"title": "Rotary"}}).plain.body.decode()
+PLAIN = make_mocked_request("GET", "/")
+GZIP = make_mocked_request("GET", "/", {"Accept-Encoding": "gzip, deflate, br"})
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_every_operation_status_and_type_is_shown(service: str, tmp_path: Path) -> None:
-    document, page = shown(SERVICES[service], tmp_path)
-    assert page["summary"] == document["info"]["summary"]
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            assert operation["summary"] in page["operations"]
-            assert all(status in page["operations"] for status in operation["responses"])
-    assert all(name in page["schemas"] for name in document["components"]["schemas"])
-    assert "undefined" not in page["operations"] + page["schemas"]
+def headers(answer: CachedResponse) -> dict[str, str]:
+    lines = answer.head.decode().split("\r\n")[1:-1]
+    return {name: value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+def loaded(html: str) -> list[str]:
+    """The paths that the page loads."""
+    return re.findall(r'(?:src|href)="(docs/[^"]+)"', html)
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_curl_line_is_what_the_operation_needs(service: str, tmp_path: Path) -> None:
-    document, page = shown(SERVICES[service], tmp_path)
-    operations = [(path, method) for path, methods in document["paths"].items() for method in methods]
-    curl = tmp_path / "curl"
-    curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    curl.chmod(0o755)
-    environ = {"PATH": f"{tmp_path}:/bin:/usr/bin", "TOKEN": "rot_x"}
-    for (path, method), line in zip(operations, page["curls"], strict=True):
-        told = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=True).stdout
-        sent = told.splitlines()
-        assert "Authorization: Bearer rot_x" in sent
-        assert ("-X" in sent) == (method != "get")
-        assert sent[-1].startswith("http://host" + path.partition("{")[0])
-        assert "{" not in sent[-1]
-        if method == "post":
-            assert json.loads("\n".join(sent[sent.index("-d") + 1 : -1]))
+def test_a_services_page_names_it_and_answers_every_file_that_it_loads(service: str) -> None:
+    pages, openapi = (made() for made in SERVICES[service])
+    html = pages["docs"].answer(PLAIN, "").body.decode()
+    assert f"<title>{openapi['info']['title']} · API reference</title>" in html
+    names = [path.removeprefix("docs/") for path in loaded(html)]
+    assert len(names) == 4
+    for name in names:
+        assert pages["docs_file"].answer(PLAIN, name).status == 200
+    assert pages["docs_file"].answer(PLAIN, "docs.js").status == 404
+
+
+def test_a_title_is_text_and_not_markup() -> None:
+    html = docs_page({"info": {"title": "<b>&amp; co"}}).plain.body.decode()
+    assert "<title>&lt;b&gt;&amp;amp; co · API reference</title>" in html
+
+
+def test_the_page_has_no_script_and_no_style_but_those_of_its_own_origin() -> None:
+    assert re.findall(r"<script(?! src=\"docs/)|<style|\son\w+=|\sstyle=|javascript:", HTML) == []
+    assert re.findall(r"""["'(](?:https?:)?//[^"')]*""", HTML) == [
+        "'http://www.w3.org/2000/svg"
+    ]  # a name, not an address
+
+
+def test_the_policy_allows_what_is_of_this_origin_and_nothing_inline() -> None:
+    told = headers(docs_page({"info": {"title": "Rotary"}}).plain)
+    policy = dict(part.strip().split(" ", 1) for part in told["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == policy["form-action"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["img-src"] == "'self' data:"
+    assert "unsafe" not in told["Content-Security-Policy"]
+    assert told["X-Content-Type-Options"] == "nosniff"
+    assert told["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("path", loaded(HTML))
+def test_a_file_may_be_kept_for_good_and_has_its_type(path: str) -> None:
+    told = headers(docs_files().answer(GZIP, path.removeprefix("docs/")))
+    assert told["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert told["Content-Type"] == ("text/javascript" if path.endswith(".js") else "text/css") + "; charset=utf-8"
+    assert told["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", [path.removeprefix("docs/") for path in loaded(HTML)])
+def test_both_encodings_hold_the_same_and_have_tags_of_their_own(name: str) -> None:
+    plain, gzipped = (docs_files().answer(request, name) for request in (PLAIN, GZIP))
+    assert gzip.decompress(gzipped.body) == plain.body
+    assert "Content-Encoding" not in headers(plain)
+    assert headers(gzipped)["Content-Encoding"] == "gzip"
+    assert b"Content-Encoding" not in gzipped.not_modified
+    assert headers(plain)["Vary"] == headers(gzipped)["Vary"] == "Accept-Encoding"
+    assert re.fullmatch(r'"[0-9a-f]{32}"', plain.etag)
+    assert plain.etag != gzipped.etag
+
+
+def test_another_content_has_another_name_and_the_same_content_the_same() -> None:
+    first, second = StaticFiles([("a.js", compressed(b"1"))]), StaticFiles([("a.js", compressed(b"2"))])
+    other_zlib = StaticFiles([("a.js", gzip.compress(b"1", 1))])
+    assert first.names["a.js"] != second.names["a.js"]
+    assert first.names == other_zlib.names
+    assert first.answer(PLAIN, second.names["a.js"]).status == 404
+    assert first.answer(PLAIN, first.names["a.js"]).body == b"1"

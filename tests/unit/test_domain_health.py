@@ -97,7 +97,7 @@ def test_the_last_day_knows_no_time_zone() -> None:
 
 def test_a_clear_ends_the_rest_and_not_the_history() -> None:
     label = facts_about([flagged("1", "spam_label")])
-    assert health(Facts(label.calls, label.flags, NOW)) == health(label) == 50
+    assert health(Facts(label.calls, label.flags, (NOW,))) == health(label) == 50
 
 
 OVERRIDES: list[tuple[str, Policy, CallerFacts, int]] = [

@@ -12,13 +12,14 @@ from rotary import __version__
 PROGRAMS = [
     "rotary-admin",
     "rotary-campaigns",
+    "rotary-console",
     "rotary-consumer",
     "rotary-dialer",
     "rotary-engine",
     "rotary-query",
     "rotary-stack",
 ]
-SERVERS = ["rotary-campaigns", "rotary-consumer", "rotary-engine", "rotary-query"]
+SERVERS = ["rotary-campaigns", "rotary-console", "rotary-consumer", "rotary-engine", "rotary-query"]
 SCRIPTS = {
     script.name: script.value
     for script in entry_points(group="console_scripts")

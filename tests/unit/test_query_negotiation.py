@@ -1,4 +1,4 @@
-"""What Accept and If-None-Match mean, whatever their form."""
+"""What Accept, Accept-Encoding and If-None-Match mean, whatever their form."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from rotary.http.negotiation import has_current, wants_stream
+from rotary.http.negotiation import accepts_gzip, has_current, wants_stream
 from rotary_query.http.sse_requests import stream_asked
 
 ETAG = '"9c1f"'
@@ -81,6 +81,31 @@ def test_deltas_are_sent_to_who_asks_for_them_in_either_way(target: str, accept:
     headers = CIMultiDict({} if accept is None else {"Accept": accept})
     assert stream_asked(make_mocked_request("GET", target, headers)) == kind
     assert stream_asked(make_mocked_request("HEAD", target, headers)) is None
+
+
+@pytest.mark.parametrize(
+    ("encodings", "gzip"),
+    [
+        (["gzip"], True),
+        (["GZip"], True),
+        (["x-gzip"], True),
+        (["gzip, deflate, br, zstd"], True),
+        (["br", "gzip;q=0.1"], True),
+        (["*"], True),
+        (["br;q=1, *;q=0.5"], True),
+        (["gzip;q=0"], False),
+        (["gzip;q=0, *"], False),
+        (["*;q=0"], False),
+        (["identity"], False),
+        (["br, deflate"], False),
+        (["gzipped"], False),
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_gzip_is_sent_to_who_takes_it(encodings: Sequence[str], gzip: bool) -> None:
+    headers = CIMultiDict([("Accept-Encoding", line) for line in encodings])
+    assert accepts_gzip(make_mocked_request("GET", "/", headers)) is gzip
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from rotary.runtime.settings import variable
 from rotary_admin.__main__ import cli
 from rotary_admin.context import ManagementSettings
 from rotary_campaigns.settings import CampaignsSettings
+from rotary_console.settings import ConsoleSettings
 from rotary_consumer.settings import Settings
 from rotary_engine.settings import EngineSettings
 from rotary_query.settings import QuerySettings
@@ -39,7 +40,7 @@ def test_admin_commands_exist(command: str) -> None:
         found = found.commands[word]
 
 
-KINDS = (ManagementSettings, Settings, QuerySettings, EngineSettings, CampaignsSettings)
+KINDS = (ConsoleSettings, ManagementSettings, Settings, QuerySettings, EngineSettings, CampaignsSettings)
 SETTINGS = {variable(field.name): field for kind in KINDS for field in fields(kind)}
 
 
@@ -49,11 +50,12 @@ def test_the_configuration_table_names_every_setting_with_its_default() -> None:
     for name, default in table.items():
         field = SETTINGS[name]
         stated = "required" if field.required else str(field.default).lower().removesuffix(".0") or "none"
-        assert default == stated, name
+        assert default.lower() == stated, name
 
 
 @pytest.mark.parametrize(
-    ("program", "kind"), [("query", QuerySettings), ("engine", EngineSettings), ("consumer", Settings)]
+    ("program", "kind"),
+    [("query", QuerySettings), ("engine", EngineSettings), ("consumer", Settings), ("console", ConsoleSettings)],
 )
 def test_the_configuration_table_names_the_programs_that_read_a_setting(program: str, kind: type) -> None:
     table = re.findall(r"^\| `(ROTARY_\w+)` \| ([^|]+?) \|", README, re.MULTILINE)

@@ -34,14 +34,15 @@ def test_every_service_gets_the_shared_settings_and_the_urls_of_all_services() -
 
 def test_only_a_replicated_service_runs_more_than_once() -> None:
     plan = planned(*SERVICES, consumers=2)
-    assert [process.name for process in plan.processes] == ["consumer-1", "consumer-2", "query", "engine", "campaigns"]
+    names = ["consumer-1", "consumer-2", "query", "engine", "campaigns", "console"]
+    assert [process.name for process in plan.processes] == names
     assert plan.variables["ROTARY_CONSUMER_OPS_URL"].split() == [process.url for process in plan.processes[:2]]
 
 
 def test_no_two_ports_are_the_same() -> None:
     plan = planned(*SERVICES, BOARD, consumers=3)
     urls = " ".join(plan.variables.values()).split()
-    assert len(urls) == len(set(urls)) == 11
+    assert len(urls) == len(set(urls)) == 13
 
 
 def test_the_variables_of_a_service_are_those_of_its_plan() -> None:

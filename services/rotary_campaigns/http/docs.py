@@ -1,10 +1,11 @@
 """The pages that need no token."""
 
-from rotary.http.docs import docs_page, document_page
-from rotary.http.responses import CachedResponse
+from rotary.http.docs import docs_files, docs_page, document_page
+from rotary.http.static_files import Static
 from rotary_campaigns.http.openapi import openapi
 
 
-def pages() -> dict[str, CachedResponse]:
-    """The OpenAPI document, and the page that renders it for people."""
-    return {"openapi": document_page(openapi()), "docs": docs_page()}
+def pages() -> dict[str, Static]:
+    """The OpenAPI document, and the page that renders it for people with the files it is made of."""
+    document = openapi()
+    return {"openapi": document_page(document), "docs": docs_page(document), "docs_file": docs_files()}

@@ -20,6 +20,7 @@ from rotary.http.endpoints import group_id
 from rotary.http.errors import SERVER_ERROR, TOO_MANY_STREAMS
 from rotary.http.negotiation import wants_stream
 from rotary.http.responses import JSON, REVALIDATE, CachedResponse, ResponseTemplate, failure
+from rotary.http.static_files import Static
 from rotary.management.idempotency import StoredAnswer, claim, keep
 from rotary.postgres.connection import ContendedError
 from rotary_campaigns.http.errors import answer_to
@@ -49,7 +50,7 @@ class Api(api.Api[str]):
     def __init__(
         self,
         parts: Parts,
-        pages: Mapping[str, CachedResponse],
+        pages: Mapping[str, Static],
         access: Access,
         clock: Clock,
         *,

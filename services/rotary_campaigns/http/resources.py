@@ -1,5 +1,6 @@
 """Every path of the service, in one table."""
 
+from rotary.http.docs import FILES_PATTERN
 from rotary.http.endpoints import Endpoint, Route, Routes
 from rotary_campaigns.http.operations import Resource
 from rotary_campaigns.routes import audit, caller_ids, campaigns, customer, groups, imports, tokens, webhooks
@@ -13,6 +14,7 @@ ENDPOINTS: tuple[Endpoint[str], ...] = (
     *(Endpoint(resource.kind, resource.pattern, resource.allowed) for resource in RESOURCES.values()),
     Endpoint("openapi", "/openapi.json"),
     Endpoint("docs", "/docs"),
+    Endpoint("docs_file", FILES_PATTERN),
 )
 
 

@@ -21,11 +21,11 @@ from rotary.http.json_bodies import decode_body
 from rotary.http.negotiation import has_current
 from rotary.http.protocol import RequestIds
 from rotary.http.request_bodies import read_body
-from rotary.http.responses import CachedResponse, DateLine, RawResponse
+from rotary.http.responses import CachedResponse, DateLine, RawResponse, header_lines
 from rotary_console.http.operations import Answer, Call, Endpoint, Operation
 from rotary_console.http.origin import refusal
 from rotary_console.http.refusals import NO_CUSTOMER, NOT_SIGNED_IN, ROLE_TOO_LOW, answer_to
-from rotary_console.http.security import security_lines
+from rotary_console.http.security import security_headers
 from rotary_console.parts import Parts
 from rotary_console.routes import campaigns, customers, dialers, pages, session
 from rotary_console.sign_in.sessions import allows
@@ -51,7 +51,8 @@ class Console:
         self._routes: Routes[str] = Routes(listed, NOTHING)
         self._options = {one.pattern: options(one.allowed) for one in ENDPOINTS.values()}
         self._not_allowed = {one.pattern: method_not_allowed(one.allowed) for one in ENDPOINTS.values()}
-        self._security = security_lines(parts.settings)
+        self._headers = security_headers(parts.settings)
+        self._security = header_lines(self._headers)
         self._ids = RequestIds()
         self._date = DateLine()
         self._log = structlog.get_logger("rotary_console")
@@ -84,9 +85,9 @@ class Console:
     def _call(self, request: web.BaseRequest, route: Route[str]) -> Call:
         now_ms = self._clock()
         request_id = self._request_id(request)
-        headers = {"X-Request-Id": request_id.decode(), "Server": "rotary"}
+        headers = {"X-Request-Id": request_id.decode(), "Server": "rotary", "X-Content-Type-Options": "nosniff"}
         network = client_network(self._proxies.client(request))
-        return Call(request, request_id, self._parts, now_ms, network, [], headers, route.kind)
+        return Call(request, request_id, self._parts, now_ms, network, [], self._headers | headers, route.kind)
 
     async def _answer(self, call: Call, route: Route[str]) -> Answer:
         endpoint = ENDPOINTS.get(route.kind)

@@ -1,8 +1,7 @@
-"""The header lines that every answer has: what a browser may do with it."""
+"""The headers that every answer has: what a browser may do with it."""
 
 from yarl import URL
 
-from rotary.http.responses import header_lines
 from rotary_console.settings import ConsoleSettings
 
 _DIRECTIVES = (
@@ -22,7 +21,7 @@ _DENIED = ("accelerometer", "camera", "display-capture", "geolocation", "gyrosco
 HSTS_SECONDS = 31_536_000
 
 
-def security_lines(settings: ConsoleSettings) -> bytes:
+def security_headers(settings: ConsoleSettings) -> dict[str, str]:
     """Nothing from other hosts, no inline script or style, no framing, and no other window's access."""
     policy = "; ".join(_DIRECTIVES).format(api=URL(settings.api_url).origin())
     headers = {
@@ -35,4 +34,4 @@ def security_lines(settings: ConsoleSettings) -> bytes:
     }
     if settings.is_secure:
         headers["Strict-Transport-Security"] = f"max-age={HSTS_SECONDS}"
-    return header_lines(headers)
+    return headers

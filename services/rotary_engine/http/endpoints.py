@@ -3,9 +3,10 @@
 from typing import Literal
 
 from rotary.http import endpoints
+from rotary.http.docs import FILES_PATTERN
 from rotary.http.endpoints import PREFIX, Endpoint, Routes
 
-Kind = Literal["picks", "pick", "lead", "openapi", "docs", "nothing"]
+Kind = Literal["picks", "pick", "lead", "openapi", "docs", "docs_file", "nothing"]
 """What a path names."""
 Route = endpoints.Route[Kind]
 
@@ -15,6 +16,7 @@ ENDPOINTS: tuple[Endpoint[Kind], ...] = (
     Endpoint("lead", PREFIX + "/{id}/leads/{lead_id}", "DELETE, OPTIONS"),
     Endpoint("openapi", "/openapi.json"),
     Endpoint("docs", "/docs"),
+    Endpoint("docs_file", FILES_PATTERN),
 )
 
 

@@ -15,6 +15,7 @@ from rotary.http.api import Access
 from rotary.http.errors import Refusal
 from rotary.http.request_bodies import read_body
 from rotary.http.responses import JSON, CachedResponse, ResponseTemplate, failure
+from rotary.http.static_files import Static
 from rotary.redis.pick_plans import PicksClosedError
 from rotary.redis.picks import GroupDisabledError, IdempotencyConflictError, Picks
 from rotary_engine.http.endpoints import ENDPOINTS, Kind, routes
@@ -51,7 +52,7 @@ class Api(api.Api[Kind]):
         self,
         picks: Picks,
         statistics: Statistics,
-        pages: Mapping[Kind, CachedResponse],
+        pages: Mapping[Kind, Static],
         access: Access,
         clock: Clock,
         *,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import CallerFacts
+from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import CachedResponse
 from rotary.redis.changes import CustomerFacts, GroupsChanged
 from rotary.redis.keys import bucket_of
@@ -22,6 +23,7 @@ FRESH_MS = 1_000
 
 Key = tuple[Kind, int, int]
 """(kind of entry, customer, group or 0)."""
+_OF_GROUPS: tuple[Kind, ...] = ("group", "monitor", "history")
 Listener = Callable[[int, int], None]
 """Called with (customer, group) when their monitor may have changed."""
 
@@ -41,6 +43,20 @@ class Document:
     def bytes_held(self) -> int:
         """The approximate memory use."""
         return 1200 + len(self._answer.body)
+
+
+class Definition(Document):
+    """A group's definition, for answers that are made from it; none for a group that does not exist."""
+
+    __slots__ = ("group",)
+
+    def __init__(self, group: GroupDefinition | None) -> None:
+        super().__init__(GROUP_NOT_FOUND)
+        self.group = group
+
+    def bytes_held(self) -> int:
+        """The approximate memory use."""
+        return 1200 + 400 * len(self.group.members if self.group else ())
 
 
 class GroupMonitor:
@@ -234,7 +250,7 @@ class GroupCache:
         customer = int(change.customer)
         gone: set[Key] = {("groups", customer, 0)}
         for group_id in change.groups:
-            gone |= {("group", customer, group_id), ("monitor", customer, group_id)}
+            gone |= {(kind, customer, group_id) for kind in _OF_GROUPS}
         for read in self._reads.get(customer, ()):
             read.is_void = read.is_void or read.key in gone
         for key in gone:

@@ -9,7 +9,7 @@ from rotary.auth.grant import Grant
 from rotary.auth.rate_limit import RateLimits
 from rotary.auth.tokens import Tokens
 from rotary.clock import Clock
-from rotary.definitions import SCOPE
+from rotary.definitions import SCOPE, GroupDefinition
 from rotary.errors import GroupNotFoundError
 from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import NO_FACTS, Reading
@@ -18,7 +18,7 @@ from rotary.redis.documents import REBUILDING
 from rotary.redis.versions import TOKENS, Versions
 from rotary.runtime.supervision import Supervisor
 from rotary_query.cache.bucket_statuses import BucketStatuses
-from rotary_query.cache.group_cache import GroupCache, GroupMonitor
+from rotary_query.cache.group_cache import Definition, GroupCache, GroupMonitor, Key
 from rotary_query.cache.loader import Loader
 from rotary_query.cache.redis_clock import RedisClock
 from rotary_query.cache.subscriber import Subscriber
@@ -91,6 +91,17 @@ class GroupReader:
         if reading[0] is GROUP_NOT_FOUND:
             raise GroupNotFoundError
         return reading
+
+    async def definition(self, customer: int, group_id: int) -> GroupDefinition:
+        """A group's definition. Raises GroupNotFoundError, UnavailableError."""
+        key: Key = ("history", customer, group_id)
+        entry = self.cache.get(key)
+        if entry is None:
+            entry, _ = await self.loader.load(key)
+        assert isinstance(entry, Definition)
+        if entry.group is None:
+            raise GroupNotFoundError
+        return entry.group
 
     def redis_now_ms(self) -> int:
         """The time of Redis' clock in milliseconds; 0 while it is unknown."""

@@ -16,7 +16,7 @@ from rotary.domain.facts import DAY_MS
 from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
 from rotary.http.errors import GROUP_NOT_FOUND
-from rotary.http.responses import NO_FACTS, CachedResponse
+from rotary.http.responses import NO_FACTS
 from rotary.redis import keys, versions
 from rotary.redis.documents import decode_group, decode_groups
 from rotary.redis.facts import decode_facts
@@ -26,7 +26,7 @@ from rotary.redis.versions import Versions
 from rotary.runtime import read_batcher as batches
 from rotary.runtime.read_batcher import ReadBatcher
 from rotary_query.cache.bucket_statuses import BucketStatuses
-from rotary_query.cache.group_cache import Document, Entry, GroupCache, Key, PendingRead
+from rotary_query.cache.group_cache import Definition, Document, Entry, GroupCache, Key, PendingRead
 from rotary_query.cache.redis_clock import RedisClock
 from rotary_query.cache.roundtrip import RoundTrips, pack_fact_keys
 from rotary_query.http.endpoints import Kind
@@ -118,7 +118,7 @@ class Loader:
                     group = decode_group(document)
                     found.append((waiting, group, [member.id for member in group.members]))
                 else:
-                    entry = Document(_answer(pending.key[0], document))
+                    entry = _entry(pending.key[0], document)
                     self._cache.install_document(pending, entry)
                     waiting.give((entry, NO_FACTS))
             except Exception as error:  # noqa: BLE001  # a broken document fails its own read alone
@@ -221,7 +221,9 @@ def _name(key: Key) -> str:
     return keys.groups(customer) if kind == "groups" else keys.group(customer, group_id)
 
 
-def _answer(kind: Kind, document: bytes | None) -> CachedResponse:
+def _entry(kind: Kind, document: bytes | None) -> Document:
     if kind == "groups":
-        return list_answer(decode_groups(document) if document else ())
-    return detail_answer(decode_group(document)) if document else GROUP_NOT_FOUND
+        return Document(list_answer(decode_groups(document) if document else ()))
+    if kind == "history":
+        return Definition(decode_group(document) if document else None)
+    return Document(detail_answer(decode_group(document)) if document else GROUP_NOT_FOUND)

@@ -3,9 +3,10 @@
 from typing import Literal
 
 from rotary.http import endpoints
+from rotary.http.docs import FILES_PATTERN
 from rotary.http.endpoints import PREFIX, Endpoint, Routes
 
-Kind = Literal["groups", "group", "monitor", "tickets", "openapi", "docs", "nothing"]
+Kind = Literal["groups", "group", "monitor", "history", "tickets", "openapi", "docs", "docs_file", "nothing"]
 """What a path names."""
 TICKETS = "/api/stream-tickets"
 Route = endpoints.Route[Kind]
@@ -15,8 +16,10 @@ ENDPOINTS: tuple[Endpoint[Kind], ...] = (
     Endpoint("group", PREFIX + "/{id}"),
     Endpoint("monitor", PREFIX + "/{id}/monitor"),
     Endpoint("tickets", TICKETS, "POST, OPTIONS"),
+    Endpoint("history", PREFIX + "/{id}/history"),
     Endpoint("openapi", "/openapi.json"),
     Endpoint("docs", "/docs"),
+    Endpoint("docs_file", FILES_PATTERN),
 )
 
 

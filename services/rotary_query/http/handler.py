@@ -14,8 +14,11 @@ from rotary.http.cors import Cors
 from rotary.http.errors import TOO_MANY_STREAMS
 from rotary.http.protocol import stream_begins
 from rotary.http.responses import NO_FACTS, CachedResponse, RawResponse, lag_line
+from rotary.http.static_files import Static
 from rotary_query.cache.group_reader import GroupReader
+from rotary_query.history import HistoryReader
 from rotary_query.http.endpoints import ENDPOINTS, Kind, routes
+from rotary_query.http.history import history_answer, read_request
 from rotary_query.http.sse import StreamResponse
 from rotary_query.http.sse_events import behind
 from rotary_query.http.sse_requests import StreamKind, stream_asked
@@ -30,7 +33,8 @@ class Api(api.Api[Kind]):
     def __init__(
         self,
         reader: GroupReader,
-        pages: Mapping[Kind, CachedResponse],
+        history: HistoryReader,
+        pages: Mapping[Kind, Static],
         cors: Cors,
         proxies: TrustedProxies,
         clock: Clock,
@@ -40,13 +44,16 @@ class Api(api.Api[Kind]):
         access = Access(reader.tokens, reader.rate_limits, SCOPE, proxies, cors)
         super().__init__("rotary_query", ENDPOINTS, routes(), pages, access, clock, access_log=access_log)
         self._reader = reader
+        self._history = history
 
     def opens(self, context: RequestContext, grant: Grant) -> bool:  # noqa: ARG002  # every request needs the same
         """Whether the token may read."""
         return SCOPE in grant.scopes or READ_SCOPE in grant.scopes
 
     def cached(self, context: RequestContext, grant: Grant) -> CachedResponse | None:
-        """The answer from memory."""
+        """The answer from memory, which has no history."""
+        if context.route.kind == "history":
+            return None
         reading = self._reader.cached(context.route, grant.customer_id, context.now_ms)
         if reading is None:
             return None
@@ -65,11 +72,19 @@ class Api(api.Api[Kind]):
         return None if ticket is None else await self._reader.tickets.redeem(ticket)
 
     async def answer(self, context: RequestContext, grant: Grant) -> CachedResponse:
-        """The answer. Raises UnavailableError."""
+        """The answer. Raises UnavailableError, GroupNotFoundError and Refusal."""
+        if context.route.kind == "history":
+            return await self._answer_history(context, grant.customer_id)
         if context.route.kind == "tickets":
             return await self._reader.tickets.issue(grant)
         answer, context.age_ms = await self._reader.answer(context.route, grant.customer_id, context.now_ms)
         return answer
+
+    async def _answer_history(self, context: RequestContext, customer: int) -> CachedResponse:
+        group = await self._reader.definition(customer, context.route.group_id)
+        asked = read_request(context.request.query, group, context.now_ms)
+        callers = [member.id for member in asked.members]
+        return history_answer(group, asked, await self._history.read(customer, callers, asked.first, asked.last))
 
     def reply(self, context: RequestContext, answer: CachedResponse) -> web.StreamResponse:
         """The answer with the age of its facts, or a stream of such."""

@@ -27,6 +27,16 @@ from rotary.http.openapi import (
 )
 from rotary.policy import DEFAULT_POLICY
 from rotary_query.http.endpoints import TICKETS
+from rotary_query.http.openapi_history import (
+    HISTORY,
+    HISTORY_DESCRIPTION,
+    HISTORY_MEANINGS,
+    HISTORY_PARAMETERS,
+    HISTORY_SCHEMAS,
+    HISTORY_SUMMARY,
+    HISTORY_TYPE,
+    invalid_parameters,
+)
 from rotary_query.http.openapi_streams import (
     DELTAS_PARAMETER,
     STREAM_DESCRIPTION,
@@ -116,7 +126,7 @@ _MEANINGS = {
     },
 }
 """What a field means, where its name does not say it all."""
-_MEANINGS |= STREAM_MEANINGS
+_MEANINGS |= STREAM_MEANINGS | HISTORY_MEANINGS
 _MEANINGS["GroupDetail"] = _MEANINGS["GroupItem"]
 
 _CACHE = {
@@ -176,7 +186,10 @@ def openapi() -> Json:
             "schemas": schemas,
             "headers": header_components(RATE, _CACHE, _LAG, REQUEST_ID, RETRY),
             "parameters": _parameters(),
-            "responses": {name: failure(failed) for name, failed in _FAILURES.items()},
+            "responses": {
+                **{name: failure(failed) for name, failed in _FAILURES.items()},
+                "InvalidParameters": invalid_parameters(),
+            },
         },
     )
     made["components"]["securitySchemes"]["ticket"] = TICKET_SCHEME
@@ -184,7 +197,7 @@ def openapi() -> Json:
 
 
 def _paths(bodies: list[Json]) -> Json:
-    groups, detail, snapshot, ticket = bodies
+    groups, detail, snapshot, ticket, history = bodies
     monitor_path = _operation(
         "monitorCallerIdGroup",
         "Which members may dial right now",
@@ -218,7 +231,16 @@ def _paths(bodies: list[Json]) -> Json:
         },
         PREFIX + "/{id}/monitor": {"get": monitor_path},
         TICKETS: {"post": ticket_operation(ticket, _STATUSES)},
+        PREFIX + "/{id}/history": {"get": _history_operation(history)},
     }
+
+
+def _history_operation(body: Json) -> Json:
+    success = _success(body, Envelope(HISTORY))
+    made = _operation("getCallerIdGroupHistory", HISTORY_SUMMARY, HISTORY_DESCRIPTION, success, one_group=True)
+    made["parameters"][1:1] = [{"$ref": f"#/components/parameters/{name}"} for name in HISTORY_PARAMETERS]
+    made["responses"]["422"] = {"$ref": "#/components/responses/InvalidParameters"}
+    return made
 
 
 def _operation(name: str, summary: str, description: str, success: Json, *, one_group: bool = False) -> Json:
@@ -256,6 +278,7 @@ def _parameters() -> Json:
         "GroupId": group_id_parameter(),
         "IfNoneMatch": optional_header("If-None-Match", "ETags that you have: if one still holds, the answer is 304."),
         "RequestId": REQUEST_ID_PARAMETER,
+        **HISTORY_PARAMETERS,
         "LastEventId": optional_header("Last-Event-ID", "On a stream: the last event you have; it is not sent again."),
         "Deltas": DELTAS_PARAMETER,
     }
@@ -263,7 +286,7 @@ def _parameters() -> Json:
 
 def _schemas() -> tuple[list[Json], Json]:
     """The bodies of the endpoints, and the schemas that they refer to."""
-    types = [_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, Envelope[StreamTicket]]
-    references, schemas = schemas_of([*types, ErrorBody, *STREAM_TYPES], _MEANINGS)
+    types = [_LIST_TYPE, _DETAIL_TYPE, _MONITOR_TYPE, Envelope[StreamTicket], HISTORY_TYPE]
+    references, schemas = schemas_of([*types, ErrorBody, *STREAM_TYPES, *HISTORY_SCHEMAS], _MEANINGS)
     bodies = [schemas.pop(reference["$ref"].rpartition("/")[2]) for reference in references[: len(types)]]
     return [{**body, "title": "Body"} for body in bodies], schemas

@@ -32,7 +32,7 @@ SERVICE_RULES = (
     "+@connection -@dangerous"
     # Commands of the services. INFO tells them the server's run id and whether it may evict.
     " +del +discard +exec +exists +fcall +fcall_ro +function|load +get +hget +hgetall +hmget +hsetnx +info +mget +multi"
-    " +publish +scan +set +subscribe +unlink +unsubscribe"
+    " +publish +scan +set +subscribe +unlink +unsubscribe +zmscore"
     # Commands inside their functions: Redis checks these against the caller's rules too.
     " +bitfield +expire +expireat +getrange +hdel +hincrby +hlen +hset +persist +rename +sadd +scard +sismember"
     " +smembers +smismember +spop +srem +time +zadd +zcard +zrange +zrangebyscore +zrem +zremrangebyscore +zrevrange"

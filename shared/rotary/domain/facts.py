@@ -17,6 +17,8 @@ DAY_MS = 86_400_000
 QUARTERS_A_DAY = 96
 MAX_FLAGS_OF_A_KIND = 64
 """How many flags of each kind are kept for a caller ID: the newest. No kind displaces another."""
+MAX_CLEARS = 64
+"""How many clears are kept, the newest. Only the last one counts now; history needs the others."""
 
 DayCounts = Mapping[int, Sequence[int]]
 """UTC day (days since 1970-01-01) → calls in each of its quarter hours; trailing zeros may be missing."""
@@ -42,11 +44,19 @@ NO_FACTS = CallerFacts({})
 
 
 class Facts(Struct, frozen=True):
-    """The facts about one caller ID, with identities. `calls` maps (UTC day, identity) to a quarter hour since 1970."""
+    """The facts about one caller ID, with identities. `calls` maps (UTC day, identity) to a quarter hour since 1970.
+
+    `clears` are the times of the clears, ascending.
+    """
 
     calls: Mapping[tuple[int, int], int] = {}
     flags: tuple[Flag, ...] = ()
-    cleared_at_ms: int | None = None
+    clears: tuple[int, ...] = ()
+
+    @property
+    def cleared_at_ms(self) -> int | None:
+        """The last clear."""
+        return self.clears[-1] if self.clears else None
 
     def caller_facts(self) -> CallerFacts:
         """The same facts for a reader."""
@@ -71,7 +81,7 @@ def facts_of(event: Event) -> Facts:
         case CarrierFlag():
             return Facts(flags=(Flag(at_ms, identity(event.source, event.id), event.data.kind),))
         case CooldownCleared():
-            return Facts(cleared_at_ms=at_ms)
+            return Facts(clears=(at_ms,))
 
 
 def merge(a: Facts, b: Facts) -> Facts:
@@ -79,7 +89,7 @@ def merge(a: Facts, b: Facts) -> Facts:
     calls = dict(a.calls)
     for key, quarter in b.calls.items():
         calls[key] = min(quarter, calls.get(key, quarter))
-    return Facts(calls, merge_flags(a.flags, b.flags), _latest(a.cleared_at_ms, b.cleared_at_ms))
+    return Facts(calls, merge_flags(a.flags, b.flags), tuple(sorted({*a.clears, *b.clears})[-MAX_CLEARS:]))
 
 
 def merge_flags(a: Iterable[Flag], b: Iterable[Flag]) -> tuple[Flag, ...]:
@@ -105,8 +115,3 @@ def fold(facts: Mapping[int, Facts], events: Iterable[Event]) -> dict[int, Facts
         caller = event.data.caller_id_id
         folded[caller] = merge(folded.get(caller, Facts()), facts_of(event))
     return folded
-
-
-def _latest(a: int | None, b: int | None) -> int | None:
-    known = [at for at in (a, b) if at is not None]
-    return max(known, default=None)

@@ -1,6 +1,6 @@
 """The calendar day of a customer, in quarter hours of UTC."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -9,13 +9,24 @@ from rotary.domain.facts import DAY_MS, QUARTER_MS
 
 @lru_cache(maxsize=4096)
 def today(timezone: str, quarter: int) -> tuple[int, int]:
-    """The calendar day that contains a quarter hour, as (first, after the last) quarter hour since 1970.
+    """The calendar day that contains a quarter hour, as (first, after the last) quarter hour since 1970."""
+    return calendar_day(timezone, local_date(timezone, quarter * QUARTER_MS))
+
+
+def local_date(timezone: str, at_ms: int) -> date:
+    """The date in a zone at a UTC millisecond."""
+    return datetime.fromtimestamp(at_ms // 1000, ZoneInfo(timezone)).date()
+
+
+def calendar_day(timezone: str, of: date) -> tuple[int, int]:
+    """A calendar day as (first, after the last) quarter hour since 1970.
 
     It is exact in every zone in civil use, because all offsets are multiples of 15 minutes. If a clock change skips
-    midnight, the day begins at the change. If it repeats midnight, the day begins at the first of the two.
+    midnight, the day begins at the change. If it repeats midnight, the day begins at the first of the two. A date that
+    a zone skipped is empty.
     """
     zone = ZoneInfo(timezone)
-    midnight = datetime.fromtimestamp(quarter * QUARTER_MS // 1000, zone).replace(hour=0, minute=0, second=0, fold=0)
+    midnight = datetime(of.year, of.month, of.day, tzinfo=zone)
     following = (midnight.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=zone)
     return _quarter(midnight), _quarter(following)
 

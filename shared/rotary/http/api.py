@@ -36,6 +36,7 @@ from rotary.http.errors import (
 from rotary.http.negotiation import has_current
 from rotary.http.protocol import RequestIds, bearer_hash
 from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawResponse, failure, rate_limit_lines
+from rotary.http.static_files import Static
 
 MAX_BODY_BYTES = 65_536
 
@@ -91,7 +92,7 @@ class Api(ABC, Generic[K]):
         program: str,
         endpoints: Sequence[Endpoint[K]],
         routes: Routes[K],
-        pages: Mapping[K, CachedResponse],
+        pages: Mapping[K, Static],
         access: Access,
         clock: Clock,
         *,
@@ -174,9 +175,11 @@ class Api(ABC, Generic[K]):
 
     def _known(self, context: RequestContext[K]) -> CachedResponse | None:
         """The answer, if that takes neither a read nor a verification."""
-        answer = self._unasked(context) or self._pages.get(context.route.kind)
+        answer = self._unasked(context)
         if answer is not None:
             return answer
+        if (page := self._pages.get(context.route.kind)) is not None:
+            return page.answer(context.request, context.route.name)
         sha256_hex = bearer_hash(context.request)
         if sha256_hex is None:
             return None if self._is_redeemable(context) else UNAUTHENTICATED

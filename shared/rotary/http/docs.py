@@ -1,35 +1,51 @@
-"""The pages that need no token: the OpenAPI document, and itself rendered for people, from files that we ship."""
+"""The OpenAPI document, and Swagger UI, which renders it for people: answered without a token.
 
-from base64 import b64encode
-from hashlib import sha256
+The renderer is vendored (infra/vendor.toml) and served from the service's own origin under a strict policy. Nothing is
+loaded from another host, and a token that is typed into the page leaves it only in requests to this service.
+"""
+
+from functools import cache
+from html import escape
 from importlib.resources import files
 
 import msgspec
 
 from rotary.http.openapi import Json
-from rotary.http.responses import CachedResponse, success, success_template
+from rotary.http.responses import JSON
+from rotary.http.static_files import CONTENT_TYPES, SAME_ORIGIN, StaticFile, StaticFiles, compressed
 
-_HTML = "text/html; charset=utf-8"
-
-
-def document_page(document: Json) -> CachedResponse:
-    """The document as an answer."""
-    return success(msgspec.json.encode(document))
-
-
-def docs_page() -> CachedResponse:
-    """The page that renders the document at /openapi.json, whatever service's it is."""
-    folder = files("rotary.http") / "assets"
-    page, style, script = (folder.joinpath(name).read_text() for name in ("index.html", "style.css", "script.js"))
-    html = page.replace("/* style.css */", style).replace("/* script.js */", script)
-    policy = (
-        f"default-src 'none'; connect-src 'self'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
-    return success(html.encode(), success_template(headers, _HTML))
+FILES_PATTERN = "/docs/{file}"
+_OWN = ("docs.css", "docs.js")
+_VENDORED = ("swagger-ui.css", "swagger-ui-bundle.js")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    **SAME_ORIGIN,
+}
 
 
-def _hash(text: str) -> str:
-    # The browser hashes what stands between the tags; the page has nothing else there.
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+def document_page(document: Json) -> StaticFile:
+    """The document as it is."""
+    return StaticFile(compressed(msgspec.json.encode(document)), JSON)
+
+
+def docs_page(document: Json) -> StaticFile:
+    """The page that renders the document at /openapi.json. Its files are `docs_files`."""
+    html = (files("rotary.http") / "assets" / "index.html").read_text()
+    html = html.replace("{title}", escape(document["info"]["title"]))
+    for name, versioned in docs_files().names.items():
+        html = html.replace(f"{{{name}}}", f"docs/{versioned}")
+    return StaticFile(compressed(html.encode()), CONTENT_TYPES[".html"], _HEADERS)
+
+
+@cache
+def docs_files() -> StaticFiles:
+    """The scripts and styles of the page, ours and the renderer's."""
+    assets = files("rotary.http") / "assets"
+    own = [(name, compressed((assets / name).read_bytes())) for name in _OWN]
+    return StaticFiles(own + [(name, (assets / "swagger-ui" / f"{name}.gz").read_bytes()) for name in _VENDORED])

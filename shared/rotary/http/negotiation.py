@@ -1,4 +1,7 @@
-"""What a client says about the form of its answer: Accept, If-None-Match (RFC 9110, 12.5.1, 13.1.2) and its query."""
+"""What a client says about the form of its answer: Accept, Accept-Encoding, If-None-Match and its query.
+
+RFC 9110, 12.5.1, 12.5.3 and 13.1.2.
+"""
 
 import re
 from functools import lru_cache
@@ -58,6 +61,20 @@ def parameter(request: web.BaseRequest, name: str) -> str:
     return ""
 
 
+def accepts_gzip(request: web.BaseRequest) -> bool:
+    """Whether the client takes a gzipped answer. One that says nothing of encodings gets none."""
+    return hdrs.ACCEPT_ENCODING in request.headers and names_gzip(
+        ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING))
+    )
+
+
+@lru_cache(maxsize=256)
+def names_gzip(accept_encoding: str) -> bool:
+    """Whether an Accept-Encoding header names gzip or any encoding with a weight above 0. Letter case means nothing."""
+    weights = dict(_weighed(part) for part in accept_encoding.lower().split(","))
+    return next((weights[name] for name in ("gzip", "x-gzip", "*") if name in weights), 0.0) > 0
+
+
 def has_current(request: web.BaseRequest, etag: str) -> bool:
     """Whether one of the client's If-None-Match lines names this ETag, or any (`*`). ETags are compared weakly."""
     first = request.headers.get(hdrs.IF_NONE_MATCH)
@@ -81,7 +98,7 @@ def entity_tags(line: str) -> list[str]:
 
 
 def _weighed(part: str) -> tuple[str, float]:
-    """A media range and its weight; 1 where none is given, or none that is valid."""
+    """A media range or an encoding, and its weight; 1 where none is given, or none that is valid."""
     name, *parameters = part.split(";")
     weights = [float(found[1]) for found in map(_Q.fullmatch, parameters) if found is not None]
     return name.strip(), min(1.0, weights[0]) if weights else 1.0

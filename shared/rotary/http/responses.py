@@ -23,7 +23,9 @@ REVALIDATE = "private, max-age=0, must-revalidate"
 NO_FACTS = -1
 """The age of an answer in which there are no facts."""
 DRAIN_SECONDS = 10.0
-"""How long a client may take to read an answer that its socket's buffer does not hold."""
+"""How long a client may take to read as much of an answer as LONG_BODY_BYTES, beyond what its socket's buffer holds."""
+LONG_BODY_BYTES = 65_536
+"""A body that is longer is sent as it is: copying it behind the head would take memory for each slow client."""
 
 
 def header_lines(headers: dict[str, str]) -> bytes:
@@ -47,7 +49,7 @@ class ResponseTemplate:
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         self.status = status
         self.head = _head(status, headers)
-        kept = {name: value for name, value in headers.items() if name != "Content-Type"}
+        kept = {name: value for name, value in headers.items() if name not in ("Content-Type", "Content-Encoding")}
         self.not_modified = _head(304, kept)
 
 
@@ -143,7 +145,8 @@ class RawResponse(web.StreamResponse):
         self._answer_status = 304 if unmodified else answer.status
         head = answer.not_modified if unmodified else answer.head
         body = b"" if unmodified or request.method == hdrs.METH_HEAD else answer.body
-        self._bytes = b"".join((head, *lines, self._connection(request), b"\r\n", body))
+        self._long_body = body if len(body) > LONG_BODY_BYTES else b""
+        self._bytes = b"".join((head, *lines, self._connection(request), b"\r\n", b"" if self._long_body else body))
 
     def _connection(self, request: web.BaseRequest) -> bytes:
         if not self._keep_alive:
@@ -162,7 +165,7 @@ class RawResponse(web.StreamResponse):
 
     @property
     def body_length(self) -> int:
-        return len(self._bytes)
+        return len(self._bytes) + len(self._long_body)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Sends all of it. Raises ConnectionError when the client is gone or does not read."""
@@ -170,13 +173,15 @@ class RawResponse(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError
         transport.write(self._bytes)
+        if self._long_body:
+            transport.write(self._long_body)
         if request.protocol.writing_paused:
             await self._drain(request, transport)
         return None
 
     async def _drain(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(DRAIN_SECONDS * (1 + len(self._long_body) // LONG_BODY_BYTES)):
                 await request.writer.drain()
         except TimeoutError:
             transport.abort()

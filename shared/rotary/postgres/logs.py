@@ -39,6 +39,13 @@ async def read_logs(connection: Connection) -> list[LogRecord]:
     return [LogRecord(*row) for row in rows]
 
 
+async def read_losses(connection: Connection) -> dict[str, datetime]:
+    """By kind of log, the time up to which events that arrived may be in no log any more."""
+    with translate_errors(connection):
+        rows = await connection.fetch(statement("read_log_losses"))
+    return {row["kind"]: row["lost_to"] for row in rows}
+
+
 async def add_logs(connection: Connection, names: Sequence[str], state: LogState) -> None:
     """Registers logs. Existing ones stay unchanged."""
     await _execute(connection, "add_logs", list(names), state)
@@ -60,7 +67,10 @@ async def record_first_message(connection: Connection, name: str, first_message:
 
 
 async def record_gap(connection: Connection, name: str, until: datetime, first_message: bytes | None) -> None:
-    """Records lost events that may matter until then. `first_message` replaces the recorded hash; None clears it."""
+    """Records lost events that may matter until then. `first_message` replaces the recorded hash; None clears it.
+
+    Whatever arrived up to now may be lost.
+    """
     await _execute(connection, "record_gap", name, until, first_message)
 
 
@@ -75,7 +85,7 @@ async def accept_gap(connection: Connection, name: str) -> bool:
 
 
 async def remove_log(connection: Connection, name: str) -> None:
-    """Removes the record of a log."""
+    """Removes the record of a log. What arrived in it is lost to a rebuild from the logs."""
     await _execute(connection, "remove_log", name)
 
 

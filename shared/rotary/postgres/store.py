@@ -143,7 +143,7 @@ async def read_groups(
     wanted = None if group_ids is None else list(group_ids)
     with translate_errors(connection):
         rows = await connection.fetch(statement("read_groups"), customer_id, wanted)
-    policy = _read_policy(rows[0]) if rows else DEFAULT_POLICY
+    policy = read_stored_policy(rows[0]) if rows else DEFAULT_POLICY
     return [_group(row, policy) for row in rows]
 
 
@@ -171,7 +171,7 @@ async def read_policy(connection: Connection, customer_id: int) -> Policy | None
     """The customer's policy; None for a customer that does not exist."""
     with translate_errors(connection):
         row = await connection.fetchrow(statement("read_policy"), customer_id)
-    return _read_policy(row) if row is not None else None
+    return read_stored_policy(row) if row is not None else None
 
 
 async def read_caller_ids(connection: Connection, customer_id: int, ids: Sequence[int] | None = None) -> list[int]:
@@ -214,7 +214,7 @@ async def _stream_groups(
             if row["customer_id"] != customer:
                 if customer:
                     yield customer, policy, groups
-                customer, policy, groups = row["customer_id"], _read_policy(row), []
+                customer, policy, groups = row["customer_id"], read_stored_policy(row), []
             if row["id"] is not None:
                 groups.append(_group(row, policy))
         if customer:
@@ -229,7 +229,8 @@ async def _stream_caller_ids(
             yield row["customer_id"], row["ids"]
 
 
-def _read_policy(row: asyncpg.Record) -> Policy:
+def read_stored_policy(row: asyncpg.Record) -> Policy:
+    """The policy of a row with `customer_id` and `policy`, JSON text or null."""
     try:
         return _policy.decode(row["policy"]) if row["policy"] is not None else DEFAULT_POLICY
     except msgspec.ValidationError as error:

@@ -14,12 +14,15 @@ from rotary.redis import keys
 _SIGN = 2**63
 COUNTER = "I"
 """The `array` type of Redis' counters."""
+COUNTERS_KEPT_DAYS, FLAGS_KEPT_DAYS = 7, 70
+"""How long the functions keep counters after their UTC day, and flags after the last change."""
 assert array(COUNTER).itemsize == 4, "Redis counts in 32 bits"  # its size depends on the platform
 
 
 class _StoredFlags(Struct, array_like=True):
     cleared_at_ms: int
     flags: list[tuple[int, str, FlagKind]]
+    clears: list[int] = []
 
 
 _decode = msgspec.msgpack.Decoder(_StoredFlags).decode
@@ -64,5 +67,14 @@ def decode_counters(value: bytes) -> Sequence[int]:
 def decode_flags(value: bytes) -> tuple[tuple[Flag, ...], int | None]:
     """The flags, ascending, and the last clear."""
     stored = _decode(value)
-    flags = tuple(Flag(at_ms, int(digits, 16) - _SIGN, kind) for at_ms, digits, kind in stored.flags)
-    return flags, stored.cleared_at_ms or None
+    return _flags(stored), stored.cleared_at_ms or None
+
+
+def decode_past_flags(value: bytes) -> tuple[tuple[Flag, ...], tuple[int, ...]]:
+    """The flags and the clears, both ascending."""
+    stored = _decode(value)
+    return _flags(stored), tuple(stored.clears)
+
+
+def _flags(stored: _StoredFlags) -> tuple[Flag, ...]:
+    return tuple(Flag(at_ms, int(digits, 16) - _SIGN, kind) for at_ms, digits, kind in stored.flags)

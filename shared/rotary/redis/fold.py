@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rotary.domain.facts import DAY_MS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, event_ms
+from rotary.domain.facts import DAY_MS, MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, event_ms
 from rotary.errors import UnavailableError
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, identity
 from rotary.redis import keys
@@ -26,7 +26,7 @@ FLAGS_WEIGHT = 100
 StoredFlag = tuple[int, str, str]
 """(time in ms, identity as hex digits, kind)."""
 _Calls = tuple[str, str, list[str], list[int]] | tuple[str, str, list[str], list[int], dict[str, tuple[str, int]]]
-_Flags = tuple[str, int, list[StoredFlag]]
+_Flags = tuple[str, int, list[StoredFlag], list[int]]
 _Piece = tuple[str, list[_Calls], list[_Flags]]
 
 
@@ -80,7 +80,8 @@ class Batch:
                     yield weight, (name, [(str(caller), str(day), some, quarters[begin:end])], [])
         for caller, (cleared, flags) in self._flags.items():
             some_flags = _newest(flags)
-            yield FLAGS_WEIGHT + len(some_flags), (name, [], [(str(caller), max(cleared), some_flags)])
+            clears = sorted({at_ms for at_ms in cleared if at_ms})[-MAX_CLEARS:]
+            yield FLAGS_WEIGHT + len(some_flags), (name, [], [(str(caller), max(cleared), some_flags, clears)])
 
     def _picks_of(self, seen: Mapping[int, int], begin: int, end: int) -> dict[str, tuple[str, int]]:
         """The pick of each call that names one, with the call's quarter hour."""
@@ -119,7 +120,8 @@ class Span(NamedTuple):
 
     From the offset that the bucket has reached if all that was sent has arrived (None: from the log's beginning) to the
     first offset after it (None: the position stays where it is), with the time of the last arrival marker before that.
-    `acknowledged` is the offset that Redis acknowledged: a bucket that is before it has lost data.
+    `acknowledged` is the offset that Redis acknowledged: a bucket that is before it has lost data. `since_ms` is from
+    when on everything that arrived is in the log, 0 for always; only a bucket that begins with the log takes it over.
     """
 
     log: str
@@ -127,6 +129,7 @@ class Span(NamedTuple):
     end: int | None
     marker_ms: int
     acknowledged: int | None
+    since_ms: int | None = None
 
 
 class Folded(NamedTuple):
@@ -185,6 +188,7 @@ def _commands(key: str, span: Span, logs: str, batches: Sequence[Batch]) -> Iter
     """Calls of bounded weight, of which only the last moves the position, if all before it were folded."""
     begin = "" if span.begin is None else span.begin
     acknowledged = "" if span.acknowledged is None else span.acknowledged
+    since = "" if span.since_ms is None else span.since_ms
     first = ("FCALL", "fold_1", 1, key, span.log, begin)
     calls = list(_calls(batches))
     if span.end is None or (span.begin is not None and span.end <= span.begin):
@@ -196,7 +200,8 @@ def _commands(key: str, span: Span, logs: str, batches: Sequence[Batch]) -> Iter
     for at, call in enumerate(calls, 1):
         is_last = at == len(calls)
         piece = "" if is_last else f"{batch}.{at}"
-        yield pack(*first, span.end if is_last else "", span.marker_ms, logs, call, piece, before, acknowledged)
+        end = span.end if is_last else ""
+        yield pack(*first, end, span.marker_ms, logs, call, piece, before, acknowledged, since)
         before = piece
 
 

@@ -16,6 +16,8 @@ LEASES = "rotary:leases"
 """Hash: the live consumers, and the reader of each stream."""
 PARKED_TO = "rotary:parked"
 """Hash: for each log, the offset before which all refused messages are on the parked queue."""
+LATE = "rotary:late"
+"""Set: the customers that had events about past days, whose history is to be looked at again."""
 REBUILD = "rotary:rebuild"
 """Hash: the current generation, and the one that a rebuild writes."""
 TOKEN_DEFINITIONS = "{token}definitions"  # noqa: S105  # a key's name
@@ -63,6 +65,11 @@ def seen(customer: int, caller: int, day: int, generation: int = 0) -> str:
 def flags(customer: int, caller: int, generation: int = 0) -> str:
     """The newest flags of each kind and the last clear, msgpack."""
     return f"{facts_prefix(customer, generation)}flags:{caller}"
+
+
+def flagged(customer: int, generation: int = 0) -> str:
+    """Sorted set: the caller IDs whose flags changed lately, by the version of the change in microseconds."""
+    return f"{facts_prefix(customer, generation)}flagged"
 
 
 def unknown(customer: int, day: int, generation: int = 0) -> str:

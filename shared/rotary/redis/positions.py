@@ -118,12 +118,13 @@ class Positions:
         logs: Sequence[str],
         continued: Sequence[int | None],
         acknowledged: Sequence[int | None] | None = None,
+        since_ms: int | None = None,
     ) -> Advance:
         """Says that every bucket holds all of `log` before `to`, which follows an arrival marker of `marker_ms`.
 
         `continued` has for each bucket the offset that it has reached if all that was sent has arrived, None for the
         log's beginning. `acknowledged` has the offset up to which Redis answered that it is folded: a bucket that is
-        before it has lost data. Without it, all that was sent has been answered.
+        before it has lost data. Without it, all that was sent has been answered. `since_ms` as in `Span`.
         """
         [failed] = await self._call(
             [
@@ -135,6 +136,7 @@ class Positions:
                     marker_ms,
                     ",".join(logs),
                     *("" if offset is None else offset for offset in (*continued, *(acknowledged or continued))),
+                    "" if since_ms is None else since_ms,
                 )
             ]
         )
@@ -144,6 +146,11 @@ class Positions:
             tuple(-number - 1 for number in failed if number < 0),
             0 in failed,
         )
+
+    async def claim(self, log: str, buckets: Sequence[int], since_ms: int) -> None:
+        """Says of buckets of which it is not known that everything that arrived since then is in their facts."""
+        if buckets:
+            await self._call([pack("HSETNX", self._key(bucket), f"{log}^", since_ms) for bucket in buckets])
 
     async def gap(self, buckets: Sequence[int], log: str, to: int | None, logs: Sequence[str], until_ms: int) -> None:
         """Closes these buckets until `until_ms`, because the log lost its events before `to`, and moves them to `to`.

@@ -35,7 +35,7 @@ export function Frame() {
     <main ref=${main} tabindex="-1">
       ${chosen
         ? html`<${Page} key=${chosen.id} path=${path} query=${query} />`
-        : html`<${EmptyState} icon="users" title=${t("frame.noCustomer")}>${t("frame.noCustomer.hint")}<//>`}
+        : html`<${EmptyState} isPage icon="users" title=${t("frame.noCustomer")}>${t("frame.noCustomer.hint")}<//>`}
     </main>
   </div>`;
 }
@@ -120,8 +120,8 @@ function Page({ path, query }) {
       takeFocus(host.current);
     }
   }, [path, isReady]);
-  if (!found) return html`<${EmptyState} icon="help" title=${t("frame.notFound")}><a href=${href(HOME)}>${t("frame.home")}</a><//>`;
-  if (!may(found.page.role)) return html`<${EmptyState} icon="key" title=${t("frame.notAllowed")}>${t("frame.notAllowed.hint")}<//>`;
+  if (!found) return html`<${EmptyState} isPage icon="help" title=${t("frame.notFound")}><a href=${href(HOME)}>${t("frame.home")}</a><//>`;
+  if (!may(found.page.role)) return html`<${EmptyState} isPage icon="key" title=${t("frame.notAllowed")}>${t("frame.notAllowed.hint")}<//>`;
   if (!isReady) return html`<${Loading} />`;
   if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${() => load(found.page)} />`;
   return html`<div class="page" ref=${host}><${loaded.component} key=${path} params=${found.params} query=${query} /></div>`;

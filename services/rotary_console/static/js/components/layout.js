@@ -32,11 +32,11 @@ export function Card({ title, description, actions, class: extra = "", children 
   </section>`;
 }
 
-/** Where there is nothing yet, why, and what to do. */
-export function EmptyState({ icon = "groups", title, children, action }) {
+/** Where there is nothing yet, why, and what to do. `isPage` if that is all there is: its title is the page's. */
+export function EmptyState({ icon = "groups", title, children, action, isPage = false }) {
   return html`<div class="empty">
     <${Icon} name=${icon} size=${28} />
-    <h2>${title}</h2>
+    ${isPage ? html`<h1 tabindex="-1">${title}</h1>` : html`<h2>${title}</h2>`}
     ${children && html`<p class="soft">${children}</p>`}
     ${action}
   </div>`;

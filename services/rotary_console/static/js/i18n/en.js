@@ -222,5 +222,5 @@ export default {
   "history.chart": "{title} by day, {from} to {to}",
   "history.none": "No days yet",
   "history.none.hint": "The first day is here once it is over.",
-  "history.notFinal": "Events of the last days may still arrive, so these numbers can change.",
+  "history.notFinal": "Calls count for up to two days after they were placed, flags for up to 30: until then these numbers may change.",
 };

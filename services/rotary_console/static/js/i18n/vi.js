@@ -216,5 +216,5 @@ export default {
   "history.chart": "{title} theo ngày, từ {from} đến {to}",
   "history.none": "Chưa có ngày nào",
   "history.none.hint": "Ngày đầu tiên sẽ hiện ở đây khi đã kết thúc.",
-  "history.notFinal": "Sự kiện của những ngày gần đây có thể vẫn đến, nên các con số này còn thay đổi.",
+  "history.notFinal": "Cuộc gọi còn được tính đến hai ngày sau khi gọi, cờ đến 30 ngày: trước đó các con số này có thể thay đổi.",
 };

@@ -114,7 +114,7 @@ function Members({ live, id, query }) {
   );
   const ask = (changed) => navigate(`/groups/${id}`, { ...query, ...changed }, { replace: true });
   const explain = useCallback((member) => setExplained(member), []);
-  return html`<section class="card table-card" aria-label=${t("members.caption")}>
+  return html`<section class="card table-card">
     <div class="toolbar">
       <${Search} label=${t("members.search")} value=${filter.search} onValue=${(search) => ask({ search })} />
       <${StatusFilter} counts=${countsOf(live.state.counts)} chosen=${filter.statuses} onChoose=${(status) => ask({ status })} />

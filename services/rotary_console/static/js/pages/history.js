@@ -1,7 +1,7 @@
 // The last days of a group, or of one number in it: calls, flags, time at rest, health at midnight.
 import { html, useEffect, useMemo, useState } from "../preact.js";
 import { Button, Field } from "../components/controls.js";
-import { Card, EmptyState, Failure, Loading, Notice, PageHeader } from "../components/layout.js";
+import { Card, EmptyState, Failure, Loading, PageHeader } from "../components/layout.js";
 import { Table } from "../components/table.js";
 import { compareTexts, duration, number } from "../format.js";
 import { t } from "../i18n.js";
@@ -73,12 +73,12 @@ function Range({ data, onRange }) {
 }
 
 function Days({ data }) {
-  const { days } = data;
+  const days = useMemo(() => continuous(data.days), [data]);
   const total = useMemo(
     () => ({
-      calls: sum(days, (each) => each.calls),
-      flags: sum(days, (each) => sum(KINDS, (kind) => each.flags[kind])),
-      resting: sum(days, (each) => each.resting_seconds),
+      calls: sum(data.days, (each) => each.calls),
+      flags: sum(data.days, flagCount),
+      resting: sum(data.days, (each) => each.resting_seconds),
       health: days.findLast((each) => each.health !== null)?.health ?? null,
     }),
     [days],
@@ -86,38 +86,51 @@ function Days({ data }) {
   const flags = KINDS.map((kind) => ({ name: t(`flag.${kind}`), values: days.map((each) => each.flags[kind]), tone: kind }));
   const dates = days.map((each) => each.date);
   const only = (name, values, tone) => [{ name, values, tone }];
-  const hours = days.map((each) => Math.round(each.resting_seconds / 360) / 10);
+  const hours = days.map((each) => each.resting_seconds === null ? null : Math.round(each.resting_seconds / 360) / 10);
   return html`
     <dl class="history-tiles">
-      <div class="card"><dt>${t("history.calls")}</dt><dd class="numeric">${number(total.calls)}</dd></div>
-      <div class="card"><dt>${t("history.flags")}</dt><dd class="numeric">${number(total.flags)}</dd></div>
-      <div class="card"><dt>${t("history.resting")}</dt><dd class="numeric">${duration(total.resting)}</dd></div>
-      <div class="card"><dt>${t("history.health")}</dt><dd class="numeric">${total.health ?? "–"}</dd></div>
+      <div class="card"><dt>${t("history.calls")}</dt><dd class="numeric">${known(total.calls)}</dd></div>
+      <div class="card"><dt>${t("history.flags")}</dt><dd class="numeric">${known(total.flags)}</dd></div>
+      <div class="card"><dt>${t("history.resting")}</dt><dd class="numeric">${known(total.resting, duration)}</dd></div>
+      <div class="card"><dt>${t("history.health")}</dt><dd class="numeric">${known(total.health)}</dd></div>
     </dl>
-    ${days.some((each) => !each.final) && html`<${Notice}><p>${t("history.notFinal")}</p><//>`}
     <div class="history-charts">
       <${DayChart} title=${t("history.calls")} dates=${dates} series=${only(t("history.calls"), days.map((each) => each.calls), "calls")} />
       <${DayChart} title=${t("history.flags")} dates=${dates} series=${flags} />
       <${DayChart} title=${t("history.resting.hours")} dates=${dates} series=${only(t("history.resting.hours"), hours, "resting")} />
       <${DayChart} title=${t("history.health")} dates=${dates} kind="line" most=${100}
         series=${only(t("history.health"), days.map((each) => each.health), "health")} />
-    </div>`;
+    </div>
+    ${data.days.some((each) => !each.final) && html`<p class="hint">${t("history.notFinal")}</p>`}`;
 }
 
-function sum(values, of) {
-  return values.reduce((total, each) => total + of(each), 0);
+/** Every day from the first to the last: of one that is left out nothing is known. */
+function continuous(days) {
+  const found = new Map(days.map((each) => [each.date, each]));
+  const [first, last] = [days[0], days.at(-1)].map((each) => Date.parse(`${each.date}T00:00:00Z`));
+  const dates = Array.from({ length: (last - first) / DAY_MS + 1 }, (_, index) => new Date(first + index * DAY_MS).toISOString().slice(0, 10));
+  const unknown = { calls: null, flags: Object.fromEntries(KINDS.map((kind) => [kind, null])), resting_seconds: null, health: null };
+  return dates.map((date) => found.get(date) ?? { date, ...unknown });
 }
+
+/** Null if one of the values is: a sum is never too low. */
+function sum(values, of) {
+  return values.reduce((total, each) => (total === null || of(each) === null ? null : total + of(each)), 0);
+}
+
+const known = (value, format = number) => (value === null ? "–" : format(value));
 
 const SORTS = {
   number: (a, b) => compareTexts(a.number, b.number),
-  calls: (a, b) => a.calls - b.calls,
-  flags: (a, b) => flagCount(a) - flagCount(b),
+  calls: (a, b) => (a.calls ?? -1) - (b.calls ?? -1),
+  flags: (a, b) => (flagCount(a) ?? -1) - (flagCount(b) ?? -1),
   resting: (a, b) => a.resting_seconds - b.resting_seconds,
   health: (a, b) => (a.health ?? 101) - (b.health ?? 101),
 };
 
 const SHOWN = 100;
 
+const DAY_MS = 86_400_000;
 const flagCount = ({ flags }) => sum(KINDS, (kind) => flags[kind]);
 
 function Members({ id, members, query }) {
@@ -130,7 +143,7 @@ function Members({ id, members, query }) {
   const columns = [
     { key: "number", label: t("column.number"), header: true, sortable: true,
       cell: (row) => html`<a href=${href(`/groups/${id}/history/${row.caller_id_id}`, query)}>${row.number}</a>` },
-    { key: "calls", label: t("history.calls"), numeric: true, sortable: true, descendsFirst: true, cell: (row) => number(row.calls) },
+    { key: "calls", label: t("history.calls"), numeric: true, sortable: true, descendsFirst: true, cell: (row) => known(row.calls) },
     { key: "flags", label: t("history.flags"), sortable: true, descendsFirst: true, cell: (row) => flagText(row) },
     { key: "resting", label: t("history.resting"), numeric: true, sortable: true, descendsFirst: true,
       cell: (row) => (row.resting_seconds ? duration(row.resting_seconds) : "–") },

@@ -11,6 +11,7 @@
 --   <log>!  since when it goes on from an earlier position
 --   <log>#  until when events that the log lost would matter
 --   <log>+  the piece folded last of a batch in pieces
+--   <log>^  since when everything that arrived in the log is in the facts, as far as those are kept; 0 is always
 -- and besides
 --   logs    the logs that must have a position
 --   read    all that a reader needs, "<at> <back> <gap>": the earliest @, the latest ! and #
@@ -19,7 +20,10 @@
 -- Out of memory, Redis does not begin a function; an error within one leaves what was written before it, and the
 -- position is written last: what is folded again changes nothing. Numbers in Lua are doubles: ids travel as strings.
 
-local KEPT_FLAGS_OF_A_KIND, FLAGS_TTL_S, DAY_S, CALLS_TTL_DAYS = 64, 35 * 86400, 86400, 3
+-- `seen` and `unknown` are kept for as long as an event may arrive. Counters and flags are kept longer, for history: a
+-- roll-up that was down as long as the logs keep calls (3 days) still finds all that it needs. See docs/history.md.
+local KEPT_FLAGS_OF_A_KIND, KEPT_CLEARS, DAY_S = 64, 64, 86400
+local SEEN_TTL_DAYS, CALLS_TTL_DAYS, FLAGS_TTL_S, FLAGGED_TTL_S = 3, 7, 70 * 86400, 36 * 86400
 local DEFAULT_ALLOWANCE = 1000
 local CHANGES = 'rotary:changes'
 
@@ -133,7 +137,7 @@ local function is_admitted(customer, caller)
     return false
   end
   redis.call('SADD', unknown, caller)
-  redis.call('EXPIREAT', unknown, (customer.day + CALLS_TTL_DAYS) * DAY_S)
+  redis.call('EXPIREAT', unknown, (customer.day + SEEN_TTL_DAYS) * DAY_S)
   customer.admitted = customer.admitted + 1
   return true
 end
@@ -158,11 +162,15 @@ local function confirm_picks(customer, caller, day, fresh, picks)
 end
 
 -- Counts the identities not seen before; returns {quarter, new count, ...} of what changed, or nil.
--- Both keys expire three days after their UTC day ends: later than any event of that day may still arrive.
+-- What was seen expires three days after its UTC day ends: later than any event of that day may still arrive. Counters stay
+-- longer, for history.
 local function fold_calls(customer, caller, day, ids, quarters, picks)
   local suffix = caller .. ':' .. day
   local seen, calls = customer.facts .. 'seen:' .. suffix, customer.facts .. 'calls:' .. suffix
   local fresh, ops, added, order
+  -- Folded more than a day after its arrival: what was published twice comes again soon, and must still be known.
+  local age = customer.today - day
+  local is_late = SEEN_TTL_DAYS < age and age <= CALLS_TTL_DAYS
   if #ids == 1 then
     -- The most frequent case by far, and SADD itself says whether it was new.
     if redis.call('SADD', seen, ids[1]) == 0 then return nil end
@@ -195,10 +203,10 @@ local function fold_calls(customer, caller, day, ids, quarters, picks)
       redis.call('DEL', seen, calls)
       return nil
     end
-    local expiry = (tonumber(day) + 1 + CALLS_TTL_DAYS) * DAY_S
-    redis.call('EXPIREAT', seen, expiry)
-    redis.call('EXPIREAT', calls, expiry)
+    if not is_late then redis.call('EXPIREAT', seen, (tonumber(day) + 1 + SEEN_TTL_DAYS) * DAY_S) end
+    redis.call('EXPIREAT', calls, (tonumber(day) + 1 + CALLS_TTL_DAYS) * DAY_S)
   end
+  if is_late then redis.call('EXPIRE', seen, DAY_S) end
   if picks and customer.is_current then confirm_picks(customer, caller, day, fresh, picks) end
   return changed
 end
@@ -256,15 +264,32 @@ local function merged(stored, incoming)
   return flags
 end
 
--- Merges flags and a clear (0 is none) into the caller's document; returns the new document, or nil if it is the same.
-local function fold_flags(customer, caller, cleared, incoming)
+-- The newest of two lists of times, ascending, each once.
+local function merged_clears(stored, incoming)
+  local known, times, kept = {}, {}, {}
+  for _, list in ipairs({stored, incoming}) do
+    for _, at in ipairs(list) do
+      if not known[at] then
+        known[at] = true
+        times[#times + 1] = at
+      end
+    end
+  end
+  table.sort(times)
+  for i = math.max(1, #times - KEPT_CLEARS + 1), #times do kept[#kept + 1] = times[i] end
+  return kept
+end
+
+-- Merges flags and clears into the caller's document, {last clear or 0, flags, clears}; returns the new document, or nil
+-- if it is the same. `cleared` is the last of the incoming clears, 0 for none.
+local function fold_flags(customer, caller, cleared, incoming, clears)
   local key = customer.facts .. 'flags:' .. caller
   local old = redis.call('GET', key)
   if not old and not is_admitted(customer, caller) then return nil end
-  local document = old and cmsgpack.unpack(old) or {0, {}}
-  if old and #incoming == 0 and cleared <= document[1] then return nil end
+  local document = old and cmsgpack.unpack(old) or {0, {}, {}}
+  local stored = document[3] or (document[1] > 0 and {document[1]}) or {}
   local flags = #incoming == 0 and document[2] or newest(merged(document[2], incoming))
-  local new = cmsgpack.pack({math.max(document[1], cleared), flags})
+  local new = cmsgpack.pack({math.max(document[1], cleared), flags, #clears == 0 and stored or merged_clears(stored, clears)})
   if new == old then return nil end
   redis.call('SET', key, new, 'EX', FLAGS_TTL_S)
   return new
@@ -277,12 +302,12 @@ local function mark_flagged(customer, flags)
   local last = tonumber(redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2] or 0)
   local version = math.max(last + 1, time[1] * 1000000 + time[2])
   for _, entry in ipairs(flags) do redis.call('ZADD', key, version, entry[1]) end
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', version - (FLAGS_TTL_S + DAY_S) * 1000000)
-  redis.call('EXPIRE', key, FLAGS_TTL_S + DAY_S)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', version - FLAGGED_TTL_S * 1000000)
+  redis.call('EXPIRE', key, FLAGGED_TTL_S)
 end
 
 -- {id, {{caller, day, {identity, ...}, {quarter, ...}[, {identity → {pick, quarter}}]}, ...},
--- {{caller, cleared, {flag, ...}}, ...}} of one customer.
+-- {{caller, last clear, {flag, ...}, {clear, ...}}, ...}} of one customer.
 local function fold_customer(customer, batch)
   local calls, flags = {}, {}
   for _, entry in ipairs(batch[2]) do
@@ -290,20 +315,21 @@ local function fold_customer(customer, batch)
     if changed then calls[#calls + 1] = {entry[1], tonumber(entry[2]), changed} end
   end
   for _, entry in ipairs(batch[3]) do
-    local document = fold_flags(customer, entry[1], entry[2], entry[3])
+    local document = fold_flags(customer, entry[1], entry[2], entry[3], entry[4] or {})
     if document then flags[#flags + 1] = {entry[1], document} end
   end
   if #flags > 0 then mark_flagged(customer, flags) end
   return calls, flags
 end
 
--- FCALL fold_1 1 {b17}position log from to marker logs batch [piece before acknowledged]
+-- FCALL fold_1 1 {b17}position log from to marker logs batch [piece before acknowledged since]
 -- `from`: the offset that the caller continues from, '' for the beginning of the log. `to`: the first offset after the
 -- batch, '' for a piece that leaves the position where it is because others follow. `marker`: the time of the last arrival
 -- marker before `to`. `batch`: msgpack {customer, ...}, see fold_customer. `piece`: what tells this piece of a batch from
 -- any other, '' for the last; `before`: the piece that must be the last one folded, '' for the first. One that was refused,
 -- or that Redis lost, would else be missing below the position that the last one sets. `acknowledged`: up to where Redis
--- told the caller that it had folded, '' for nowhere; by default `from`.
+-- told the caller that it had folded, '' for nowhere; by default `from`. `since`: from when on everything that arrived is
+-- in the log, for a bucket that begins with it.
 -- Returns the position, or {position, {{customer, caller refused, ...}, ...}, how many unknown callers were admitted}, or
 -- the status BEHIND with nothing folded (Redis lost what it had; continue from the stored position), AHEAD with nothing
 -- folded (what the caller sent before has not arrived; likewise), or REPLACED (the generation is over).
@@ -324,12 +350,12 @@ local function fold(keys, args)
     return redis.status_reply('BEHIND')
   end
   if position and to and position >= to then return position end
-  local changes, refused, admitted = {}, {}, 0
+  local changes, refused, admitted, today = {}, {}, 0, math.floor(now_ms() / 86400000)
   for _, batch in ipairs(cmsgpack.unpack(args[6])) do
     local id = batch[1]
     local customer = {
       tag = tag, facts = tag .. part .. id .. ':', documents = tag .. id .. ':',
-      day = math.floor(tonumber(args[4]) / 86400000), refused = {id}, admitted = 0,
+      day = math.floor(tonumber(args[4]) / 86400000), today = today, refused = {id}, admitted = 0,
       is_current = is_current(tag, generation),
     }
     local calls, flags = fold_customer(customer, batch)
@@ -337,6 +363,7 @@ local function fold(keys, args)
     if #customer.refused > 1 then refused[#refused + 1] = customer.refused end
     admitted = admitted + customer.admitted
   end
+  if not position and (args[10] or '') ~= '' then redis.call('HSET', key, log .. '^', args[10]) end
   if to then redis.call('HSET', key, log, args[3] .. ':' .. args[4]) end
   if (args[7] or '') ~= '' then
     redis.call('HSET', key, log .. '+', args[7])

@@ -3,7 +3,7 @@
 local CURRENT_MS = 2000
 
 -- Advances one bucket, wherever it is; returns nil, or 'behind' or 'ahead' as `fold` does.
-local function advance_one(key, log, from, to, marker, logs, reads, acknowledged)
+local function advance_one(key, log, from, to, marker, logs, reads, acknowledged, since)
   local fields = hash(key)
   local position = next_offset(fields[log])
   if from and (not position or position < from) then
@@ -18,6 +18,7 @@ local function advance_one(key, log, from, to, marker, logs, reads, acknowledged
       fields[log .. '!'] = nil
     end
     local changed = {[log] = to .. ':' .. marker, [log .. '@'] = marker, logs = union(fields.logs, logs)}
+    if not position and since ~= '' then changed[log .. '^'] = since end
     write(key, fields, changed, reads)
   end
   return nil
@@ -42,10 +43,10 @@ local function advance_plainly(key, log, from, to, marker, fields, mark, logs)
   return read
 end
 
--- FCALL advance_1 n key... log to marker logs from... [acknowledged...]
+-- FCALL advance_1 n key... log to marker logs from... [acknowledged... [since]]
 -- Every bucket given holds everything before `to`, the offset after an arrival marker of the time `marker`. The buckets
--- are of one generation. `acknowledged`, one a bucket: up to where Redis told the caller that it was, as in `fold`. Returns the
--- numbers (from 1) of the keys that were not advanced because they are behind, negative if replaced, 0 if ahead.
+-- are of one generation. `acknowledged`, one a bucket: up to where Redis told the caller that it was, as in `fold`; `since`
+-- likewise. Returns the numbers (from 1) of the keys that were not advanced because they are behind, negative if replaced, 0 if ahead.
 local function advance(keys, args)
   local log, to, marker, logs = args[1], args[2], args[3], args[4]
   local reads, failed, fields, mark = {}, {}, {}, 0
@@ -61,7 +62,7 @@ local function advance(keys, args)
     else
       local read = advance_plainly(key, log, from, to, marker, fields, mark, logs)
       if not read then
-        local why = advance_one(key, log, from, to, marker, logs, reads, args[4 + #keys + i])
+        local why = advance_one(key, log, from, to, marker, logs, reads, args[4 + #keys + i], args[5 + 2 * #keys] or '')
         if why then failed[#failed + 1] = why == 'behind' and i or 0 end
       elseif generation == current then
         local buckets = reads[read] or {}
@@ -83,7 +84,10 @@ local function gap(keys, args)
     local fields = hash(key)
     if not fields[log .. '#'] or (to and next_offset(fields[log]) ~= to) then
       local changed = {[log .. '#'] = args[5], logs = union(fields.logs, args[4])}
-      if to then changed[log] = args[2] .. ':' .. args[3] end
+      if to then
+        changed[log] = args[2] .. ':' .. args[3]
+        changed[log .. '^'] = string.format('%.0f', now_ms())
+      end
       write(key, fields, changed, reads)
     end
   end
@@ -119,7 +123,7 @@ local function forget(keys, args)
       if name == log then named = true else names[#names + 1] = name end
     end
     if named then
-      redis.call('HDEL', key, log, log .. '@', log .. '!', log .. '#', log .. '+')
+      redis.call('HDEL', key, log, log .. '@', log .. '!', log .. '#', log .. '+', log .. '^')
       for _, mark in ipairs({'', '@', '!', '#'}) do fields[log .. mark] = nil end
       write(key, fields, {logs = table.concat(names, ',')}, reads)
     end
