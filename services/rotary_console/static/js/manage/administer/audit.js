@@ -67,7 +67,7 @@ function Entry({ row, groups, onActor }) {
     <summary>
       <${Badge} kind=${kind} icon=${icon}>${t(`action.${row.action}`)}<//>
       <span class="grow"><span class="what">${t(`entity.${row.entity}`)} <b>${nameOf(row, groups)}</b></span>
-        ${isUpdate && html`<span class="inline-changes">${changes.slice(0, SHORT).map(({ key, label, before, after }) => html`<span key=${key}><span class="soft">${label}</span> <del><${Value} value=${before} /></del> → <ins><${Value} value=${after} /></ins></span>`)}
+        ${isUpdate && html`<span class="inline-changes">${changes.slice(0, SHORT).map(({ key, label, before, after }) => html`<span key=${key}><span class="soft">${label}</span> <del><${Value} value=${before} field=${key} /></del> → <ins><${Value} value=${after} field=${key} /></ins></span>`)}
           ${changes.length > SHORT && html`<span class="faint">${t("audit.more", { count: changes.length - SHORT })}</span>`}</span>`}
         ${row.entity === "cooldown_clear" && row.after?.reason && html`<span class="inline-changes soft">${row.after.reason}</span>`}
       </span>
@@ -101,7 +101,7 @@ function Difference({ row, changes }) {
   return html`<div class="table-scroll" tabindex="0" role="region" aria-label=${t("audit.difference")}>
     <table class="table versus">
       <thead><tr><th scope="col">${t("conflict.field")}</th>${hasBefore && html`<th scope="col">${t("audit.before")}</th>`}${hasAfter && html`<th scope="col">${t("audit.after")}</th>`}</tr></thead>
-      <tbody>${changes.map(({ key, label, before, after }) => html`<tr key=${key}><th scope="row" title=${key}>${label}</th>${hasBefore && html`<td><${Value} value=${before} /></td>`}${hasAfter && html`<td><${Value} value=${after} /></td>`}</tr>`)}</tbody>
+      <tbody>${changes.map(({ key, label, before, after }) => html`<tr key=${key}><th scope="row" title=${key}>${label}</th>${hasBefore && html`<td><${Value} value=${before} field=${key} /></td>`}${hasAfter && html`<td><${Value} value=${after} field=${key} /></td>`}</tr>`)}</tbody>
     </table>
   </div>`;
 }

@@ -2,8 +2,9 @@
 import { html, useId } from "../../preact.js";
 import { Button, Select } from "../../components/controls.js";
 import { Icon } from "../../components/icons.js";
-import { duration, number } from "../../format.js";
+import { duration } from "../../format.js";
 import { t } from "../../i18n.js";
+import { exact } from "../kit/difference.js";
 import { split, UNITS } from "./policy.js";
 
 /** An empty field takes the default, which it shows. */
@@ -24,7 +25,7 @@ export function PolicyField({ name, rule, value, onValue, error }) {
       ${isDuration && html`<${Select} label=${t("settings.unit", { field: t(`policy.${name}`) })} value=${value.unit} onValue=${(unit) => onValue({ ...value, unit })} options=${UNITS.map(([unit]) => [unit, t(`unit.${unit}`)])} />`}
       ${amount !== "" && html`<${Button} kind="quiet" icon="close" label=${t("settings.reset", { field: t(`policy.${name}`) })} onClick=${reset} />`}
     </div>
-    <p class="hint default" id=${`${id}-default`}>${t("settings.default", { value: isDuration ? duration(rule.value) : number(rule.value) })}</p>
+    <p class="hint default" id=${`${id}-default`}>${t("settings.default", { value: isDuration ? duration(rule.value) : exact(rule.value) })}</p>
     ${error && html`<p class="error" id=${`${id}-error`}><${Icon} name="warning" />${error}</p>`}
   </div>`;
 }

@@ -59,6 +59,7 @@ export default {
   "field.activated_at": "In use since",
   "field.caller_id_group_id": "Caller ID group",
   "field.caller_id_id": "Caller ID",
+  "field.caller_ids_count": "Active numbers",
   "field.carrier": "Carrier",
   "field.created_at": "Created",
   "field.daily_cap": "Calls a day",

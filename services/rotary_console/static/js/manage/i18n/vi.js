@@ -59,6 +59,7 @@ export default {
   "field.activated_at": "Sử dụng từ",
   "field.caller_id_group_id": "Nhóm số gọi ra",
   "field.caller_id_id": "Số gọi ra",
+  "field.caller_ids_count": "Số đang bật",
   "field.carrier": "Nhà mạng",
   "field.created_at": "Tạo lúc",
   "field.daily_cap": "Cuộc gọi mỗi ngày",

@@ -28,7 +28,7 @@ export async function unlessChanged(url, shown, act) {
 }
 
 function question(changed) {
-  const told = changed.map(({ label, before, after }) => `${label}: ${plain(before)} → ${plain(after)}`).join("; ");
+  const told = changed.map(({ key, label, before, after }) => `${label}: ${plain(before, key)} → ${plain(after, key)}`).join("; ");
   return { title: t("conflict.title"), body: t("conflict.since", { changes: told }), action: t("conflict.goOn") };
 }
 

@@ -1,8 +1,8 @@
 // What differs between two versions of a row, in words.
 import { html } from "../../preact.js";
 import { Time } from "../../components/layout.js";
-import { number } from "../../format.js";
-import { has, t } from "../../i18n.js";
+import { duration } from "../../format.js";
+import { has, locale, t } from "../../i18n.js";
 import { isSame } from "./draft.js";
 
 const NONE = "–";
@@ -33,19 +33,23 @@ export function fieldName(key) {
   return [`field.${key}`, `policy.${last}`, `day.${last}`, `field.${last}`].map((each) => has(each) && t(each)).find(Boolean) || key;
 }
 
-/** A value as text. */
-export function plain(value) {
+/** A value as text. Fields of a policy that end in seconds are durations. */
+export function plain(value, key = "") {
+  if (typeof value === "number" && /^policy\..*_seconds$/.test(key)) return duration(value);
   if (value === null || value === undefined || value === "") return NONE;
   if (typeof value === "boolean") return t(value ? "value.yes" : "value.no");
-  if (typeof value === "number") return number(value);
-  if (Array.isArray(value)) return value.length ? value.map(plain).join(", ") : NONE;
+  if (typeof value === "number") return exact(value);
+  if (Array.isArray(value)) return value.length ? value.map((each) => plain(each)).join(", ") : NONE;
   if (typeof value === "object") return "from" in value ? `${value.from}–${value.to}` : JSON.stringify(value);
   return has(`value.${value}`) ? t(`value.${value}`) : value;
 }
 
+/** A number with all its digits. */
+export const exact = (value) => value.toLocaleString(locale(), { maximumFractionDigits: 10 });
+
 /** A value as content: a moment in the reader's zone, everything else as text. */
-export function Value({ value }) {
+export function Value({ value, field }) {
   if (typeof value === "string" && MOMENT.test(value)) return html`<${Time} at=${value} />`;
   const isNone = value === null || value === undefined || value === "";
-  return html`<span class=${isNone ? "faint" : ""}>${plain(value)}</span>`;
+  return html`<span class=${isNone ? "faint" : ""}>${plain(value, field)}</span>`;
 }
