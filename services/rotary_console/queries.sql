@@ -11,9 +11,11 @@ UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2;
 UPDATE users SET totp_step = $2 WHERE id = $1 AND (totp_step IS NULL OR totp_step < $2) RETURNING true;
 
 -- name: begin_session
--- The user stays enabled until the transaction ends.
+-- The user stays enabled, with the password that was verified, until the transaction ends.
 WITH signed_in AS (
-  SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL FOR SHARE
+  SELECT id FROM users
+  WHERE id = $1 AND disabled_at IS NULL AND ($4::text IS NULL OR password_hash = $4)
+  FOR SHARE
 )
 INSERT INTO user_sessions (user_id, value_sha256, expires_at)
 SELECT id, $2, now() + make_interval(hours => $3) FROM signed_in
@@ -91,7 +93,7 @@ WHERE user_id = $1
 
 -- name: lock_attempts
 -- Attempts from one network, or one browser, are counted one after the other: none slips by while another is counted.
-SELECT pg_advisory_xact_lock(1919906913, hashtext($1));
+SELECT pg_advisory_xact_lock(1919907425, hashtext($1));
 
 -- name: count_attempts
 -- Those that count against an attempt on account $1 from network $2, or from device $3. Ages in seconds; null: none.
@@ -152,8 +154,9 @@ RETURNING id, expires_at;
 SELECT id, name FROM users WHERE oidc_issuer = $1 AND oidc_subject = $2 AND disabled_at IS NULL;
 
 -- name: bind_subject
--- The first time: the user who is named by the verified e-mail address, and is bound to no other account yet.
-UPDATE users SET oidc_issuer = $1, oidc_subject = $2
+-- The first time: the user who is named by the verified e-mail address, and is bound to no other account yet. Whoever made
+-- the user may know the password, and need not own the address: what was set up before ends.
+UPDATE users SET oidc_issuer = $1, oidc_subject = $2, password_hash = NULL, totp_secret = NULL
 WHERE name = $3 AND oidc_subject IS NULL AND disabled_at IS NULL
 RETURNING id, name;
 

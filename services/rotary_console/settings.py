@@ -5,11 +5,19 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from yarl import URL
 
+from rotary.auth.addresses import parse_address
 from rotary.http.client_address import Proxies
 from rotary.runtime.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
 
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+.*$", description="http://host:port or https://host")]
 OptionalUrl = Annotated[str, Meta(pattern=r"^(https?://\S+)?$", description="http://host:port or https://host")]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine alone."""
+    host = URL(url).host or ""
+    address = parse_address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 class ConsoleSettings(Struct, frozen=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.text import Text
 
 from rotary_demo.api_client import LIST_PATH
-from rotary_demo.seed import Customer
+from rotary_demo.seed import CONSOLE_USER, Customer
 from rotary_stack.control.client import SOCKET_VARIABLE
 from rotary_stack.stack import Stack
 
@@ -21,10 +21,16 @@ def intro(stack: Stack, customer: Customer, group_id: int, *, brief: bool) -> li
     heading = Text.assemble(
         ("Read the API", "bold"), f" from another terminal, as {customer.name}; reference: {api_url}/docs"
     )
+    console = Text.assemble(
+        ("Open the console", "bold"),
+        f" at {stack.variables()['ROTARY_CONSOLE_URL']} as {CONSOLE_USER}, password {customer.password}",
+    )
     if brief:
-        return [heading, commands[-1], Text()]
+        return [console, commands[-1], Text()]
     empty_redis = f"{SOCKET_VARIABLE}={stack.socket} {_program()} restart redis --empty"
     return [
+        Text(),
+        console,
         Text(),
         heading,
         *commands,

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import (
     campaigns,
+    console,
     disk,
     folding,
     freshness,
@@ -32,7 +33,21 @@ from benchmarks.table import passed, show, write
 from benchmarks.wrk import ensure_wrk
 
 RESULTS = Path(__file__).with_name("results.json")
-THEMES = (reads, picks, pick_costs, campaigns, freshness, folding, publishing, disk, memory, idle, rebuild, restart)
+THEMES = (
+    reads,
+    picks,
+    pick_costs,
+    campaigns,
+    freshness,
+    folding,
+    publishing,
+    disk,
+    memory,
+    idle,
+    rebuild,
+    restart,
+    console,
+)
 WIDTH = 170
 MOST_SECONDS = 900
 

@@ -199,7 +199,7 @@ class Visitors:
     """Opens pages for people, who have signed in before."""
 
     def __init__(self, world: World, browser: Browser) -> None:
-        self._world = world
+        self.world = world
         self._browser = browser
         self._states: dict[Role, Any] = {}  # Playwright's own type of what a browser remembers
         self._open: list[Visitor] = []
@@ -210,7 +210,7 @@ class Visitors:
         chosen = {"locale": "en-GB", "timezone_id": "Asia/Ho_Chi_Minh", "reduced_motion": "reduce"} | options
         context = await self._browser.new_context(storage_state=state, **chosen)
         context.set_default_timeout(SECONDS * 1000)
-        visitor = Visitor(self._world, context, await context.new_page())
+        visitor = Visitor(self.world, context, await context.new_page())
         self._open.append(visitor)
         return visitor
 
@@ -218,8 +218,8 @@ class Visitors:
         if role not in self._states:
             context = await self._browser.new_context()
             page = await context.new_page()
-            await page.goto(self._world.url)
-            await sign_in(page, self._world.user(role))
+            await page.goto(self.world.url)
+            await sign_in(page, self.world.user(role))
             await expect(page.locator("h1")).to_have_text("Live monitor", timeout=SECONDS * 1000)
             self._states[role] = await context.storage_state()
             await context.close()

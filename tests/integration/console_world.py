@@ -1,18 +1,19 @@
-"""The console on a database and a Redis of the tests' own, with a real rotary-campaigns behind it, and its browsers."""
+"""The console on a database and a Redis of the tests' own, alone or with a real rotary-campaigns, and its browsers."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from http.cookies import SimpleCookie
 from io import BytesIO
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from yarl import URL
 
 from integration.campaigns_world import CampaignsWorld, campaigns_world
+from integration.private_redis import own, private_redis
 from integration.query_world import Got
 from rotary.clock import system_clock
 from rotary.management.fields import Role
@@ -22,6 +23,7 @@ from rotary_console.service import Service, serving
 from rotary_console.settings import ConsoleSettings
 from running import free_port, until
 
+W = TypeVar("W", bound="ConsoleWorld")
 PASSWORD = "correct horse battery"
 _names = count(1)
 
@@ -83,14 +85,11 @@ class Browser:
 
 
 class ConsoleWorld:
-    """A running console, and what is behind it."""
+    """A running console."""
 
-    def __init__(
-        self, service: Service, campaigns: CampaignsWorld, session: aiohttp.ClientSession, origin: str
-    ) -> None:
+    def __init__(self, service: Service, connection: Connection, session: aiohttp.ClientSession, origin: str) -> None:
         self.service = service
-        self.campaigns = campaigns
-        self.connection: Connection = campaigns.connection
+        self.connection = connection
         self.origin = origin
         self.base = f"http://127.0.0.1:{service.port}"
         self.ops = f"http://127.0.0.1:{service.ops[1]}"
@@ -121,32 +120,58 @@ class ConsoleWorld:
         return browser
 
 
+class WholeWorld(ConsoleWorld):
+    """A running console, and the rotary-campaigns behind it."""
+
+    campaigns: CampaignsWorld
+
+
 @asynccontextmanager
 async def console_world(
     database_url: str, redis_url: str, rabbitmq_url: str, connection: Connection, **settings: Any
-) -> AsyncIterator[ConsoleWorld]:
-    """A console in this process, that is ready. Addresses of browsers come by X-Forwarded-For."""
+) -> AsyncIterator[WholeWorld]:
+    """A console in this process with what is behind it, that is ready."""
     async with campaigns_world(database_url, redis_url, rabbitmq_url, connection) as campaigns:
-        await connection.execute("DELETE FROM users; DELETE FROM sign_in_attempts")
-        port = free_port()
-        origin = f"http://127.0.0.1:{port}"
-        chosen = {
-            "postgres_url": database_url,
-            "redis_url": campaigns.redis_url,
-            "console_url": origin,
-            "api_url": "http://127.0.0.1:9",
-            "campaigns_url": campaigns.base,
-            "console_bind": f"127.0.0.1:{port}",
-            "ops_bind": "127.0.0.1:0",
-            "trusted_proxies": "127.0.0.1",
-        }
-        made = ConsoleSettings(**(chosen | settings))
-        async with serving(made, system_clock()) as service, aiohttp.ClientSession() as session:
-            world = ConsoleWorld(service, campaigns, session, made.origin)
-
-            async def is_ready() -> bool:
-                async with session.get(world.ops + "/readyz") as response:
-                    return response.status == 200
-
-            await until(is_ready, 10, "the console is ready")
+        urls = {"redis_url": campaigns.redis_url, "campaigns_url": campaigns.base}
+        async with _console(WholeWorld, database_url, connection, urls | settings) as world:
+            world.campaigns = campaigns
             yield world
+
+
+@asynccontextmanager
+async def lone_console(
+    database_url: str, redis_url: str, connection: Connection, **settings: Any
+) -> AsyncIterator[ConsoleWorld]:
+    """A console in this process with nothing behind it, that is ready."""
+    async with private_redis(redis_url):
+        urls = {"redis_url": own(redis_url), "campaigns_url": "http://127.0.0.1:9"}
+        async with _console(ConsoleWorld, database_url, connection, urls | settings) as world:
+            yield world
+
+
+@asynccontextmanager
+async def _console(
+    kind: type[W], database_url: str, connection: Connection, settings: Mapping[str, Any]
+) -> AsyncIterator[W]:
+    """Addresses of browsers come by X-Forwarded-For."""
+    await connection.execute("DELETE FROM users; DELETE FROM sign_in_attempts")
+    port = free_port()
+    chosen = {
+        "postgres_url": database_url,
+        "console_url": f"http://127.0.0.1:{port}",
+        "api_url": "http://127.0.0.1:9",
+        "console_bind": f"127.0.0.1:{port}",
+        "ops_bind": "127.0.0.1:0",
+        "trusted_proxies": "127.0.0.1",
+        **settings,
+    }
+    made = ConsoleSettings(**chosen)
+    async with serving(made, system_clock()) as service, aiohttp.ClientSession() as session:
+        world = kind(service, connection, session, made.origin)
+
+        async def is_ready() -> bool:
+            async with session.get(world.ops + "/readyz") as response:
+                return response.status == 200
+
+        await until(is_ready, 10, "the console is ready")
+        yield world

@@ -40,6 +40,7 @@ class Provider:
         self.forge: dict[str, Any] = {}
         self.discovered: dict[str, Any] = {}
         self.asked_for_keys = 0
+        self.discoveries = 0
         self.is_down = False
         self._codes: dict[str, dict[str, str]] = {}
         self._access: dict[str, Account] = {}
@@ -58,6 +59,7 @@ class Provider:
         return made
 
     async def _discovery(self, _request: web.Request) -> web.Response:
+        self.discoveries += 1
         if self.is_down:
             return web.Response(status=503)
         told = {

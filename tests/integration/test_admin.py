@@ -272,13 +272,17 @@ def test_what_the_database_will_not_have_is_told_in_one_line(
         (("member", "add", 3, "18:0"), "ids and weights are whole numbers from 1"),
         (("member", "add", 3, "+8490"), "is invalid; expected ID or ID:WEIGHT, such as 18 or 18:3"),
         (("member", "add", 3, "x:1"), "is invalid; expected ID or ID:WEIGHT, such as 18 or 18:3"),
+        (("cooldown", "clear", "--customer", 7, "--reason", "x" * 201, 18), "--reason: "),
         (
             ("token", "create", "--customer", 7, "--name", "x", "--expires", "2027-01-01"),
             "expected a time with an offset",
         ),
         (
             ("token", "create", "--customer", 7, "--name", "x", "--scope", "telesales_api_acess"),
-            "'telesales_api_acess' is not one of 'telesales_api_access', 'caller_id_pick', 'manage_caller_ids'",
+            (
+                "'telesales_api_acess' is not one of 'telesales_api_access', 'caller_id_read', 'caller_id_pick', "
+                "'manage_caller_ids'"
+            ),
         ),
         (
             ("token", "create", "--customer", 7, "--name", "a\x1b[2J"),

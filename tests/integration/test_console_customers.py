@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from integration.console_world import PASSWORD, Browser, ConsoleWorld, console_world
+from integration.console_world import PASSWORD, Browser, WholeWorld, console_world
 from integration.dialer_admin import DialerAdmin
 from rotary.postgres.connection import Connection
 
@@ -16,18 +16,18 @@ DIALERS = f"{OWN}/dialers"
 @pytest.fixture
 async def world(
     database_url: str, redis_url: str, broker_url: str, connection: Connection
-) -> AsyncIterator[ConsoleWorld]:
+) -> AsyncIterator[WholeWorld]:
     async with console_world(database_url, redis_url, broker_url, connection) as made:
         yield made
 
 
 @pytest.fixture
-async def admin(world: ConsoleWorld) -> Browser:
+async def admin(world: WholeWorld) -> Browser:
     return await world.signed_in("admin", name="alice")
 
 
 async def test_an_administrator_makes_a_user_who_signs_in_with_a_password_that_is_shown_once(
-    world: ConsoleWorld, admin: Browser
+    world: WholeWorld, admin: Browser
 ) -> None:
     new = {"name": "bob@example.com", "display_name": "Bob", "role": "operator"}
     made = (await admin.done(201, "POST", USERS, new))["data"]
@@ -54,7 +54,7 @@ async def test_an_administrator_makes_a_user_who_signs_in_with_a_password_that_i
     assert [entry["after"]["role"] for entry in logged["data"]] == ["operator"]
 
 
-async def test_a_password_may_be_chosen(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_password_may_be_chosen(world: WholeWorld, admin: Browser) -> None:
     new = {"name": "bob", "role": "viewer", "password": "short"}
     assert list((await admin.done(422, "POST", USERS, new))["errors"]) == ["password"]
     made = await admin.done(201, "POST", USERS, new | {"password": PASSWORD})
@@ -71,7 +71,7 @@ async def test_a_user_that_can_not_be_is_refused(admin: Browser, change: dict[st
     assert list(told["errors"]) == [field]
 
 
-async def test_a_name_that_is_taken_is_refused_whoever_has_it(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_name_that_is_taken_is_refused_whoever_has_it(world: WholeWorld, admin: Browser) -> None:
     """So that nobody gets into another customer's account, nor puts a role on it."""
     theirs = await world.user("admin", customer=8)
     told = await admin.done(409, "POST", USERS, {"name": theirs, "role": "viewer"})
@@ -79,7 +79,7 @@ async def test_a_name_that_is_taken_is_refused_whoever_has_it(world: ConsoleWorl
     assert await world.connection.fetchval("SELECT count(*) FROM user_roles") == 2
 
 
-async def test_a_role_is_changed_disabled_and_taken(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_role_is_changed_disabled_and_taken(world: WholeWorld, admin: Browser) -> None:
     browser = await world.signed_in("viewer")
     user_id = (await browser.done(200, "GET", "/api/session"))["data"]["user"]["id"]
     path = f"{USERS}/{user_id}"
@@ -96,7 +96,7 @@ async def test_a_role_is_changed_disabled_and_taken(world: ConsoleWorld, admin: 
 
 
 async def test_what_one_customer_decides_leaves_another_customers_role_as_it_is(
-    world: ConsoleWorld, admin: Browser
+    world: WholeWorld, admin: Browser
 ) -> None:
     browser = await world.signed_in("viewer")
     user_id = (await browser.done(200, "GET", "/api/session"))["data"]["user"]["id"]
@@ -106,7 +106,7 @@ async def test_what_one_customer_decides_leaves_another_customers_role_as_it_is(
     assert [(one["id"], one["role"]) for one in customers] == [(8, "admin")]
 
 
-async def test_a_user_of_another_customer_does_not_exist(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_user_of_another_customer_does_not_exist(world: WholeWorld, admin: Browser) -> None:
     theirs = await world.signed_in("viewer", customer=8)
     user_id = (await theirs.done(200, "GET", "/api/session"))["data"]["user"]["id"]
     for name in (str(user_id), "999999", "x", "0", "%2e%2e"):
@@ -123,7 +123,7 @@ async def test_nobody_changes_their_own_role(admin: Browser) -> None:
 
 
 @pytest.mark.parametrize("path", [USERS, DIALERS])
-async def test_users_and_dialers_are_the_administrators(world: ConsoleWorld, path: str) -> None:
+async def test_users_and_dialers_are_the_administrators(world: WholeWorld, path: str) -> None:
     for role in ("viewer", "operator"):
         browser = await world.signed_in(role)
         assert (await browser.ask("GET", path)).status == 403
@@ -144,7 +144,7 @@ async def broker_admin(
     broker_url: str,
     connection: Connection,
     walled: Mapping[str, str],
-) -> AsyncIterator[tuple[ConsoleWorld, Browser]]:
+) -> AsyncIterator[tuple[WholeWorld, Browser]]:
     """An administrator of a console that manages dialers on a broker with walls."""
     settings = {"management_url": walled["ROTARY_MANAGEMENT_URL"], "ca_file": walled["ROTARY_CA_FILE"]}
     async with console_world(database_url, redis_url, broker_url, connection, **settings) as made:
@@ -152,7 +152,7 @@ async def broker_admin(
 
 
 async def test_a_dialer_is_made_given_another_password_and_revoked(
-    broker_admin: tuple[ConsoleWorld, Browser], admin_of_walled: DialerAdmin
+    broker_admin: tuple[WholeWorld, Browser], admin_of_walled: DialerAdmin
 ) -> None:
     _, admin = broker_admin
     made = (await admin.done(201, "POST", DIALERS, {"name": "console-1", "max_channels": 7}))["data"]
@@ -175,7 +175,7 @@ async def test_a_dialer_is_made_given_another_password_and_revoked(
 
 
 async def test_another_customers_dialer_does_not_exist(
-    broker_admin: tuple[ConsoleWorld, Browser], admin_of_walled: DialerAdmin
+    broker_admin: tuple[WholeWorld, Browser], admin_of_walled: DialerAdmin
 ) -> None:
     _, admin = broker_admin
     await admin_of_walled.create("theirs", customer=8)

@@ -6,21 +6,19 @@ from collections.abc import AsyncIterator
 import pyotp
 import pytest
 
-from integration.console_world import PASSWORD, Browser, ConsoleWorld, console_world
+from integration.console_world import PASSWORD, Browser, ConsoleWorld, lone_console
 from rotary.postgres.connection import Connection
-from rotary_console.sign_in import throttle
+from rotary_console.sign_in import hashing, throttle
 from rotary_console.sign_in.attempts import Credentials
-from rotary_console.sign_in.hashing import MAX_WAITING_OF_NETWORK
+from rotary_console.sign_in.hashing import MAX_WAITING_OF_CLIENT
 
 WRONG = "wrong horse battery"
 VICTIM, ATTACKER = "203.0.113.7", "198.51.100.66"
 
 
 @pytest.fixture
-async def world(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection
-) -> AsyncIterator[ConsoleWorld]:
-    async with console_world(database_url, redis_url, broker_url, connection) as made:
+async def world(database_url: str, redis_url: str, connection: Connection) -> AsyncIterator[ConsoleWorld]:
+    async with lone_console(database_url, redis_url, connection) as made:
         yield made
 
 
@@ -152,7 +150,7 @@ async def test_failures_count_for_a_quarter_of_an_hour(world: ConsoleWorld) -> N
 
 
 async def test_one_address_cannot_fill_the_queue_of_passwords(world: ConsoleWorld) -> None:
-    names = [await world.user() for _ in range(4 * MAX_WAITING_OF_NETWORK)]
+    names = [await world.user() for _ in range(4 * MAX_WAITING_OF_CLIENT)]
     attacker = [world.browser(ATTACKER).sign_in(name, WRONG) for name in names]
     got = await asyncio.gather(world.browser(VICTIM).sign_in(names[0]), *attacker)
     assert got[0].status == 200
@@ -161,6 +159,21 @@ async def test_one_address_cannot_fill_the_queue_of_passwords(world: ConsoleWorl
     assert all(one.headers["Retry-After"] for one in refused)
     counted = await world.connection.fetchval("SELECT count(*) FROM sign_in_attempts")
     assert counted == sum(one.status == 401 for one in got)  # what was not verified does not count
+
+
+async def test_strangers_cannot_fill_the_queue_for_those_who_are_known(
+    world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "MAX_WAITING_OF_STRANGERS", 0)  # as if it were full of them
+    name = await world.user()
+    known = world.browser()
+    assert (await known.sign_in(name)).status == 503
+    user_id = await world.connection.fetchval("SELECT id FROM users")
+    await world.connection.execute(
+        "INSERT INTO user_devices (user_id, value_sha256) VALUES ($1, sha256('known'))", user_id
+    )
+    known.cookies["rotary_device"] = "known"
+    assert (await known.sign_in(name)).status == 200
 
 
 async def test_passwords_are_hashed_beside_the_event_loop(world: ConsoleWorld) -> None:
@@ -177,8 +190,9 @@ async def test_passwords_are_hashed_beside_the_event_loop(world: ConsoleWorld) -
 async def test_somebody_who_is_signed_in_may_not_guess_the_password_without_end(world: ConsoleWorld) -> None:
     browser = await world.signed_in("viewer")
     body = {"current": WRONG, "new": "another horse battery"}
-    got = [(await browser.ask("PUT", "/api/session/password", body)).status for _ in range(throttle.MAX_BY_PAIR + 1)]
-    assert got == [422] * throttle.MAX_BY_PAIR + [429]
+    tried = throttle.MAX_BY_DEVICE
+    got = [(await browser.ask("PUT", "/api/session/password", body)).status for _ in range(tried + 1)]
+    assert got == [422] * tried + [429]
 
 
 async def test_a_forged_address_counts_as_the_proxys_word_has_it(world: ConsoleWorld) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from yarl import URL
 
-from integration.console_world import Browser, ConsoleWorld, console_world
+from integration.console_world import Browser, ConsoleWorld, lone_console
 from integration.oidc_provider import CLIENT_ID, CLIENT_SECRET, Account, Provider, oidc_provider, query_of
 from rotary.postgres.connection import Connection
 from rotary_console.sign_in import oidc
@@ -29,7 +29,7 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def world(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection, provider: Provider
+    database_url: str, redis_url: str, connection: Connection, provider: Provider
 ) -> AsyncIterator[ConsoleWorld]:
     settings = {
         "oidc_issuer": provider.issuer,
@@ -37,7 +37,7 @@ async def world(
         "oidc_client_secret": CLIENT_SECRET,
         "oidc_name": "Company SSO",
     }
-    async with console_world(database_url, redis_url, broker_url, connection, **settings) as made:
+    async with lone_console(database_url, redis_url, connection, **settings) as made:
         yield made
 
 
@@ -93,6 +93,18 @@ async def test_whoever_is_named_by_a_verified_address_is_signed_in_and_bound(
     logged = await world.connection.fetchrow("SELECT * FROM audit_log WHERE entity = 'user' AND actor <> 'sql'")
     assert logged is not None
     assert (logged["actor"], json.loads(logged["after"])["oidc_subject"]) == ("sign-in provider", "sub-1")
+
+
+async def test_whoever_made_the_account_before_its_owner_came_is_locked_out(world: ConsoleWorld) -> None:
+    name = await world.user("admin", name=EMAIL, totp_secret="JBSWY3DPEHPK3PXP")
+    await world.connection.execute("UPDATE users SET totp_secret = NULL")
+    maker = world.browser()
+    assert (await maker.sign_in(name)).status == 200
+    owner, end = await signs_in(world)
+    assert end == "/"
+    await maker.done(401, "GET", "/api/session")
+    assert (await maker.sign_in(name)).status == 401
+    await owner.done(200, "GET", "/api/session")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +255,9 @@ async def test_a_provider_that_does_not_work_is_told(
 
 async def test_a_provider_that_is_down_is_told(world: ConsoleWorld, provider: Provider) -> None:
     provider.is_down = True
-    assert (await world.browser().ask("GET", "/oidc/start")).headers["Location"] == UNAVAILABLE
+    for _ in range(3):
+        assert (await world.browser().ask("GET", "/oidc/start")).headers["Location"] == UNAVAILABLE
+    assert provider.discoveries == 1  # nobody can make us ask it all the time
 
 
 async def test_a_secret_may_be_sent_in_the_form(world: ConsoleWorld, provider: Provider) -> None:
@@ -253,9 +267,9 @@ async def test_a_secret_may_be_sent_in_the_form(world: ConsoleWorld, provider: P
 
 
 async def test_without_a_provider_there_is_no_way_to_one(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection
+    database_url: str, redis_url: str, connection: Connection
 ) -> None:
-    async with console_world(database_url, redis_url, broker_url, connection) as plain:
+    async with lone_console(database_url, redis_url, connection) as plain:
         assert await plain.browser().done(200, "GET", "/api/sign-in") == {"data": {"oidc": None}}
         for path in ("/oidc/start", "/oidc/callback?code=x&state=y"):
             assert (await plain.browser().ask("GET", path)).status == 404

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from integration.console_world import Browser, ConsoleWorld, console_world
+from integration.console_world import Browser, WholeWorld, console_world
 from integration.inbox import open_inbox
 from rotary.management.fields import Role
 from rotary.postgres.connection import Connection
@@ -30,13 +30,13 @@ CAMPAIGNS = f"{OWN}/telesales/campaigns"
 @pytest.fixture
 async def world(
     database_url: str, redis_url: str, broker_url: str, connection: Connection
-) -> AsyncIterator[ConsoleWorld]:
+) -> AsyncIterator[WholeWorld]:
     async with console_world(database_url, redis_url, broker_url, connection) as made:
         yield made
 
 
 @pytest.fixture
-async def admin(world: ConsoleWorld) -> Browser:
+async def admin(world: WholeWorld) -> Browser:
     return await world.signed_in("admin")
 
 
@@ -57,7 +57,7 @@ async def test_a_group_is_made_read_changed_and_deleted_through_the_console(admi
     assert (await admin.ask("DELETE", path)).status == 204
 
 
-async def test_the_audit_log_names_the_user(world: ConsoleWorld) -> None:
+async def test_the_audit_log_names_the_user(world: WholeWorld) -> None:
     browser = await world.signed_in("admin", name="alice")
     await browser.done(201, "POST", f"{MANAGEMENT}/caller-id-groups", {"name": "a", "rotation_strategy": "random"})
     page = await browser.done(200, "GET", f"{MANAGEMENT}/audit-log?entity=group&per_page=1")
@@ -65,7 +65,7 @@ async def test_the_audit_log_names_the_user(world: ConsoleWorld) -> None:
     assert page["data"][0]["action"] == "create"
 
 
-async def test_a_read_token_opens_the_read_api_and_nothing_else(world: ConsoleWorld) -> None:
+async def test_a_read_token_opens_the_read_api_and_nothing_else(world: WholeWorld) -> None:
     browser = await world.signed_in("viewer")
     made = (await browser.done(201, "POST", f"{OWN}/read-token"))["data"]
     row = await world.connection.fetchrow(
@@ -79,7 +79,7 @@ async def test_a_read_token_opens_the_read_api_and_nothing_else(world: ConsoleWo
         assert (await stranger.ask("GET", path)).status == 403
 
 
-async def test_a_read_token_works_at_once_and_ends_with_the_session(world: ConsoleWorld) -> None:
+async def test_a_read_token_works_at_once_and_ends_with_the_session(world: WholeWorld) -> None:
     browser = await world.signed_in("viewer")
     token = (await browser.done(201, "POST", f"{OWN}/read-token"))["data"]["token"]
     stranger = world.campaigns.stranger(token)
@@ -97,7 +97,7 @@ def _of(token: str) -> bytes:
     return sha256(token.encode()).digest()
 
 
-async def test_a_sessions_tokens_are_none_of_the_customers_own(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_sessions_tokens_are_none_of_the_customers_own(world: WholeWorld, admin: Browser) -> None:
     await admin.done(201, "POST", f"{OWN}/read-token")
     listed = await admin.done(200, "GET", f"{MANAGEMENT}/tokens")
     assert [token["name"] for token in listed["data"]] == ["a"]
@@ -111,7 +111,7 @@ async def test_a_sessions_tokens_are_none_of_the_customers_own(world: ConsoleWor
     assert logged == 0
 
 
-async def test_a_role_that_is_taken_takes_its_tokens(world: ConsoleWorld) -> None:
+async def test_a_role_that_is_taken_takes_its_tokens(world: WholeWorld) -> None:
     browser = await world.signed_in("operator")
     await browser.done(201, "POST", f"{OWN}/read-token")
     await browser.done(200, "GET", CAMPAIGNS)
@@ -121,7 +121,7 @@ async def test_a_role_that_is_taken_takes_its_tokens(world: ConsoleWorld) -> Non
     await browser.done(200, "GET", "/api/session")
 
 
-async def test_tokens_are_removed_once_they_have_expired(world: ConsoleWorld) -> None:
+async def test_tokens_are_removed_once_they_have_expired(world: WholeWorld) -> None:
     browser = await world.signed_in("viewer")
     await browser.done(201, "POST", f"{OWN}/read-token")
     await world.connection.execute(
@@ -132,7 +132,7 @@ async def test_tokens_are_removed_once_they_have_expired(world: ConsoleWorld) ->
     assert await world.connection.fetchval("SELECT count(*) FROM api_tokens") > 0
 
 
-async def test_read_tokens_have_a_generous_limit(world: ConsoleWorld) -> None:
+async def test_read_tokens_have_a_generous_limit(world: WholeWorld) -> None:
     browser = await world.signed_in("viewer")
     await browser.done(201, "POST", f"{OWN}/read-token")
     window = world.service.parts.bearers._windows.get(  # noqa: SLF001  # 120 rows would take a while
@@ -149,7 +149,7 @@ async def test_read_tokens_have_a_generous_limit(world: ConsoleWorld) -> None:
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 
 
-async def test_every_route_is_refused_to_roles_below_its_own(world: ConsoleWorld) -> None:
+async def test_every_route_is_refused_to_roles_below_its_own(world: WholeWorld) -> None:
     """Refused by the console exactly below the table's role; else rotary-campaigns has answered."""
     browsers = {role: await world.signed_in(role) for role in ROLES}
     stranger = world.browser()
@@ -164,7 +164,7 @@ async def test_every_route_is_refused_to_roles_below_its_own(world: ConsoleWorld
             assert (await stranger.ask(method, path)).status == 401
 
 
-async def test_another_customer_is_as_one_that_does_not_exist(world: ConsoleWorld) -> None:
+async def test_another_customer_is_as_one_that_does_not_exist(world: WholeWorld) -> None:
     browser = await world.signed_in("admin", customer=7)
     for customer in ("8", "999", "0", "07", "x", "9223372036854775808"):
         got = await browser.ask("GET", f"/api/customers/{customer}/management/caller-ids")
@@ -187,15 +187,13 @@ TRICKS = (
 
 
 @pytest.mark.parametrize("path", TRICKS)
-async def test_a_path_that_is_no_route_is_not_passed_on(world: ConsoleWorld, admin: Browser, path: str) -> None:
+async def test_a_path_that_is_no_route_is_not_passed_on(world: WholeWorld, admin: Browser, path: str) -> None:
     before = world.service.parts.upstream.outcomes.total()
     assert (await admin.ask("GET", path)).status in {404, 405}
     assert world.service.parts.upstream.outcomes.total() == before
 
 
-async def test_a_cooldown_is_cleared_with_a_reason_that_the_audit_log_keeps(
-    world: ConsoleWorld, broker_url: str
-) -> None:
+async def test_a_cooldown_is_cleared_with_a_reason_that_the_audit_log_keeps(world: WholeWorld, broker_url: str) -> None:
     browser = await world.signed_in("operator", name="bob")
     path = f"{MANAGEMENT}/caller-ids/18/clear-cooldown"
     async with open_inbox(broker_url) as box:
@@ -211,7 +209,7 @@ async def test_a_cooldown_is_cleared_with_a_reason_that_the_audit_log_keeps(
 
 
 async def test_a_file_is_imported_through_the_console_and_its_progress_is_seen(
-    world: ConsoleWorld, admin: Browser
+    world: WholeWorld, admin: Browser
 ) -> None:
     head = "customer_id,number,carrier,display_name\n"
     rows = "".join(f"7,09{number:08},viettel,{'n' * 90}\n" for number in range(2_000))
@@ -225,7 +223,7 @@ async def test_a_file_is_imported_through_the_console_and_its_progress_is_seen(
     assert '"status":"succeeded"' in events.text or '"status":"failed"' in events.text
 
 
-async def test_a_body_may_be_as_large_as_its_route_takes_and_no_larger(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_body_may_be_as_large_as_its_route_takes_and_no_larger(world: WholeWorld, admin: Browser) -> None:
     for path, size in ((f"{MANAGEMENT}/imports", 32 * 2**20 + 1), (f"{MANAGEMENT}/caller-ids", 70_000)):
         got = await admin.ask("POST", path, b"x" * size, Content_Type="text/csv")
         assert (got.status, got.text) == (413, '{"message":"Request body too large."}')
@@ -238,7 +236,7 @@ async def test_a_body_may_be_as_large_as_its_route_takes_and_no_larger(world: Co
     assert got_chunked in {413, 0}  # 0: the connection was closed while the client still sent
 
 
-async def _chunked(world: ConsoleWorld, browser: Browser, path: str, body: AsyncIterator[bytes]) -> int:
+async def _chunked(world: WholeWorld, browser: Browser, path: str, body: AsyncIterator[bytes]) -> int:
     headers = {
         "X-Rotary-Console": "1",
         "Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items()),
@@ -251,7 +249,20 @@ async def _chunked(world: ConsoleWorld, browser: Browser, path: str, body: Async
             return 0
 
 
-async def test_only_what_the_contract_names_is_passed_on(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_body_that_does_not_arrive_is_not_waited_for(
+    world: WholeWorld, admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "PIECE_SECONDS", 0.3)
+
+    async def stalls() -> AsyncIterator[bytes]:
+        yield b"x" * 100_000
+        await asyncio.sleep(60)
+
+    assert await _chunked(world, admin, f"{MANAGEMENT}/imports", stalls()) in {408, 0}
+    assert not world.service.parts.upstream._under_way  # noqa: SLF001
+
+
+async def test_only_what_the_contract_names_is_passed_on(world: WholeWorld, admin: Browser) -> None:
     seen: list[Any] = []
 
     async def campaigns(request: web.Request) -> web.Response:
@@ -283,7 +294,7 @@ async def test_only_what_the_contract_names_is_passed_on(world: ConsoleWorld, ad
 
 
 @asynccontextmanager
-async def behind(world: ConsoleWorld, handler: Any) -> AsyncIterator[None]:
+async def behind(world: WholeWorld, handler: Any) -> AsyncIterator[None]:
     """Puts something else in the place of rotary-campaigns."""
     application = web.Application(client_max_size=64 * 2**20)
     application.router.add_route("*", "/{path:.*}", handler)
@@ -295,7 +306,7 @@ async def behind(world: ConsoleWorld, handler: Any) -> AsyncIterator[None]:
     passing._url = before  # noqa: SLF001
 
 
-async def test_campaigns_being_down_is_told(world: ConsoleWorld, admin: Browser) -> None:
+async def test_campaigns_being_down_is_told(world: WholeWorld, admin: Browser) -> None:
     world.service.parts.upstream._url = URL(f"http://127.0.0.1:{free_port()}")  # noqa: SLF001
     got = await admin.ask("GET", CAMPAIGNS)
     assert (got.status, got.headers["Retry-After"]) == (503, "2")
@@ -303,7 +314,7 @@ async def test_campaigns_being_down_is_told(world: ConsoleWorld, admin: Browser)
 
 
 async def test_campaigns_that_break_off_or_hang_are_told(
-    world: ConsoleWorld, admin: Browser, monkeypatch: pytest.MonkeyPatch
+    world: WholeWorld, admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def breaks(request: web.Request) -> web.Response:
         assert request.transport is not None
@@ -325,7 +336,7 @@ async def test_campaigns_that_break_off_or_hang_are_told(
     assert (got.status, got.text) == (504, '{"message":"The campaigns service takes too long to answer."}')
 
 
-async def test_an_answer_that_is_not_complete_is_not_shown_as_complete(world: ConsoleWorld, admin: Browser) -> None:
+async def test_an_answer_that_is_not_complete_is_not_shown_as_complete(world: WholeWorld, admin: Browser) -> None:
     async def half(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -339,7 +350,7 @@ async def test_an_answer_that_is_not_complete_is_not_shown_as_complete(world: Co
             await admin.ask("GET", CAMPAIGNS)
 
 
-async def test_a_token_that_campaigns_do_not_know_any_more_is_replaced(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_token_that_campaigns_do_not_know_any_more_is_replaced(world: WholeWorld, admin: Browser) -> None:
     await admin.done(200, "GET", CAMPAIGNS)
     rows = await world.connection.fetch(
         "DELETE FROM api_tokens WHERE owner_session_id IS NOT NULL RETURNING token_sha256"
@@ -352,7 +363,7 @@ async def test_a_token_that_campaigns_do_not_know_any_more_is_replaced(world: Co
     await until(works, 5, "a request with a new token")
 
 
-async def test_a_user_may_not_hold_every_connection(world: ConsoleWorld, admin: Browser) -> None:
+async def test_a_user_may_not_hold_every_connection(world: WholeWorld, admin: Browser) -> None:
     release = asyncio.Event()
 
     async def waits(_request: web.Request) -> web.Response:
@@ -374,7 +385,7 @@ async def test_a_user_may_not_hold_every_connection(world: ConsoleWorld, admin: 
         assert (await waiting).status == 200
 
 
-async def test_whoever_leaves_a_stream_ends_it(world: ConsoleWorld, admin: Browser) -> None:
+async def test_whoever_leaves_a_stream_ends_it(world: WholeWorld, admin: Browser) -> None:
     began = asyncio.Event()
 
     async def streams(request: web.Request) -> web.StreamResponse:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pyotp
 import pytest
 from argon2 import PasswordHasher
 
-from integration.console_world import PASSWORD, ConsoleWorld, console_world
+from integration.console_world import PASSWORD, ConsoleWorld, hash_of, lone_console
 from rotary import __version__
 from rotary.postgres.connection import Connection
 
@@ -17,10 +18,8 @@ WRONG = {"message": "Wrong user name, password or code."}
 
 
 @pytest.fixture
-async def world(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection
-) -> AsyncIterator[ConsoleWorld]:
-    async with console_world(database_url, redis_url, broker_url, connection) as made:
+async def world(database_url: str, redis_url: str, connection: Connection) -> AsyncIterator[ConsoleWorld]:
+    async with lone_console(database_url, redis_url, connection) as made:
         yield made
 
 
@@ -72,11 +71,14 @@ async def test_for_whom_there_is_no_password_one_is_verified_all_the_same(
     verified: list[bool] = []
     original = world.service.parts.hashing.verify
 
-    async def counted(stored: str | None, password: str, network: str) -> bool:
+    async def counted(stored: str | None, password: str, client: str, *, is_known: bool) -> bool:
         verified.append(stored is None)
-        return await original(stored, password, network)
+        return await original(stored, password, client, is_known=is_known)
 
-    monkeypatch.setattr("rotary_console.sign_in.hashing.Hashing.verify", lambda _, *given: counted(*given))
+    # On the class: its instance is frozen into the service's parts.
+    monkeypatch.setattr(
+        "rotary_console.sign_in.hashing.Hashing.verify", lambda _, *given, **named: counted(*given, **named)
+    )
     browser = world.browser()
     for name in ("nobody-at-all", await world.user(password_hash=None), await world.user()):
         assert (await browser.sign_in(name, "wrong horse battery")).status == 401
@@ -199,6 +201,25 @@ async def test_whoever_changes_the_password_stays_and_every_other_session_ends(w
     assert "argon2" not in entry["before"] + entry["after"]
 
 
+async def test_a_password_that_was_changed_while_it_was_verified_signs_nobody_in(
+    world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session would outlive the change, which ended all others."""
+    name = await world.user("viewer")
+    original = world.service.parts.hashing.verify
+
+    async def overtaken(stored: str | None, password: str, client: str, *, is_known: bool) -> bool:
+        is_right = await original(stored, password, client, is_known=is_known)
+        await world.connection.execute("UPDATE users SET password_hash = $1", hash_of("another horse battery"))
+        return is_right
+
+    monkeypatch.setattr(
+        "rotary_console.sign_in.hashing.Hashing.verify", lambda _, *given, **named: overtaken(*given, **named)
+    )
+    assert (await world.browser().sign_in(name)).status == 401
+    assert await world.connection.fetchval("SELECT count(*) FROM user_sessions") == 0
+
+
 async def test_a_code_is_asked_for_after_the_password_and_accepted_once(world: ConsoleWorld) -> None:
     secret = pyotp.random_base32(32)
     name = await world.user("viewer", totp_secret=secret)
@@ -257,6 +278,11 @@ async def test_a_hash_of_former_parameters_is_replaced_at_sign_in(world: Console
         (b'{"name": "a"}', 422),
         (b'{"name": "a", "password": "b", "admin": true}', 422),
         (b'{"name": 7, "password": "b"}', 422),
+        (b'{"name": "a\\u0000", "password": "b"}', 422),
+        (b'{"name": "a", "password": "b\\u0000"}', 401),
+        (b'{"name": "a\\ud800", "password": "b"}', 400),
+        (b'{"name": "a", "password": "b\xff"}', 400),
+        (b'{"name": "\xe1\xba\xad", "password": "\xe1\xba\xad", "code": "\xe1\xba\xad"}', 401),
         (b'{"name": "a", "password": "' + b"x" * 1001 + b'"}', 422),
         (b"x" * 70_000, 413),
     ],
@@ -300,6 +326,31 @@ async def test_the_page_is_revalidated_by_its_etag(world: ConsoleWorld) -> None:
     assert (again.status, again.text) == (304, "")
     assert (await browser.ask("HEAD", "/")).status == 200
     assert (await browser.ask("POST", "/")).status == 405
+
+
+async def test_a_body_that_nobody_needs_does_no_harm(world: ConsoleWorld) -> None:
+    browser = await world.signed_in("viewer")
+    await browser.done(201, "POST", "/api/customers/7/read-token", {})
+    await browser.done(413, "POST", "/api/customers/7/read-token", b"x" * 70_000)
+    await browser.done(204, "DELETE", SESSION, {})
+
+
+async def test_what_happens_is_measured_and_tells_no_names(world: ConsoleWorld) -> None:
+    browser = await world.signed_in("viewer")
+    name = await world.connection.fetchval("SELECT name FROM users")
+    await world.browser().sign_in(name, "wrong horse battery")
+    await browser.done(201, "POST", "/api/customers/7/read-token")
+    async with aiohttp.ClientSession() as session, session.get(f"{world.ops}/metrics") as response:
+        metrics = await response.text()
+    for line in (
+        'rotary_console_sign_ins_total{outcome="succeeded"} 1.0',
+        'rotary_console_sign_ins_total{outcome="failed"} 1.0',
+        'rotary_console_requests_total{route="/api/session",status="200"} 1.0',
+        "rotary_console_tokens_total 1.0",
+        "rotary_console_connections ",
+    ):
+        assert line in metrics
+    assert name not in metrics
 
 
 async def test_postgres_being_away_is_told(world: ConsoleWorld) -> None:

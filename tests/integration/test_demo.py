@@ -81,6 +81,16 @@ def run_pasted(line: str) -> Any:
     return json.loads(answer)["data"]
 
 
+# Any: likewise.
+def sign_in(printed: str) -> Any:
+    """Signs in to the console as the demo says. Returns the data of the response."""
+    found = re.search(r"Open the console at (\S+) as (\S+), password (\S+)", printed)
+    assert found
+    body = json.dumps({"name": found[2], "password": found[3]}).encode()
+    with urlopen(Request(f"{found[1]}/api/session", body, {"X-Rotary-Console": "1"}), timeout=10) as opened:
+        return json.loads(opened.read())["data"]
+
+
 def calls_today(lines: list[str]) -> list[dict[int, int]]:
     """For each snapshot a map of caller ID to calls."""
     snapshots: list[dict[int, int]] = []
@@ -119,6 +129,7 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(sandbox: 
         assert demo.stdout is not None
         before = read_until(demo.stdout.fileno(), "+84941000129", START_SECONDS)
         assert len(sandbox.processes()) >= 7  # the demo, three servers and epmd, two services
+        signed_in = sign_in(before)
         groups, group, monitor, pick = (run_pasted(line) for line in before.splitlines() if line.startswith("curl "))
         rest, errors = demo.communicate(timeout=8 + END_SECONDS)
     printed = (before + rest.decode()).splitlines()
@@ -129,6 +140,7 @@ def test_without_a_terminal_it_prints_snapshots_and_commands_that_work(sandbox: 
     assert printed[-1] == "· all servers have stopped and their data is deleted"
     assert sandbox.is_clean()
 
+    assert [customer["role"] for customer in signed_in["customers"]] == ["admin"] * 2
     assert [list(item) for item in groups] == [GROUP] * 5
     assert [item["id"] for item in groups] == [1, 2, 3, 4, 5]
     assert list(group) == [*GROUP, "caller_ids"]

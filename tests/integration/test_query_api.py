@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from histories import HOUR, flagged, placed
 from integration.query_world import Caller, Site, World, group, member
 from rotary.clock import system_clock
-from rotary.definitions import GroupDefinition
+from rotary.definitions import READ_SCOPE, SCOPE, GroupDefinition
 from rotary.redis import keys
 from running import until
 from written import Documents
@@ -117,7 +117,14 @@ async def test_a_token_that_lacks_the_scope_is_refused(filled: World, served: Si
     caller = served.caller(await filled.token(limit=600, scopes=("other",)))
     response = await caller.get("/api/caller-id-groups/abc")
     assert (response.status, response.text) == (403, '{"message":"This action is unauthorized."}')
+
     assert response.headers["X-RateLimit-Remaining"] == "599"
+
+
+@pytest.mark.parametrize("scope", [SCOPE, READ_SCOPE])
+async def test_either_scope_for_reading_is_enough(filled: World, served: Site, scope: str) -> None:
+    caller = served.caller(await filled.token(scopes=(scope,)))
+    assert (await caller.get("/api/caller-id-groups/3/monitor")).status == 200
 
 
 BAD_IDS = [

@@ -48,7 +48,9 @@ def markdown() -> list[str]:
 
 def prose() -> list[str]:
     """The files that somebody writes for somebody. This one is full of examples of what must not be there."""
-    return [path for path in files() if not path.endswith((".lock", ".json")) and path != "tests/unit/test_docs.py"]
+    return [
+        path for path in files() if not path.endswith((".lock", ".json", ".png")) and path != "tests/unit/test_docs.py"
+    ]
 
 
 def anchors(path: str) -> set[str]:

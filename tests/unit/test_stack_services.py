@@ -39,6 +39,12 @@ def test_only_a_replicated_service_runs_more_than_once() -> None:
     assert plan.variables["ROTARY_CONSUMER_OPS_URL"].split() == [process.url for process in plan.processes[:2]]
 
 
+def test_the_consoles_pages_may_read_the_query_service() -> None:
+    plan = planned(*SERVICES)
+    query = next(process for process in plan.processes if process.name == "query")
+    assert query.environ["ROTARY_CORS_ORIGINS"] == plan.variables["ROTARY_CONSOLE_URL"]
+
+
 def test_no_two_ports_are_the_same() -> None:
     plan = planned(*SERVICES, BOARD, consumers=3)
     urls = " ".join(plan.variables.values()).split()

@@ -24,8 +24,8 @@ from rotary.http.request_bodies import read_body
 from rotary.http.responses import CachedResponse, DateLine, RawResponse, header_lines
 from rotary_console.http.operations import Answer, Call, Endpoint, Operation
 from rotary_console.http.origin import refusal
-from rotary_console.http.refusals import NO_CUSTOMER, NOT_SIGNED_IN, ROLE_TOO_LOW, answer_to
-from rotary_console.http.security import security_headers
+from rotary_console.http.refusals import CLIENT_GONE, NO_CUSTOMER, NOT_SIGNED_IN, ROLE_TOO_LOW, answer_to
+from rotary_console.http.security import file_headers, security_headers
 from rotary_console.parts import Parts
 from rotary_console.routes import campaigns, customers, dialers, pages, session
 from rotary_console.sign_in.sessions import allows
@@ -53,6 +53,7 @@ class Console:
         self._not_allowed = {one.pattern: method_not_allowed(one.allowed) for one in ENDPOINTS.values()}
         self._headers = security_headers(parts.settings)
         self._security = header_lines(self._headers)
+        self._file_security = header_lines(file_headers(self._headers))
         self._ids = RequestIds()
         self._date = DateLine()
         self._log = structlog.get_logger("rotary_console")
@@ -66,9 +67,6 @@ class Console:
         call = self._call(request, route)
         try:
             answer = await self._answer(call, route)
-        except ConnectionError:  # the client is gone, or what it was sent can't be completed
-            self.answered[route.kind, 499] += 1
-            raise
         except Exception as error:  # noqa: BLE001  # it becomes an answer, and a log entry if it is a defect
             answer = self._failure(call, error)
         reply = self._reply(call, answer) if isinstance(answer, CachedResponse) else answer
@@ -129,7 +127,7 @@ class Console:
         lines = [
             b"X-Request-Id: %b\r\n" % call.request_id,
             self._date.at(call.now_ms),
-            self._security,
+            self._file_security if pages.is_inert(call.request.raw_path) else self._security,
             *(f"Set-Cookie: {cookie}\r\n".encode("latin-1") for cookie in call.cookies),
         ]
         unmodified = has_current(call.request, answer.etag)
@@ -138,6 +136,8 @@ class Console:
 
     def _failure(self, call: Call, error: Exception) -> CachedResponse:
         answer = answer_to(error)
+        if isinstance(error, ConnectionError) and _is_gone(call.request):
+            return CLIENT_GONE
         if answer is SERVER_ERROR:
             self._log.error("request failed", request_id=call.request_id.decode(), exc_info=error)
         return answer
@@ -160,11 +160,16 @@ class Console:
         )
 
 
+def _is_gone(request: web.BaseRequest) -> bool:
+    """Whether the connection is closed: by the client, or because what was sent can't be completed."""
+    return request.transport is None or request.transport.is_closing()
+
+
 def _check_length(request: web.BaseRequest, operation: Operation) -> CachedResponse | None:
+    """The answer to a body that is too large. A small one that nobody needs is left where it is."""
     if not request.can_read_body:
         return None
-    if operation.body is None and not operation.passes_body:
-        length = request.content_length
-        return None if length == 0 else BODY_TOO_LARGE
     length = request.content_length
-    return BODY_TOO_LARGE if length is not None and length > operation.max_body_bytes else None
+    if length is None:
+        return None if operation.body is not None or operation.passes_body else BODY_TOO_LARGE
+    return BODY_TOO_LARGE if length > operation.max_body_bytes else None

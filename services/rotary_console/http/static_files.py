@@ -52,6 +52,36 @@ class _File(Struct, frozen=True):
         return self.compressed if accepts_gzip(request) else self.plain
 
 
+class _Content(Struct, frozen=True):
+    """The bytes of a file, and the same compressed; None where that gains nothing."""
+
+    kind: str
+    tag: str
+    plain: bytes
+    small: bytes | None
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> "_Content":
+        kind = _TYPES.get(name.rpartition(".")[2], _TEXT)
+        small = content if kind in _COMPRESSED else gzip.compress(content, 9, mtime=0)
+        is_worth_it = len(small) <= _WORTH_IT * len(content)
+        tag = blake2b(content, digest_size=16).hexdigest()
+        return cls(kind, tag, content, small if is_worth_it else None)
+
+    def file(self, caching: str) -> _File:
+        """As it is sent with this Cache-Control."""
+        headers = {"Content-Type": self.kind, "Cache-Control": caching}
+        if self.small is None:
+            plain = CachedResponse(ResponseTemplate(200, headers), self.plain, f'"{self.tag}"')
+            return _File(plain, plain)
+        headers["Vary"] = "Accept-Encoding"
+        packed = ResponseTemplate(200, headers | {"Content-Encoding": "gzip"})
+        return _File(
+            CachedResponse(ResponseTemplate(200, headers), self.plain, f'"{self.tag}"'),
+            CachedResponse(packed, self.small, f'"{self.tag}-gzip"'),
+        )
+
+
 class StaticFiles:
     """The answers, by path."""
 
@@ -62,10 +92,10 @@ class StaticFiles:
             digest.update(name.encode() + b"\0" + files[name] + b"\0")
         self.version = f"v-{digest.hexdigest()}"
         index = files[INDEX].replace(PREFIX.encode(), f"{PREFIX}{self.version}/".encode())
-        self._index = _file(INDEX, index, _REVALIDATE)
-        assets = {name: content for name, content in files.items() if name != INDEX}
-        self._kept = {name: _file(name, content, _IMMUTABLE) for name, content in assets.items()}
-        self._revalidated = {name: _file(name, content, _REVALIDATE) for name, content in assets.items()}
+        self._index = _Content.of(INDEX, index).file(_REVALIDATE)
+        packed = {name: _Content.of(name, content) for name, content in files.items() if name != INDEX}
+        self._kept = {name: content.file(_IMMUTABLE) for name, content in packed.items()}
+        self._revalidated = {name: content.file(_REVALIDATE) for name, content in packed.items()}
 
     @classmethod
     def load(cls, folder: Traversable) -> "StaticFiles":
@@ -102,17 +132,3 @@ def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
             yield from _walk(entry, f"{path}{entry.name}/")
         else:
             yield f"{path}{entry.name}", entry.read_bytes()
-
-
-def _file(name: str, content: bytes, caching: str) -> _File:
-    kind = _TYPES.get(name.rpartition(".")[2], _TEXT)
-    tag = blake2b(content, digest_size=16).hexdigest()
-    headers = {"Content-Type": kind, "Cache-Control": caching}
-    small = content if kind in _COMPRESSED else gzip.compress(content, 9, mtime=0)
-    if len(small) > _WORTH_IT * len(content):
-        plain = CachedResponse(ResponseTemplate(200, headers), content, f'"{tag}"')
-        return _File(plain, plain)
-    headers["Vary"] = "Accept-Encoding"
-    plain = CachedResponse(ResponseTemplate(200, headers), content, f'"{tag}"')
-    template = ResponseTemplate(200, headers | {"Content-Encoding": "gzip"})
-    return _File(plain, CachedResponse(template, small, f'"{tag}-gzip"'))

@@ -81,7 +81,7 @@ async def create_user(call: Call) -> Answer:
     body: NewCustomerUser = call.body
     password = generate_password() if body.password is None else body.password
     check_password(password, body.name)
-    made = await call.parts.hashing.hash(password, call.network)
+    made = await call.parts.hashing.hash(password, f"user {call.user.user_id}")
     async with call.parts.database.changing(call.user.actor) as connection:
         try:
             created = await model.create_user(connection, NewUser(name=body.name, display_name=body.display_name), made)

@@ -9,6 +9,7 @@ from rotary_console.sign_in.oidc import OidcError, random_secret
 
 ASSETS = "/assets"
 SIGN_IN_PAGE = "/#/sign-in"
+_INERT = (".js", ".css", ".woff2")
 
 
 async def page(call: Call) -> Answer:
@@ -19,6 +20,11 @@ async def page(call: Call) -> Answer:
 async def asset(call: Call) -> Answer:
     """A static file."""
     return call.parts.files.find(call.request) or RESOURCE_NOT_FOUND
+
+
+def is_inert(path: str) -> bool:
+    """Whether a path names a file that a browser never shows as a page. A picture in SVG can have scripts."""
+    return path.startswith(f"{ASSETS}/") and path.endswith(_INERT)
 
 
 async def start_oidc(call: Call) -> Answer:
@@ -47,7 +53,7 @@ async def finish_oidc(call: Call) -> Answer:
         identity = await parts.provider.identify(call.request.raw_path.partition("?")[2], secret)
         async with parts.database.changing("sign-in provider") as connection:
             user_id = await parts.provider.find_user(connection, identity)
-            signed_in = await parts.sign_in.admit(connection, user_id, "")
+            signed_in = await parts.sign_in.admit(connection, user_id)
     except OidcError as error:
         parts.provider.log(error)
         return redirect(f"{SIGN_IN_PAGE}?error={error.code}")

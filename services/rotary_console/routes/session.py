@@ -25,7 +25,7 @@ _NO_TOTP = failure(409, "Ask for a new secret first.")
 class NewSession(Struct, frozen=True, forbid_unknown_fields=True):
     """Who signs in."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=150)]
+    name: Annotated[str, Meta(min_length=1, max_length=150, pattern=r"\A[^\x00]*\Z")]
     password: _Typed
     code: Annotated[str, Meta(max_length=20)] = ""
 
@@ -151,7 +151,7 @@ async def change_password(call: Call) -> Answer:
     user = call.user
     await _confirm(call, call.body.current, "current")
     check_password(call.body.new, user.name, "new")
-    made = await call.parts.hashing.hash(call.body.new, call.network)
+    made = await call.parts.hashing.hash(call.body.new, f"user {user.user_id}")
     async with call.parts.database.changing(user.actor) as connection:
         await users.set_password(connection, user.user_id, made, kept_session=user.id)
     return NOTHING
@@ -203,8 +203,9 @@ async def set_language(call: Call) -> Answer:
 
 async def _confirm(call: Call, password: str, field: str) -> None:
     """Raises InvalidError unless this is the user's password, and Refusal for too many attempts."""
-    user = call.user
-    if not await call.parts.sign_in.verify_again(user.user_id, user.name, password, call.network):
+    user, device = call.user, call.parts.cookies.read(call.request, "device")
+    claimed = Credentials(user.name, password, "", device, call.network)
+    if not await call.parts.sign_in.verify_again(user.user_id, claimed):
         raise InvalidError(Violation(field, "This is not your password."))
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from rotary.errors import UnavailableError
 from rotary.http.errors import Refusal
 from rotary.http.responses import CachedResponse, failure
 from rotary.management.passwords import is_outdated
@@ -55,6 +56,20 @@ class Attempt(Struct, frozen=True):
     network: str
     device_id: int | None
     delay: float
+    user_id: int | None = None
+    """Of an attempt by somebody who is signed in."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it comes from a browser that the user has signed in from before."""
+        return self.device_id is not None or self.user_id is not None
+
+    @property
+    def client(self) -> str:
+        """Whose attempt it is, for whoever lets a few of each wait."""
+        if self.user_id is not None:
+            return f"user {self.user_id}"
+        return self.network if self.device_id is None else f"device {self.device_id}"
 
 
 class SignIn:
@@ -87,12 +102,12 @@ class SignIn:
                 return Refused()
         return await self._succeed(user, claimed, attempt)
 
-    async def verify_again(self, user_id: int, name: str, password: str, network: str) -> bool:
+    async def verify_again(self, user_id: int, claimed: Credentials) -> bool:
         """Whether this is the password of somebody who is signed in. Failures count as at sign-in."""
-        attempt = await self.begin_attempt(Credentials(name, password, "", "", network))
+        attempt = structs.replace(await self.begin_attempt(claimed), user_id=user_id)
         async with self._database.reading() as connection:
             stored = await connection.fetchval(statement("password_hash"), user_id)
-        is_right = await self._verify_hash(stored, password, attempt)
+        is_right = await self._verify_hash(stored, claimed.password, attempt)
         if is_right:
             async with self._database.reading() as connection:
                 await connection.execute(statement("drop_attempt"), attempt.id)
@@ -118,19 +133,24 @@ class SignIn:
         self.throttled += 1
         raise Refusal(_too_many(verdict.retry_after))
 
-    async def admit(self, connection: Connection, user_id: int, device: str) -> SignedIn | None:
-        """A new session of a user who has been identified, and a known browser. None if the user is disabled."""
-        begun = await self._sessions.begin(connection, user_id)
-        if begun is None:
+    async def admit(
+        self, connection: Connection, user_id: int, device: str = "", verified_hash: str | None = None
+    ) -> SignedIn | None:
+        """A new session of a user who has been identified, and a known browser.
+
+        None if the user has been disabled meanwhile, or has another password than the one that was verified.
+        """
+        value = await self._sessions.begin(connection, user_id, verified_hash)
+        if value is None:
             return None
         self.succeeded += 1
-        return SignedIn(begun[1], await self._remember_device(connection, user_id, device))
+        return SignedIn(value, await self._remember_device(connection, user_id, device))
 
     async def _succeed(self, user: asyncpg.Record, claimed: Credentials, attempt: Attempt) -> SignedIn | Refused:
         async with self._transaction() as connection:
             device = claimed.device if attempt.device_id is not None else ""
-            signed_in = await self.admit(connection, user["id"], device)
-            if signed_in is None:  # disabled just now
+            signed_in = await self.admit(connection, user["id"], device, user["password_hash"])
+            if signed_in is None:
                 return Refused()
             await connection.execute(statement("forgive_attempts"), attempt.account, attempt.network, attempt.device_id)
         if is_outdated(user["password_hash"]):
@@ -142,7 +162,7 @@ class SignIn:
 
     async def _verify_hash(self, stored: str | None, password: str, attempt: Attempt) -> bool:
         try:
-            return await self._hashing.verify(stored, password, attempt.network)
+            return await self._hashing.verify(stored, password, attempt.client, is_known=attempt.is_known)
         except Refusal:  # nothing was verified
             async with self._database.reading() as connection:
                 await connection.execute(statement("drop_attempt"), attempt.id)
@@ -160,10 +180,11 @@ class SignIn:
             await connection.execute(statement("mark_wrong_code"), attempt.id)
 
     async def _upgrade_hash(self, user: asyncpg.Record, claimed: Credentials) -> None:
-        """Hashes the password as one would today."""
-        made = await self._hashing.hash(claimed.password, claimed.network)
-        async with self._database.reading() as connection:
-            await connection.execute(statement("upgrade_hash"), user["id"], user["password_hash"], made)
+        """Hashes the password as one would today; at another sign-in if that is not possible now."""
+        with suppress(Refusal, UnavailableError):
+            made = await self._hashing.hash(claimed.password, claimed.network)
+            async with self._database.reading() as connection:
+                await connection.execute(statement("upgrade_hash"), user["id"], user["password_hash"], made)
 
     async def _known_device(self, connection: Connection, claimed: Credentials) -> int | None:
         if not claimed.device:

@@ -1,7 +1,8 @@
 """Signing in through a provider: OpenID Connect's authorization code flow with PKCE, state and nonce.
 
-The account must exist. It is found by the provider's subject, to which it is bound at the first sign-in; that first
-time by its name, which must be an e-mail address that the provider says it has verified.
+The account must exist. It is found by the provider's subject, to which it is bound at the first sign-in. That first
+time it is found by its name, which must be an e-mail address that the provider says it has verified. A password and
+one-time codes that it had are then removed, and its sessions end: whoever made it need not be the address's owner.
 
 The browser carries one random secret in a cookie, from which state, nonce and code verifier follow. So nobody can
 finish in one browser what was begun in another, and nothing is stored before somebody has signed in.
@@ -22,6 +23,7 @@ import structlog
 from msgspec import Struct
 from yarl import URL
 
+from rotary.management.statements import statement as management
 from rotary.postgres.connection import Connection
 from rotary_console.database import statement
 from rotary_console.settings import ConsoleSettings
@@ -36,6 +38,8 @@ SCOPE = "openid email"
 ANSWER_SECONDS = 10.0
 REMEMBER_SECONDS = 3600.0
 """How long what the provider says of itself is remembered."""
+RETRY_SECONDS = 3.0
+"""How long it is left alone after it did not work, whoever asks for it."""
 KEYS_AGAIN_SECONDS = 60.0
 """How often its keys are read again because one is unknown."""
 LEEWAY_SECONDS = 60
@@ -111,6 +115,7 @@ class Provider:
         self._redirect_uri = f"{settings.origin}/oidc/callback"
         self._discovery: tuple[float, _Discovery] | None = None
         self._keys: tuple[float, jwt.PyJWKSet] | None = None
+        self._failure: tuple[float, str] | None = None
 
     def log(self, error: OidcError) -> None:
         """For the operator: the page is told the code alone."""
@@ -156,6 +161,9 @@ class Provider:
         if row is None and identity.email:
             arguments = (self._issuer, identity.subject, identity.email)
             row = await connection.fetchrow(statement("bind_subject"), *arguments)
+            if row is not None:
+                await connection.execute(management("end_sessions"), row["id"], None)
+                await connection.execute(management("forget_devices"), row["id"])
         if row is None:
             raise OidcError(
                 "sso_no_account", "no enabled user is bound to this subject, or named by its verified e-mail"
@@ -165,17 +173,27 @@ class Provider:
 
     async def _discover(self) -> _Discovery:
         now = time.monotonic()
-        if self._discovery is None or now - self._discovery[0] > REMEMBER_SECONDS:
-            url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-            found = await self._ask(_Discovery, "GET", url)
-            if found.issuer != self._issuer:
-                raise OidcError("sso_unavailable", f"ROTARY_OIDC_ISSUER is {self._issuer}, and it says {found.issuer}")
-            scheme = URL(self._issuer).scheme
-            named = (found.authorization_endpoint, found.token_endpoint, found.jwks_uri)
-            if scheme == "https" and any(URL(each).scheme != "https" for each in named):
-                raise OidcError("sso_unavailable", "the provider names an endpoint without TLS")
-            self._discovery = now, found
-        return self._discovery[1]
+        if self._discovery is not None and now - self._discovery[0] < REMEMBER_SECONDS:
+            return self._discovery[1]
+        if self._failure is not None and now - self._failure[0] < RETRY_SECONDS:
+            raise OidcError("sso_unavailable", self._failure[1])
+        try:
+            found = await self._read_discovery()
+        except OidcError as error:
+            self._failure = time.monotonic(), error.detail
+            raise
+        self._discovery = now, found
+        return found
+
+    async def _read_discovery(self) -> _Discovery:
+        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        found = await self._ask(_Discovery, "GET", url)
+        if found.issuer != self._issuer:
+            raise OidcError("sso_unavailable", f"ROTARY_OIDC_ISSUER is {self._issuer}, and it says {found.issuer}")
+        named = (found.authorization_endpoint, found.token_endpoint, found.jwks_uri)
+        if URL(self._issuer).scheme == "https" and any(URL(each).scheme != "https" for each in named):
+            raise OidcError("sso_unavailable", "the provider names an endpoint without TLS")
+        return found
 
     async def _redeem(self, discovery: _Discovery, code: str, secret: str) -> _Tokens:
         form = {

@@ -95,14 +95,14 @@ class Sessions:
         self.idle_minutes = idle_minutes
         self._hours = hours
 
-    async def begin(self, connection: Connection, user_id: int) -> tuple[int, str] | None:
-        """A new session: its id and its cookie's value. None if the user has been disabled meanwhile."""
+    async def begin(self, connection: Connection, user_id: int, verified_hash: str | None) -> str | None:
+        """A new session's cookie. None if the user is disabled, or has another password than the one verified."""
         value = new_value()
-        session_id = await connection.fetchval(statement("begin_session"), user_id, hashed(value), self._hours)
-        if session_id is None:
+        arguments = (user_id, hashed(value), self._hours, verified_hash)
+        if await connection.fetchval(statement("begin_session"), *arguments) is None:
             return None
         await connection.execute(statement("note_sign_in"), user_id)
-        return session_id, value
+        return value
 
     async def find(self, value: str) -> Session | None:
         """The session of a cookie, and its value's successor if it is time for one."""

@@ -38,9 +38,9 @@ export function onSignedOut(listener) {
  * of it (a list has `total` and pages). Raises ApiError.
  *
  * `body` is sent as JSON; a Blob, File or string as it is. `etag` becomes If-Match. A POST with `once` (a key) is done
- * once, however often it is sent.
+ * once, however often it is sent. `early` is the same request, begun before.
  */
-export async function request(method, path, { body, etag, once, headers = {}, signal, quiet = false } = {}) {
+export async function request(method, path, { body, etag, once, headers = {}, signal, quiet = false, early = null } = {}) {
   const sent = { Accept: "application/json", ...headers };
   if (method !== "GET") Object.assign(sent, CHANGING);
   if (etag) sent["If-Match"] = etag;
@@ -48,7 +48,8 @@ export async function request(method, path, { body, etag, once, headers = {}, si
   const isRaw = body instanceof Blob || typeof body === "string";
   if (body !== undefined && !isRaw) sent["Content-Type"] = "application/json";
   const payload = body === undefined || isRaw ? body : JSON.stringify(body);
-  const answer = await send(path, { method, headers: sent, body: payload, signal, credentials: "same-origin" });
+  const options = { method, headers: sent, body: payload, signal, credentials: "same-origin" };
+  const answer = (await early?.catch(() => null)) ?? (await send(path, options));
   learnTime(answer.headers.get("Date"));
   if (answer.status === 401 && !quiet) for (const listener of ended) listener();
   return read(answer);
@@ -113,13 +114,27 @@ export class ReadApi {
     return this.#pending;
   }
 
+  /** Asks for a token now: it will be needed. */
+  warm() {
+    this.#fresh().catch(() => {}); // whoever needs it is told
+  }
+
   async #renew() {
-    const { data } = await post(ofCustomer(this.customer, "/read-token"));
+    const { data } = await post(ofCustomer(this.customer, "/read-token"), undefined, { early: earlyToken(this.customer) });
     // By this browser's clock: a token lasts ten minutes from now, whatever the server's clock says.
     const lasts = Math.min(Math.max(Date.parse(data.expires_at) - Date.now(), 2 * RENEW_MS), 10 * RENEW_MS);
     this.#token = { text: data.token, expiresAt: Date.now() + lasts };
     return this.#token;
   }
+}
+
+/** The token that the page asked for at its very beginning, once. */
+function earlyToken(customer) {
+  const { rotaryEarly: early = {} } = globalThis;
+  if (!early.token || early.customer !== String(customer)) return null;
+  const { token } = early;
+  early.token = null;
+  return token.then((answer) => (answer.ok ? answer : null));
 }
 
 async function send(url, options) {

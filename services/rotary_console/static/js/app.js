@@ -1,12 +1,14 @@
 // The whole: a page inside the frame, or the sign-in page.
 import { html, useEffect, useState } from "./preact.js";
 import { Failure } from "./components/layout.js";
+import { lazy } from "./components/lazy.js";
 import { Overlays } from "./components/overlays.js";
 import { Frame } from "./frame.js";
 import { language } from "./i18n.js";
-import { SignIn } from "./pages/sign_in.js";
 import { loadSession, session } from "./session.js";
 import { useStore } from "./store.js";
+
+const SignIn = lazy(() => import("./pages/sign_in.js"), "SignIn");
 
 /** `problem` is why it is not known who is signed in, if it is not. */
 export function App({ problem }) {

@@ -16,11 +16,19 @@ let reader = null;
 /** Asks the server who is signed in. */
 export async function loadSession() {
   try {
-    await open((await get("/api/session", { quiet: true })).data);
+    await open((await get("/api/session", { quiet: true, early: earlySession() })).data);
   } catch (error) {
     if (error.status !== 401) throw error;
     session.set(null);
   }
+}
+
+/** What the page asked at its very beginning, once. */
+function earlySession() {
+  const { rotaryEarly: early = {} } = globalThis;
+  const { session: asked = null } = early;
+  early.session = null;
+  return asked;
 }
 
 /** Goes on as the person whose session this is. */
@@ -36,6 +44,7 @@ export function choose(id) {
   const chosen = customers.find((each) => String(each.id) === String(id)) ?? customers[0] ?? null;
   if (chosen) memory.set("customer", String(chosen.id));
   customer.set(chosen);
+  if (chosen) readApi().warm();
 }
 
 export async function signOut() {

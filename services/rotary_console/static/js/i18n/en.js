@@ -68,6 +68,11 @@ export default {
     other: "Too many attempts. Try again in {count} seconds.",
   },
 
+  "signIn.sso_no_account": "You have no account here. Ask an administrator to create one.",
+  "signIn.sso_refused": "The sign-in provider's answer was not accepted. Try again.",
+  "signIn.sso_expired": "That took too long, or began in another window. Try again.",
+  "signIn.sso_unavailable": "The sign-in provider can't be reached. Try again soon, or use your password.",
+
   "account.title": "Your account",
   "account.signedInAs": "Signed in as {name}",
   "account.appearance": "Language and appearance",

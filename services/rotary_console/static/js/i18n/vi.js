@@ -65,6 +65,11 @@ export default {
   "signIn.wrong": "Sai tên đăng nhập, mật khẩu hoặc mã.",
   "signIn.throttled": "Bạn đã thử quá nhiều lần. Hãy thử lại sau {count} giây.",
 
+  "signIn.sso_no_account": "Bạn chưa có tài khoản ở đây. Hãy nhờ quản trị viên tạo giúp.",
+  "signIn.sso_refused": "Câu trả lời của nhà cung cấp đăng nhập không được chấp nhận. Hãy thử lại.",
+  "signIn.sso_expired": "Đã quá lâu, hoặc việc đăng nhập bắt đầu ở cửa sổ khác. Hãy thử lại.",
+  "signIn.sso_unavailable": "Không kết nối được với nhà cung cấp đăng nhập. Hãy thử lại sau hoặc dùng mật khẩu.",
+
   "account.title": "Tài khoản của bạn",
   "account.signedInAs": "Đang đăng nhập với tên {name}",
   "account.appearance": "Ngôn ngữ và giao diện",

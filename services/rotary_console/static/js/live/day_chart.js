@@ -56,7 +56,7 @@ function Swatch({ tone }) {
   const painted = useStore(repaint);
   useEffect(() => {
     const context = canvas.current.getContext("2d");
-    context.fillStyle = toneFill(context, tone);
+    context.fillStyle = toneFill(tone);
     context.fillRect(0, 0, canvas.current.width, canvas.current.height);
   }, [tone, painted]);
   const size = 12 * devicePixelRatio;
@@ -82,8 +82,7 @@ function options({ Plot, width, dates, series, kind, most, onHover }) {
   const line = ({ name, tone }) => {
     const drawn = toneColor(tone);
     if (kind === "line") return { label: name, stroke: drawn, width: 2, points: { show: true, size: 5, fill: drawn } };
-    const fill = ({ ctx }) => toneFill(ctx, tone);
-    return { label: name, fill, stroke: drawn, width: 1, paths: bars, points: { show: false } };
+    return { label: name, fill: toneFill(tone), stroke: drawn, width: 1, paths: bars, points: { show: false } };
   };
   return {
     width,

@@ -13,9 +13,6 @@ export function loadPlot() {
   return loaded;
 }
 
-/** How the lines of the statuses differ without their colours. */
-export const dashes = { eligible: [], cooldown: [7, 4], quota_exceeded: [2, 3], disabled: [1, 4] };
-
 /** The value of a colour in the theme that is shown: a canvas does not know CSS variables. */
 export function color(name) {
   const probe = document.createElement("span");

@@ -6,6 +6,7 @@ import { clock, number } from "../format.js";
 import { t } from "../i18n.js";
 import { tick } from "../clock.js";
 import { href } from "../router.js";
+import { customer } from "../session.js";
 import { useStore } from "../store.js";
 import { nextBack } from "./group_state.js";
 import { countsOf, Countdown, Freshness, NextBack, StaleNotice, StatusBar, StatusLegend } from "./parts.js";
@@ -41,7 +42,7 @@ export function Wall({ live, status, id }) {
   </div>`;
 }
 
-export function WallHeader({ title, status, back }) {
+function WallHeader({ title, status, back }) {
   return html`<header class="wall-header">
     <${Mark} size=${36} /><h1 tabindex="-1">${title}</h1><${Freshness} status=${status} />
     <span class="wall-clock numeric">${clock(useStore(tick))}</span>
@@ -49,8 +50,27 @@ export function WallHeader({ title, status, back }) {
   </header>`;
 }
 
-export function Eligible({ count, total }) {
+function Eligible({ count, total }) {
   return html`<p class=${`wall-eligible ${count ? "" : "zero"}`}>
     <b class="numeric">${number(count)}</b><span>${t("wall.eligible", { total })}</span>
   </p>`;
+}
+
+/** All groups: what is shown of each, in its order. */
+export function GroupsWall({ shown, status }) {
+  return html`<div class="wall-page">
+    <${WallHeader} title=${customer.value.name} status=${status} back=${href("/groups")} />
+    <${StaleNotice} status=${status} />
+    <ul class="group-cards">
+      ${shown.map(({ group, monitor }) => {
+        const counts = monitor && countsOf(monitor);
+        return html`<li class=${`card group-card ${group.status === "active" ? "" : "off"}`} key=${group.id}>
+          <h2>${group.name}</h2>
+          ${counts &&
+          html`<${Eligible} count=${counts.eligible} total=${monitor.total_members} /><${StatusBar} counts=${counts} /><${StatusLegend} counts=${counts} />
+            <p class="back"><span class="faint">${t("monitor.nextBack")}</span> <${NextBack} at=${nextBack(monitor.members)} /></p>`}
+        </li>`;
+      })}
+    </ul>
+  </div>`;
 }

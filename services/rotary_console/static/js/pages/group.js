@@ -3,20 +3,22 @@ import { html, useCallback, useEffect, useMemo, useState } from "../preact.js";
 import { tick } from "../clock.js";
 import { Button, Search, Select } from "../components/controls.js";
 import { Icon } from "../components/icons.js";
+import { lazy } from "../components/lazy.js";
 import { EmptyState, Loading, PageHeader, Time } from "../components/layout.js";
 import { clock, nextMidnight, number, percent } from "../format.js";
 import { t } from "../i18n.js";
 import { CARRIERS, STATUSES } from "../live/arrange.js";
-import { Explain } from "../live/explain.js";
 import { nextBack } from "../live/group_state.js";
 import { LiveGroup } from "../live/live_group.js";
 import { MemberTable } from "../live/member_table.js";
 import { countsOf, Freshness, NextBack, StaleNotice, StatusBar } from "../live/parts.js";
 import { Strip } from "../live/strip.js";
-import { Wall } from "../live/wall.js";
 import { href, navigate } from "../router.js";
 import { customer, readApi } from "../session.js";
 import { useStore } from "../store.js";
+
+const Explain = lazy(() => import("../live/explain.js"), "Explain");
+const Wall = lazy(() => import("../live/wall.js"), "Wall");
 
 export default function Group({ params, query }) {
   const live = useLive(params.id);

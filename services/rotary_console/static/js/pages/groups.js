@@ -1,16 +1,18 @@
 // All groups at a glance.
 import { html, useEffect, useMemo, useState } from "../preact.js";
 import { Button, Search, Select } from "../components/controls.js";
+import { lazy } from "../components/lazy.js";
 import { Badge, EmptyState, Loading, PageHeader } from "../components/layout.js";
 import { compareTexts, number, percent } from "../format.js";
 import { t } from "../i18n.js";
 import { nextBack } from "../live/group_state.js";
 import { GroupsWatch } from "../live/groups_watch.js";
 import { countsOf, Freshness, NextBack, StaleNotice, StatusBar, StatusLegend } from "../live/parts.js";
-import { Eligible, WallHeader } from "../live/wall.js";
 import { href, navigate } from "../router.js";
 import { customer, readApi } from "../session.js";
 import { memory, useStore } from "../store.js";
+
+const GroupsWall = lazy(() => import("../live/wall.js"), "GroupsWall");
 
 const ORDERS = {
   urgent: (a, b) => urgency(b) - urgency(a) || a.group.id - b.group.id,
@@ -96,22 +98,4 @@ function GroupCard({ group, monitor }) {
           <p class="back"><span class="faint">${t("monitor.nextBack")}</span> <${NextBack} at=${nextBack(monitor.members)} /></p>`
       : html`<div class="skeleton" aria-hidden="true"></div>`}
   </li>`;
-}
-
-function GroupsWall({ shown, status }) {
-  return html`<div class="wall-page">
-    <${WallHeader} title=${customer.value.name} status=${status} back=${href("/groups")} />
-    <${StaleNotice} status=${status} />
-    <ul class="group-cards">
-      ${shown.map(({ group, monitor }) => {
-        const counts = monitor && countsOf(monitor);
-        return html`<li class=${`card group-card ${group.status === "active" ? "" : "off"}`} key=${group.id}>
-          <h2>${group.name}</h2>
-          ${counts &&
-          html`<${Eligible} count=${counts.eligible} total=${monitor.total_members} /><${StatusBar} counts=${counts} /><${StatusLegend} counts=${counts} />
-            <p class="back"><span class="faint">${t("monitor.nextBack")}</span> <${NextBack} at=${nextBack(monitor.members)} /></p>`}
-        </li>`;
-      })}
-    </ul>
-  </div>`;
 }

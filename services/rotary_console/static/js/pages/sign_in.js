@@ -4,7 +4,8 @@ import { get, post } from "../api.js";
 import { Button, Field, Select, useAction } from "../components/controls.js";
 import { Mark } from "../components/icons.js";
 import { Notice } from "../components/layout.js";
-import { LANGUAGES, language, setLanguage, t } from "../i18n.js";
+import { has, LANGUAGES, language, setLanguage, t } from "../i18n.js";
+import { route } from "../router.js";
 import { open } from "../session.js";
 
 export function SignIn() {
@@ -29,6 +30,7 @@ function Form() {
   const [asksCode, setAsksCode] = useState(false);
   const [run, isBusy, error] = useAction();
   const form = useRef(null);
+  const refused = providerError(route.value.query.error);
   const set = (name) => (value) => setGiven({ ...given, [name]: value });
   useLayoutEffect(() => form.current.elements[asksCode ? "code" : "name"].focus(), [asksCode]);
   const submit = (event) => {
@@ -45,7 +47,7 @@ function Form() {
     });
   };
   return html`<form class="stack" ref=${form} onSubmit=${submit}>
-    ${error && html`<${Notice} kind="error"><p>${why(error)}</p><//>`}
+    ${error ? html`<${Notice} kind="error"><p>${why(error)}</p><//>` : refused && html`<${Notice} kind="error"><p>${refused}</p><//>`}
     ${asksCode
       ? html`<${Field}
           label=${t("signIn.code")} hint=${t("signIn.code.hint")} name="code" value=${given.code} onValue=${set("code")}
@@ -58,6 +60,11 @@ function Form() {
     <${Button} kind="primary" class="whole" type="submit" busy=${isBusy}>${t("signIn.do")}<//>
     ${asksCode && html`<${Button} kind="quiet" class="whole" onClick=${() => setAsksCode(false)}>${t("signIn.back")}<//>`}
   </form>`;
+}
+
+/** What the way through the sign-in provider ended with, if it failed. */
+function providerError(code) {
+  return code && t(has(`signIn.${code}`) ? `signIn.${code}` : "signIn.sso_refused");
 }
 
 function why(error) {
