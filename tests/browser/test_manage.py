@@ -5,6 +5,7 @@ import re
 
 from playwright.async_api import FilePayload, Page, expect
 
+from browser.test_appearance import violations_in_both_themes
 from browser.world import Visitor, Visitors, World
 from rotary.management.fields import Role
 
@@ -77,7 +78,7 @@ async def test_a_new_group_gets_numbers_that_a_monitor_elsewhere_shows_at_once(
     await page.get_by_role("button", name=f"Take {numbers[0]} out").focus()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("region", name="Not saved yet")).to_contain_text(re.compile(r"\+0 \S1"))
-    await page.get_by_role("button", name=f"Put {numbers[0]} back").focus()
+    await page.get_by_role("button", name=f"Undo for {numbers[0]}").focus()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("region", name="Not saved yet")).to_have_count(0)
 
@@ -122,6 +123,7 @@ async def test_a_lost_update_offers_both_versions_and_keeping_mine_keeps_what_on
     row = dialog.get_by_role("row", name=re.compile("^Calls a day"))
     await expect(row).to_contain_text("180 changed 120 changed", use_inner_text=True)
     await expect(dialog.get_by_role("row", name=re.compile("^Trunk"))).to_contain_text("viettel-hcm-2")
+    assert await violations_in_both_themes(page) == []
     await dialog.get_by_role("button", name="Keep mine").click()
     await said(page, "Saved.")
     status, answer = await second.ask(

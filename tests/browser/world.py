@@ -56,6 +56,8 @@ class World:
         self.publisher = publisher
         self._postgres = postgres
         self._number = 1_000_000
+        self.things: dict[str, int] = {}
+        """Ids of what tests made that share it."""
         self._mixed: Group | None = None
 
     @property

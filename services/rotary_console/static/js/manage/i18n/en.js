@@ -50,6 +50,7 @@ export default {
 
   "secret.once": "This is shown only once. Copy it now and keep it in a safe place.",
   "secret.copy": "Copy: {label}",
+  "secret.copied": "Copied: {label}",
   "secret.done": "Done",
   "secret.leave": "Close without copying",
   "secret.leave.title": "Close without copying?",
@@ -162,7 +163,7 @@ export default {
   "members.remove.of": "Take {number} out",
   "members.removed": "taken out",
   "members.undo": "Undo",
-  "members.undo.of": "Put {number} back",
+  "members.undo.of": "Undo for {number}",
   "members.pending": "Not saved yet",
   "members.reweighted.count": { one: "{count} weight", other: "{count} weights" },
   "members.review": "Review and save",

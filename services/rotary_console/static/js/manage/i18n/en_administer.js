@@ -136,7 +136,7 @@ export default {
   "users.made": "Access of {name}",
   "users.made.hint": "Pass it on in a safe way. It can be changed after signing in, under the name at the bottom left.",
   "users.change": "Change role",
-  "users.change.of": "Change the role of {name}",
+  "users.change.of": "Change role of {name}",
   "users.change.title": "The role of {name}",
   "users.enabled": "{name} has access again.",
   "users.disabled": "{name} has no access any more.",

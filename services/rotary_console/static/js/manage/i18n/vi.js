@@ -50,6 +50,7 @@ export default {
 
   "secret.once": "Nội dung này chỉ hiển thị một lần. Hãy sao chép ngay và cất giữ ở nơi an toàn.",
   "secret.copy": "Sao chép: {label}",
+  "secret.copied": "Đã sao chép: {label}",
   "secret.done": "Xong",
   "secret.leave": "Đóng mà không sao chép",
   "secret.leave.title": "Đóng mà không sao chép?",
@@ -156,7 +157,7 @@ export default {
   "members.remove.of": "Bỏ {number} ra",
   "members.removed": "đã bỏ ra",
   "members.undo": "Hoàn tác",
-  "members.undo.of": "Đưa {number} trở lại",
+  "members.undo.of": "Hoàn tác với {number}",
   "members.pending": "Chưa lưu",
   "members.reweighted.count": "{count} trọng số",
   "members.review": "Xem lại và lưu",

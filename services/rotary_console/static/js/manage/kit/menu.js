@@ -1,5 +1,5 @@
 // A button with what can be done to a row.
-import { html, useEffect, useId, useRef, useState } from "../../preact.js";
+import { html, useId, useLayoutEffect, useRef, useState } from "../../preact.js";
 import { Button } from "../../components/controls.js";
 import { Icon } from "../../components/icons.js";
 
@@ -30,7 +30,7 @@ export function Menu({ label, items }) {
 
 function Items({ id, label, place, items, onClose }) {
   const list = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     list.current.showPopover();
     list.current.querySelector("[role=menuitem]").focus();
     const outside = (event) => list.current?.contains(event.target) || onClose();

@@ -33,7 +33,7 @@ function Shown({ label, text, isCopied, onCopied }) {
     <h3>${label}</h3>
     <div class="secret-line">
       <code class="secret" ref=${box} tabindex="0">${text}</code>
-      <${Button} icon=${isCopied ? "check" : "copy"} onClick=${copy} aria-label=${t("secret.copy", { label })}>
+      <${Button} icon=${isCopied ? "check" : "copy"} onClick=${copy} aria-label=${t(isCopied ? "secret.copied" : "secret.copy", { label })}>
         <span aria-live="polite">${isCopied ? t("copy.done") : t("copy.do")}</span>
       <//>
     </div>
