@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from playwright.async_api import Page, expect
 
-from browser.world import Visitor, Visitors, World
+from browser.world import PASSWORD, Visitor, Visitors, World
 
 AXE = Path(__file__).with_name("vendor") / "axe-core" / "axe.min.js.gz"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -161,10 +161,17 @@ async def test_the_language_is_the_persons_and_is_kept(world: World, visitors: V
     await expect(page.get_by_role("heading", name="Your account")).to_be_visible()
 
 
-async def test_a_browser_that_prefers_vietnamese_is_greeted_in_it(visitors: Visitors) -> None:
+async def test_who_signs_in_in_vietnamese_goes_on_in_it(world: World, visitors: Visitors) -> None:
     visitor = await visitors.visitor(None, locale="vi-VN")
     page = await visitor.open()
     await expect(page.get_by_role("heading", name="Đăng nhập Rotary")).to_be_visible()
+    await page.get_by_label("Tên đăng nhập").fill(world.user("admin"))
+    await page.get_by_label("Mật khẩu").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("h1")).to_have_text("Giám sát trực tiếp")
+    await page.reload()
+    await expect(page.locator("h1")).to_have_text("Giám sát trực tiếp")
+    await world.execute("UPDATE users SET language = 'en' WHERE name = $1", world.user("admin"))
 
 
 async def test_times_are_in_the_viewers_zone_and_in_utc_on_hover(world: World, visitors: Visitors) -> None:

@@ -109,6 +109,10 @@ class World:
         """Changes definitions with SQL."""
         await self._postgres.execute(query, *values)
 
+    async def value(self, query: str, *values: object) -> Any:
+        """The value that a query finds. Any: whatever its type."""
+        return await self._postgres.fetchval(query, *values)
+
     async def publish(self, *events: Event) -> None:
         """Publishes, and returns once a log has them."""
         for event in events:

@@ -64,6 +64,10 @@ export function readApi() {
   return reader;
 }
 
+session.watch((found) => {
+  if (!found) reader = null; // its token was this person's
+});
+
 onSignedOut(() => {
   if (session.value) session.set(null);
 });

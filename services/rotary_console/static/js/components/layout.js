@@ -51,11 +51,12 @@ export function Notice({ kind = "info", children, action }) {
   </div>`;
 }
 
-/** What went wrong, in its own words, with the request's id for whoever looks for it in the logs. */
+/** What went wrong, in its own words, with the fields that were wrong, and the request's id for whoever looks for it in the logs. */
 export function Failure({ error, onRetry }) {
   const action = onRetry && html`<${Button} onClick=${onRetry}>${t("error.retry")}<//>`;
   return html`<${Notice} kind="error" action=${action}>
     <p>${error.message}</p>
+    ${Object.entries(error.errors ?? {}).map(([name, texts]) => html`<p key=${name}><code>${name}</code> ${[texts].flat().join(" ")}</p>`)}
     ${error.requestId && html`<p class="faint">${t("error.request")} <code>${error.requestId}</code></p>`}
   <//>`;
 }

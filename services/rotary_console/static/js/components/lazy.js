@@ -5,9 +5,13 @@ import { html, useEffect, useState } from "../preact.js";
 export function lazy(load, name) {
   let loaded = null;
   return function Lazy(props) {
-    const [, setLoaded] = useState(loaded);
+    const [, setReady] = useState(loaded !== null);
     useEffect(() => {
-      if (!loaded) load().then((module) => setLoaded(() => (loaded = module[name])));
+      if (loaded) return;
+      load().then((module) => {
+        loaded = module[name];
+        setReady(true);
+      });
     }, []);
     return loaded && html`<${loaded} ...${props} />`;
   };

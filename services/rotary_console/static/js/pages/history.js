@@ -30,8 +30,8 @@ export default function History({ params, query }) {
     ${data && html`<${Range} key=${data.from + data.to} data=${data} onRange=${(range) => navigate(pathOf(params), range, { replace: true })} />`}
     ${error && html`<${Failure} error=${error} onRetry=${retry} />`}
     ${!data && !error && html`<${Loading} />`}
-    ${data && (data.days.length ? html`<${Days} data=${data} />` : html`<${EmptyState} icon="history" title=${t("history.none")}>${t("history.none.hint")}<//>`)}
-    ${data && !caller && data.members.length > 0 && html`<${Members} id=${id} members=${data.members} query=${query} />`}`;
+    ${data && !error && (data.days.length ? html`<${Days} data=${data} />` : html`<${EmptyState} icon="history" title=${t("history.none")}>${t("history.none.hint")}<//>`)}
+    ${data && !error && !caller && data.members.length > 0 && html`<${Members} id=${id} members=${data.members} query=${query} />`}`;
 }
 
 const pathOf = ({ id, caller }) => (caller ? `/groups/${id}/history/${caller}` : `/groups/${id}/history`);
@@ -44,7 +44,7 @@ function useHistory(id, caller, from, to) {
     const asked = new URLSearchParams(Object.entries({ from, to, caller_id_id: caller }).filter(([, value]) => value));
     readApi()
       .get(`/api/caller-id-groups/${id}/history?${asked}`, { signal: controller.signal })
-      .then((data) => setFound({ data, error: null }), (error) => controller.signal.aborted || setFound({ data: null, error }));
+      .then((data) => setFound({ data, error: null }), (error) => controller.signal.aborted || setFound((before) => ({ data: before.data, error })));
     return () => controller.abort();
   }, [id, caller, from, to, attempt]);
   return [found, () => setAttempt(attempt + 1)];

@@ -1,12 +1,17 @@
 // Signing in: name and password, the code of an authenticator where one is set up, or the company's own provider.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../preact.js";
-import { get, post } from "../api.js";
+import { get, post, put } from "../api.js";
 import { Button, Field, Select, useAction } from "../components/controls.js";
 import { Mark } from "../components/icons.js";
 import { Notice } from "../components/layout.js";
 import { has, LANGUAGES, language, setLanguage, t } from "../i18n.js";
 import { route } from "../router.js";
 import { open } from "../session.js";
+
+/** The language of somebody who never chose one. */
+const UNCHOSEN = "en";
+/** What was chosen on this page. */
+let picked = null;
 
 export function SignIn() {
   const [oidc, setOidc] = useState(null);
@@ -21,8 +26,24 @@ export function SignIn() {
       ${oidc && html`<div class="or"><span>${t("signIn.or")}</span></div>
         <${Button} class="whole" href=${oidc.url}>${t("signIn.with", { name: oidc.name })}<//>`}
     </div>
-    <${Select} label=${t("account.language")} value=${language.value} onValue=${setLanguage} options=${Object.entries(LANGUAGES)} />
+    <${Select} label=${t("account.language")} value=${language.value} onValue=${pick} options=${Object.entries(LANGUAGES)} />
   </main>`;
+}
+
+function pick(code) {
+  picked = code;
+  setLanguage(code);
+}
+
+/** Goes on as the person, in the language in which they signed in, unless they have chosen another one for good. */
+async function enter(found) {
+  const { user } = found;
+  const wanted = picked ?? (user.language === UNCHOSEN ? language.value : user.language);
+  if (wanted !== user.language) {
+    user.language = wanted;
+    await put("/api/session/language", { language: wanted }).catch(() => {}); // it holds until the page is loaded again
+  }
+  await open(found);
 }
 
 function Form() {
@@ -39,7 +60,7 @@ function Form() {
       try {
         const { name, password, code } = given;
         const { data } = await post("/api/session", asksCode ? { name, password, code } : { name, password }, { quiet: true });
-        await open(data);
+        await enter(data);
       } catch (failure) {
         if (!failure.body?.code_required || asksCode) throw failure;
         setAsksCode(true);
