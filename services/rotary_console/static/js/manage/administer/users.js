@@ -63,7 +63,7 @@ function Access({ row }) {
 
 function UserActs({ row, act, onRole }) {
   const name = row.display_name || row.name;
-  if (row.id === session.value.user.id) return html`<span class="faint">${t("users.you")}</span>`;
+  if (row.id === session.value.user.id) return html`<span class="row-acts faint you">${t("users.you")}</span>`;
   const send = (body, done) => act(() => put(own(`/users/${row.id}`), body), t(done, { name }));
   const disable = async () => (await confirm({ title: t("users.disable.title", { name }), body: t("users.disable.body"), action: t("act.disable"), danger: true })) && send({ disabled: true }, "users.disabled");
   const take = async () =>
