@@ -36,7 +36,7 @@ _PAINTED = """(id) => {
   const cell = document.querySelector(`[data-id="${id}"] .cell.calls`);
   window.painted = {};
   new MutationObserver(() => requestAnimationFrame(() => setTimeout(() => {
-    window.painted[parseInt(cell.innerText)] ??= performance.timeOrigin + performance.now();
+    window.painted[parseInt(cell.innerText)] ??= Date.now();
   }))).observe(cell, { childList: true, characterData: true, subtree: true });
 }"""
 # Every file of the console that was loaded, also those that were preloaded.

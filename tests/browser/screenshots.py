@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from os import environ
 from pathlib import Path
 from random import Random
@@ -35,12 +36,12 @@ ZONE = "Asia/Ho_Chi_Minh"
 DESKTOP = {"width": 1440, "height": 900}
 WALL = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
-LIVE_SECONDS = 45
+LIVE_SECONDS = 60
 """How long the strip over time is given to show something."""
 _HISTORY = """
 INSERT INTO customer_days (customer_id, day, begins_at, ends_at, calls_known, flags_known, resting_known, health_known)
 SELECT $1, day, day - interval '7 hours', day + interval '17 hours', true, true, true, true
-FROM generate_series(current_date - 34, current_date - 1, interval '1 day') AS day ON CONFLICT DO NOTHING
+FROM generate_series(current_date - 35, current_date - 1, interval '1 day') AS day ON CONFLICT DO NOTHING
 """
 _CALLER_HISTORY = """
 INSERT INTO caller_id_days (caller_id_id, customer_id, day, calls, spam_label, blocked, user_report, rejected,
@@ -48,14 +49,14 @@ INSERT INTO caller_id_days (caller_id_id, customer_id, day, calls, spam_label, b
 SELECT $1, $2, current_date - n, c, s, b, u, r, z, h
 FROM unnest($3::int[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[], $10::int[])
   AS days (n, c, s, b, u, r, z, h)
-ON CONFLICT DO NOTHING
+ON CONFLICT (caller_id_id, day) DO UPDATE SET calls = excluded.calls
 """
 
 
 def made_up_days(rng: Random, cap: int) -> list[list[int]]:
     """Five weeks of one caller ID, as columns: days ago, calls, flags by kind, seconds at rest, health."""
     rows, health = [], 100.0
-    for ago in range(34, 0, -1):
+    for ago in range(35, 0, -1):
         is_sunday = ago % 7 == 4
         spam, blocked = int(rng.random() < 0.04), int(rng.random() < 0.012)
         reports, rejected = int(rng.random() < 0.03), rng.choices((0, 1, 2), (80, 15, 5))[0]
@@ -132,6 +133,9 @@ class Camera:
     ) -> None:
         """A picture of a path, after somebody did something there."""
         async with self._window(theme, view, locale, 2 if view is PHONE else 1) as page:
+            language = {"language": locale[:2]}
+            headers = {"X-Rotary-Console": "1"}
+            await page.context.request.put(f"{self._url}/api/session/language", data=language, headers=headers)
             await page.goto(self._url + path)
             await act(page)
             await page.screenshot(path=self._folder / f"{name}.png")
@@ -193,8 +197,8 @@ async def broken(page: Page) -> None:
     await page.wait_for_timeout(7_000)
 
 
-async def pictures(camera: Camera) -> None:
-    """All of them; those that need time, together."""
+async def pictures(camera: Camera, remember: Callable[[], Awaitable[None]]) -> None:
+    """All of them; those that need time, together. `remember` makes up the past, which a consumer corrects."""
     group = f"/#/groups/{GROUP_ID}"
     await camera.sign_in()
     await camera.take("groups", "/#/groups", shown)
@@ -204,6 +208,7 @@ async def pictures(camera: Camera) -> None:
         camera.take("wall", f"{group}?wall=1", live, theme="dark", view=WALL),
     )
     await camera.take("why", group, explained)
+    await remember()
     await camera.take("history", f"{group}/history", drawn)
     await camera.take("phone", "/#/groups", shown, view=PHONE, locale="vi-VN", theme="dark")
     await management_pictures(camera)
@@ -220,7 +225,6 @@ async def main(folder: Path) -> None:
         await asyncio.gather(*(backfill(client, rng) for client in clients))
         postgres = await asyncpg.connect(environ["ROTARY_POSTGRES_URL"])
         exits.push_async_callback(postgres.close)
-        await make_history(postgres, customers[0].id, rng)
         await make_user(environ["ROTARY_POSTGRES_URL"], [customers[0].id])
         dialing = asyncio.create_task(dial(clients[0], rng))
         exits.callback(dialing.cancel)
@@ -228,7 +232,8 @@ async def main(folder: Path) -> None:
         chromium = await find_or_install("chromium", "chromium", print)
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         exits.push_async_callback(browser.close)
-        await pictures(Camera(browser, environ["ROTARY_CONSOLE_URL"], folder))
+        camera = Camera(browser, environ["ROTARY_CONSOLE_URL"], folder)
+        await pictures(camera, partial(make_history, postgres, customers[0].id, rng))
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ def member(caller: int, rng: Random) -> MonitorMember:
 
 
 def group(members: Sequence[MonitorMember]) -> Monitor:
-    counts = [sum(one.status == status for one in members) for status in ("eligible", "cooldown", "disabled")]
-    return Monitor(3, "Sales, phía bắc", len(members), *counts, list(members))
+    statuses = [one.status for one in members]
+    eligible, cooldown, disabled = (statuses.count(status) for status in ("eligible", "cooldown", "disabled"))
+    return Monitor(3, "Sales, phía bắc", len(members), eligible, cooldown, disabled, list(members))
 
 
 def streamed(rng: Random, steps: int) -> tuple[str, Monitor]:
@@ -96,7 +97,7 @@ def test_a_change_knows_what_the_member_was_before() -> None:
     log = DeltaLog(5)
     first, second = member(1, rng), member(2, rng)
     changed = msgspec.structs.replace(second, calls_today=second.calls_today + 1)
-    events = []
+    events: list[str] = []
     for shown in (group([first, second]), group([first, changed])):
         log.advance(success(encode_monitor(shown)))
         events.append(log.event(log.seq - 1 if events else None).decode())
