@@ -7,6 +7,8 @@ import { isSame } from "./draft.js";
 
 const NONE = "–";
 const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
+/** Fields whose values have names, and where those are. */
+const CHOICES = { status: ["value", "campaignStatus"], carrier: ["carrier"], rotation_strategy: ["strategy"], dialer_mode: ["mode"], role: ["role"] };
 const NESTED = ["policy", "time_window"];
 
 /** [{ key, label, before, after }] for each field that differs; fields of nested rules each by itself. */
@@ -41,7 +43,7 @@ export function plain(value, key = "") {
   if (typeof value === "number") return exact(value);
   if (Array.isArray(value)) return value.length ? value.map((each) => plain(each)).join(", ") : NONE;
   if (typeof value === "object") return "from" in value ? `${value.from}–${value.to}` : JSON.stringify(value);
-  return has(`value.${value}`) ? t(`value.${value}`) : value;
+  return (CHOICES[key] ?? []).map((part) => `${part}.${value}`).filter(has).map((each) => t(each))[0] ?? value;
 }
 
 /** A number with all its digits. */
