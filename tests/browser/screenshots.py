@@ -15,6 +15,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from browser.screenshots_manage import management_pictures
 from browser.world import PASSWORD, sign_in
 from rotary.management import users
 from rotary.management.fields import NewUser
@@ -174,6 +175,7 @@ async def pictures(camera: Camera) -> None:
     await camera.take("why", group, explained)
     await camera.take("history", f"{group}/history", drawn)
     await camera.take("phone", "/#/groups", shown, view=PHONE, locale="vi-VN", theme="dark")
+    await management_pictures(camera)
     await camera.take("stale", group, broken)
 
 

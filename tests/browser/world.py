@@ -56,6 +56,8 @@ class World:
         self.publisher = publisher
         self._postgres = postgres
         self._number = 1_000_000
+        self.things: dict[str, int] = {}
+        """Ids of what tests made that share it."""
         self._mixed: Group | None = None
 
     @property
@@ -97,6 +99,11 @@ class World:
             )
             await self.execute("UPDATE caller_ids SET status = 'disabled' WHERE id = $1", group.callers[7])
         return self._mixed
+
+    async def numbers(self, group: Group) -> list[str]:
+        """The numbers of a group's members, in the order of `callers`."""
+        query = "SELECT number FROM caller_ids WHERE id = ANY ($1) ORDER BY id"
+        return [row["number"] for row in await self._postgres.fetch(query, group.callers)]
 
     async def execute(self, query: str, *values: object) -> None:
         """Changes definitions with SQL."""

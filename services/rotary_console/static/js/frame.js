@@ -104,10 +104,14 @@ function Page({ path, query }) {
   const found = find(path);
   const [loaded, setLoaded] = useState({ page: null, component: null, error: null });
   const host = useRef(null);
+  const wanted = useRef(null);
+  wanted.current = found?.page;
+  // Whoever has gone on meanwhile is not taken back.
+  const keep = (next) => wanted.current === next.page && setLoaded(next);
   const load = (page) =>
     fetched(page).then(
-      (component) => setLoaded({ page, component, error: null }),
-      (error) => setLoaded({ page, component: null, error }),
+      (component) => keep({ page, component, error: null }),
+      (error) => keep({ page, component: null, error }),
     );
   useEffect(() => {
     if (found && loaded.page !== found.page) load(found.page);

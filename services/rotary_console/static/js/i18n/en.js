@@ -155,6 +155,7 @@ export default {
   "monitor.nextBack.none": "none is resting",
   "monitor.in": "in {time}",
   "monitor.quota.hint": "back at",
+  "monitor.manage": "Numbers",
   "monitor.gone": "This group is not here",
   "monitor.gone.hint": "It was deleted, or it belongs to another customer.",
   "strip.title": "Since this page was opened",

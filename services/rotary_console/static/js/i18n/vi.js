@@ -152,6 +152,7 @@ export default {
   "monitor.nextBack.none": "không có số nào đang nghỉ",
   "monitor.in": "sau {time}",
   "monitor.quota.hint": "trở lại lúc",
+  "monitor.manage": "Quản lý số",
   "monitor.gone": "Không có nhóm này",
   "monitor.gone.hint": "Nhóm đã bị xoá hoặc thuộc về khách hàng khác.",
   "strip.title": "Từ khi mở trang này",

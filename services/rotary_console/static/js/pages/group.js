@@ -33,6 +33,7 @@ export default function Group({ params, query }) {
   if (isWall && counts) return html`<${Wall} live=${live} status=${status} id=${params.id} />`;
   const retry = html`<${Button} onClick=${() => live.retry()}>${t("error.retry")}<//>`;
   const actions = html`
+    <${Button} icon="groups" href=${href(`/caller-id-groups/${params.id}`)}>${t("monitor.manage")}<//>
     <${Button} icon="history" href=${href(`/groups/${params.id}/history`)}>${t("history.title")}<//>
     <${Button} icon="wall" href=${href(`/groups/${params.id}`, { wall: 1 })}>${t("wall.open")}<//>`;
   return html`<div class="live">
