@@ -14,7 +14,7 @@ from rotary.errors import ConfigurationError, UnavailableError
 from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.open_files import max_connections
-from rotary.http.protocol import QueryServer
+from rotary.http.protocol import HttpServer
 from rotary.http.site import listening
 from rotary.postgres.connection import open_pool
 from rotary.redis.connection import connect
@@ -72,7 +72,7 @@ async def serving(settings: ConsoleSettings, clock: Clock) -> AsyncIterator[Serv
         stack.push_async_callback(supervisor.close)
         supervisor.start("sweeping", _sweep(parts))
         host, port = await stack.enter_async_context(
-            listening("ROTARY_CONSOLE_BIND", settings.console_bind, QueryServer(console.handle, connections))
+            listening("ROTARY_CONSOLE_BIND", settings.console_bind, HttpServer(console.handle, connections))
         )
         yield Service(host, port, ops, console, parts, supervisor)
 
