@@ -148,6 +148,10 @@ def test_passwords_that_are_easily_guessed_are_refused(password: str) -> None:
         check_password(password, "alice@example.com")
 
 
-@pytest.mark.parametrize("password", ["correct horse battery", "Saigon-2026-tháng-5", generate_password()])
+@pytest.mark.parametrize("password", ["correct horse battery", "Saigon-2026-tháng-5"])
 def test_other_passwords_are_accepted(password: str) -> None:
     check_password(password, "alice@example.com")
+
+
+def test_generated_passwords_are_accepted() -> None:
+    check_password(generate_password(), "alice@example.com")
