@@ -293,6 +293,18 @@ async def test_only_what_the_contract_names_is_passed_on(world: WholeWorld, admi
     assert "default-src 'none'" in got.headers["Content-Security-Policy"]
 
 
+async def test_no_redirection_is_followed(world: WholeWorld, admin: Browser) -> None:
+    asked: list[str] = []
+
+    async def campaigns(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=307, headers={"Location": "/api/management/tokens"})
+
+    async with behind(world, campaigns):
+        assert (await admin.ask("GET", CAMPAIGNS)).status == 307
+    assert asked == ["/api/telesales/campaigns"]
+
+
 @asynccontextmanager
 async def behind(world: WholeWorld, handler: Any) -> AsyncIterator[None]:
     """Puts something else in the place of rotary-campaigns."""
