@@ -137,6 +137,19 @@ UPDATE users SET language = $2 WHERE id = $1;
 -- name: password_hash
 SELECT password_hash FROM users WHERE id = $1;
 
+-- name: is_still_verified
+-- Whether the session lives and its user has the password that was verified; both stay until the transaction ends. The
+-- user is locked first, as by whoever changes a password.
+WITH verified AS MATERIALIZED (
+  SELECT users.id FROM users
+  WHERE users.id = (SELECT user_id FROM user_sessions WHERE id = $1) AND password_hash = $2 AND disabled_at IS NULL
+  FOR UPDATE
+)
+SELECT true FROM user_sessions WHERE id = $1 AND user_id = (SELECT id FROM verified) FOR UPDATE;
+
+-- name: lock_role
+SELECT true FROM user_roles WHERE user_id = $1 AND customer_id = $2 FOR UPDATE;
+
 -- name: add_session_token
 -- Only while the session lives and the role holds; both stay until the transaction ends.
 WITH holder AS (

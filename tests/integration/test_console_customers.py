@@ -174,6 +174,21 @@ async def test_a_dialer_is_made_given_another_password_and_revoked(
     assert told == [("user alice", change) for change in ("revoke", "rotate", "create")]
 
 
+async def test_what_can_not_be_recorded_is_not_done_to_a_dialer(
+    broker_admin: tuple[WholeWorld, Browser], admin_of_walled: DialerAdmin
+) -> None:
+    world, admin = broker_admin
+    await admin.done(201, "POST", DIALERS, {"name": "console-2"})
+    try:
+        await world.connection.execute("ALTER TABLE dialer_changes RENAME TO dialer_changes_away")
+        await admin.done(503, "DELETE", f"{DIALERS}/console-2")
+        await admin.done(503, "POST", DIALERS, {"name": "console-3"})
+        assert {"console-2", "console-3"} & set(await admin_of_walled.dialers()) == {"console-2"}
+    finally:
+        await world.connection.execute("ALTER TABLE dialer_changes_away RENAME TO dialer_changes")
+        await admin.done(204, "DELETE", f"{DIALERS}/console-2")
+
+
 async def test_another_customers_dialer_does_not_exist(
     broker_admin: tuple[WholeWorld, Browser], admin_of_walled: DialerAdmin
 ) -> None:

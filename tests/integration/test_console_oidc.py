@@ -128,6 +128,14 @@ async def test_nobody_is_found_by_an_address_that_is_not_verified(
     assert await world.connection.fetchval("SELECT oidc_subject FROM users") is None
 
 
+async def test_an_address_that_only_looks_like_a_users_in_lower_case_is_another(
+    world: ConsoleWorld, provider: Provider
+) -> None:
+    await world.user(name="kim@example.com")
+    provider.account = Account("sub-1", {"email": "\N{KELVIN SIGN}im@example.com", "email_verified": True})
+    assert (await signs_in(world))[1] == NO_ACCOUNT
+
+
 async def test_a_disabled_user_is_not_signed_in(world: ConsoleWorld) -> None:
     await world.user(name=EMAIL)
     assert (await signs_in(world))[1] == "/"
@@ -224,6 +232,12 @@ async def test_a_new_key_of_the_provider_is_found(
     assert provider.asked_for_keys == 1
     monkeypatch.setattr(oidc, "KEYS_AGAIN_SECONDS", 0.0)
     assert (await signs_in(world))[1] == "/"
+
+
+async def test_an_answer_that_can_not_be_read_is_no_defect(world: ConsoleWorld) -> None:
+    browser = world.browser()
+    location = await go(browser)
+    assert await come_back(browser, location, **{f"more{number}": "1" for number in range(30)}) == EXPIRED
 
 
 async def test_a_refusal_of_the_provider_is_told(world: ConsoleWorld) -> None:

@@ -78,6 +78,18 @@ async def behind(world: WholeWorld, handler: Any) -> AsyncIterator[None]:
     passing._url = before  # noqa: SLF001
 
 
+async def test_no_redirection_is_followed(world: WholeWorld, admin: Browser) -> None:
+    asked: list[str] = []
+
+    async def campaigns(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=307, headers={"Location": "/api/management/tokens"})
+
+    async with behind(world, campaigns):
+        assert (await admin.ask("GET", CAMPAIGNS)).status == 307
+    assert asked == ["/api/telesales/campaigns"]
+
+
 async def test_campaigns_being_down_is_told(world: WholeWorld, admin: Browser) -> None:
     world.service.parts.upstream._url = URL(f"http://127.0.0.1:{free_port()}")  # noqa: SLF001
     got = await admin.ask("GET", CAMPAIGNS)

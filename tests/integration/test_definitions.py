@@ -1,7 +1,10 @@
 """Definitions in Redis: never older than what was there, and complete or said not to be, on real servers."""
 
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from histories import group
@@ -127,6 +130,34 @@ async def test_a_revoked_token_does_not_come_back(redis: Redis) -> None:
     assert 39 * 86400 < await redis.ttl(keys.token(HASH)) <= 40 * 86400
     assert await DefinitionWriter(redis).put_token(version(8), HASH, TOKEN) == TOKEN
     assert await redis.ttl(keys.token(HASH)) == -1
+
+
+async def test_an_older_write_does_not_replace_a_token_that_expires(redis: Redis) -> None:
+    await write(redis, 5, finish=False)
+    writer = DefinitionWriter(redis)
+    for microsecond in (0, 5000):  # times are encoded in two forms
+        ends = datetime(2100, 1, 1, 0, 0, 0, microsecond, UTC)
+        newer, older = (structs.replace(TOKEN, expires_at=each) for each in (ends, ends + timedelta(days=1)))
+        assert await writer.put_token(version(8), HASH, newer) == newer
+        assert await writer.put_token(version(6), HASH, older) == newer
+        assert await writer.put_token(version(9), HASH, TOKEN) == TOKEN
+        await redis.delete(keys.token(HASH))
+
+
+@pytest.mark.parametrize("microsecond", [0, 5000])
+async def test_a_tombstone_is_kept_while_the_token_could_come_back(redis: Redis, microsecond: int) -> None:
+    writer = DefinitionWriter(redis)
+    at = datetime.now(UTC).replace(microsecond=microsecond)
+    for ends, least_s, most_s in (
+        (at - timedelta(days=1), 3500, 3600),
+        (at + timedelta(minutes=10), 4100, 4201),
+        (at + timedelta(days=400), 39 * 86400, 40 * 86400),
+    ):
+        await redis.delete(keys.token(HASH))
+        await writer.put_token(version(5), HASH, structs.replace(TOKEN, expires_at=ends))
+        for newer in (6, 7):  # a second one does not make it last longer
+            assert await writer.put_token(version(newer), HASH, None) is None
+            assert least_s < await redis.ttl(keys.token(HASH)) <= most_s
 
 
 async def test_what_a_complete_part_never_had_does_not_come_late(redis: Redis) -> None:

@@ -36,6 +36,11 @@ def test_each_fresh_spam_label_halves_it(labels: int, score: int) -> None:
     assert health(CallerFacts({}, flags(*[("spam_label", NOW) for _ in range(labels)]))) == score
 
 
+def test_a_clock_that_is_far_behind_a_flag_is_no_error() -> None:
+    policy = Policy(health_half_life_seconds=1)
+    assert health(signs_hours_old(("spam_label", 0)), NOW - HOUR, policy) == 0
+
+
 CASES: list[tuple[str, list[Sign], int]] = [
     ("a block is two labels", [("blocked", 0)], 25),
     ("a report is one", [("user_report", 0)], 50),

@@ -142,7 +142,9 @@ class Upstream:
         query = request.raw_path.partition("?")[2].partition("#")[0]
         url = URL(f"{self._url}{asked.path}{'?' if query else ''}{query}", encoded=True)
         data = content.pieces() if isinstance(content, _Body) else content
-        async with self._session.request(request.method, url, headers=headers, data=data) as answer:
+        async with self._session.request(
+            request.method, url, headers=headers, data=data, allow_redirects=False
+        ) as answer:
             if answer.status == 401:
                 self._check_repeatable(content)
                 return None

@@ -12,6 +12,7 @@ from rotary.management import users as model
 from rotary.management.errors import ConflictError, NotFoundError, Violation
 from rotary.management.fields import DisplayName, NewUser, Role, UserName
 from rotary.management.passwords import check_password, generate_password
+from rotary_console.database import statement
 from rotary_console.http.operations import Answer, Call, Endpoint, Operation, data
 
 CUSTOMER = "/api/customers/{id}"
@@ -99,6 +100,8 @@ async def change_user(call: Call) -> Answer:
     if user_id == call.user.user_id:
         return _OWN_ROLE
     async with call.parts.database.changing(call.user.actor) as connection:
+        # What another administrator takes away at the same moment is not given back by what was read before.
+        await connection.execute(statement("lock_role"), user_id, call.customer_id)
         try:
             user = await model.read_user(connection, user_id, call.customer_id)
         except NotFoundError:

@@ -47,25 +47,22 @@ async def list_dialers(call: Call) -> Answer:
 async def create_dialer(call: Call) -> Answer:
     """A new dialer's user, with a password that is shown this once."""
     limits = UserLimits(call.body.max_connections, call.body.max_channels)
-    async with _management(call) as management:
+    async with _management(call) as management, _recorded(call, call.body.name, "create"):
         access = await model.create_dialer(management, call.body.name, call.customer_id, limits)
-    await _record(call, call.body.name, "create")
     return data(access, 201)
 
 
 async def rotate_dialer(call: Call) -> Answer:
     """Another password, which is shown this once; the dialer's connections are closed."""
-    async with _management(call) as management:
-        access = await model.rotate_dialer(management, _name(call), call.customer_id)
-    await _record(call, call.name, "rotate")
+    async with _management(call) as management, _recorded(call, _name(call), "rotate"):
+        access = await model.rotate_dialer(management, call.name, call.customer_id)
     return data(access)
 
 
 async def revoke_dialer(call: Call) -> Answer:
     """Deletes the dialer's user."""
-    async with _management(call) as management:
-        await model.revoke_dialer(management, _name(call), call.customer_id)
-    await _record(call, call.name, "revoke")
+    async with _management(call) as management, _recorded(call, _name(call), "revoke"):
+        await model.revoke_dialer(management, call.name, call.customer_id)
     return NOTHING
 
 
@@ -92,10 +89,15 @@ async def _management(call: Call) -> AsyncIterator[Management]:
         raise Refusal(BROKER_UNUSABLE) from error
 
 
-async def _record(call: Call, name: str, change: str) -> None:
-    """Puts on record who did it: the broker's users are in no table."""
+@asynccontextmanager
+async def _recorded(call: Call, name: str, change: str) -> AsyncIterator[None]:
+    """Puts on record who did it: the broker's users are in no table.
+
+    The record is written first and kept if the change succeeds: what can't be recorded is not done.
+    """
     async with call.parts.database.changing(call.user.actor) as connection:
         await connection.execute(statement("record_dialer_change"), call.customer_id, name, change)
+        yield
 
 
 ENDPOINTS = (

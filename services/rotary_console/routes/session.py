@@ -5,13 +5,15 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from rotary import __version__
+from rotary.http.errors import Refusal
 from rotary.http.responses import failure
 from rotary.management import users
 from rotary.management.errors import InvalidError, Violation
 from rotary.management.passwords import check_password
+from rotary.postgres.connection import Connection
 from rotary_console.database import statement
 from rotary_console.http.operations import NOTHING, Answer, Call, Endpoint, Operation, bare, data
-from rotary_console.http.refusals import WRONG_CREDENTIALS
+from rotary_console.http.refusals import NOT_SIGNED_IN, WRONG_CREDENTIALS
 from rotary_console.sign_in.attempts import Credentials, Refused, SignedIn
 from rotary_console.sign_in.cookies import DEVICE_DAYS
 from rotary_console.sign_in.sessions import CustomerOfUser, Session
@@ -149,10 +151,11 @@ async def end_session(call: Call) -> Answer:
 async def change_password(call: Call) -> Answer:
     """Changes one's own password; one's other sessions end."""
     user = call.user
-    await _confirm(call, call.body.current, "current")
+    verified = await _confirm(call, call.body.current, "current")
     check_password(call.body.new, user.name, "new")
     made = await call.parts.hashing.hash(call.body.new, f"user {user.user_id}")
     async with call.parts.database.changing(user.actor) as connection:
+        await _check_still(connection, user, verified)
         await users.set_password(connection, user.user_id, made, kept_session=user.id)
     return NOTHING
 
@@ -188,8 +191,9 @@ async def confirm_totp(call: Call) -> Answer:
 async def remove_totp(call: Call) -> Answer:
     """Turns one-time codes off."""
     user = call.user
-    await _confirm(call, call.body.password, "password")
+    verified = await _confirm(call, call.body.password, "password")
     async with call.parts.database.changing(user.actor) as connection:
+        await _check_still(connection, user, verified)
         await users.set_totp(connection, user.user_id, None)
     return NOTHING
 
@@ -201,12 +205,23 @@ async def set_language(call: Call) -> Answer:
     return NOTHING
 
 
-async def _confirm(call: Call, password: str, field: str) -> None:
-    """Raises InvalidError unless this is the user's password, and Refusal for too many attempts."""
+async def _confirm(call: Call, password: str, field: str) -> str:
+    """The stored hash of the user's password. Raises InvalidError for another, and Refusal for too many attempts."""
     user, device = call.user, call.parts.cookies.read(call.request, "device")
     claimed = Credentials(user.name, password, "", device, call.network)
-    if not await call.parts.sign_in.verify_again(user.user_id, claimed):
+    verified = await call.parts.sign_in.verify_again(user.user_id, claimed)
+    if verified is None:
         raise InvalidError(Violation(field, "This is not your password."))
+    return verified
+
+
+async def _check_still(connection: Connection, user: Session, verified_hash: str) -> None:
+    """Raises Refusal if the session has ended, or the password has changed, since the password was verified.
+
+    Both stay until the transaction ends: whoever changes a password to get rid of somebody is not overtaken.
+    """
+    if not await connection.fetchval(statement("is_still_verified"), user.id, verified_hash):
+        raise Refusal(NOT_SIGNED_IN)
 
 
 def shown(call: Call, session: Session) -> SessionShown:

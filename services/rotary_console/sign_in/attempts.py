@@ -102,16 +102,16 @@ class SignIn:
                 return Refused()
         return await self._succeed(user, claimed, attempt)
 
-    async def verify_again(self, user_id: int, claimed: Credentials) -> bool:
-        """Whether this is the password of somebody who is signed in. Failures count as at sign-in."""
+    async def verify_again(self, user_id: int, claimed: Credentials) -> str | None:
+        """The stored hash, if this is the password of somebody who is signed in. Failures count as at sign-in."""
         attempt = structs.replace(await self.begin_attempt(claimed), user_id=user_id)
         async with self._database.reading() as connection:
-            stored = await connection.fetchval(statement("password_hash"), user_id)
-        is_right = await self._verify_hash(stored, claimed.password, attempt)
-        if is_right:
-            async with self._database.reading() as connection:
-                await connection.execute(statement("drop_attempt"), attempt.id)
-        return is_right
+            stored: str | None = await connection.fetchval(statement("password_hash"), user_id)
+        if not await self._verify_hash(stored, claimed.password, attempt):
+            return None
+        async with self._database.reading() as connection:
+            await connection.execute(statement("drop_attempt"), attempt.id)
+        return stored
 
     async def begin_attempt(self, claimed: Credentials) -> Attempt:
         """Puts an attempt on record, before it is known how it ends: attempts at the same time all count.

@@ -90,8 +90,8 @@ class _Claims(Struct, frozen=True):
 
     @property
     def verified_email(self) -> str:
-        """Some providers send booleans as texts."""
-        return self.email.lower() if self.email_verified in (True, "true") else ""
+        """Some providers send booleans as texts. Letters that only become ours in lower case are somebody else's."""
+        return self.email.lower() if self.email_verified in (True, "true") and self.email.isascii() else ""
 
 
 def random_secret() -> str:
@@ -139,7 +139,10 @@ class Provider:
 
     async def identify(self, query: str, secret: str) -> Identity:
         """Whom the provider sent back. `secret` is that of the browser's cookie."""
-        told = {name: values[0] for name, values in parse_qs(query, max_num_fields=20).items()}
+        try:
+            told = {name: values[0] for name, values in parse_qs(query, max_num_fields=20).items()}
+        except ValueError as error:
+            raise OidcError("sso_expired", f"the answer can't be read: {error}") from error
         if not secret or not compare_digest(told.get("state", "").encode(), derived(secret, "state").encode()):
             raise OidcError("sso_expired", "the state is not this browser's")
         discovery = await self._discover()

@@ -8,6 +8,9 @@ from rotary.domain.quota import days_read
 from rotary.events import FlagKind
 from rotary.policy import DAY_SECONDS, Policy
 
+MOST_HALF_LIVES_AHEAD = 1000
+"""A flag that is further ahead of a slow clock counts as this: a larger power of two is no number."""
+
 
 def health_score(recent_calls: int, flags: Sequence[Flag], policy: Policy, now_ms: int) -> int:
     """An integer from 0 to 100: floor(100 · 2^(-P) + 0.5).
@@ -17,8 +20,8 @@ def health_score(recent_calls: int, flags: Sequence[Flag], policy: Policy, now_m
     """
     penalty = 0.0
     for flag in flags:
-        age_seconds = (now_ms - flag.at_ms) / 1000
-        penalty += _severity(flag.kind, policy) * 2.0 ** (-age_seconds / policy.health_half_life_seconds)
+        half_lives = (now_ms - flag.at_ms) / 1000 / policy.health_half_life_seconds
+        penalty += _severity(flag.kind, policy) * 2.0 ** min(-half_lives, MOST_HALF_LIVES_AHEAD)
     if recent_calls > policy.volume_calls:
         penalty += _volume(recent_calls, policy)
     return floor(100 * 2.0**-penalty + 0.5) if penalty else 100

@@ -14,7 +14,7 @@
 --
 -- Ids have 64 bits, and numbers in Lua are doubles, so ids are passed as strings.
 
-local KEPT_S, SLICE = 40 * 86400, 1000
+local KEPT_S, EXPIRED_KEPT_S, SLICE = 40 * 86400, 3600, 1000
 
 -- Calls a command on a key with items of a list, in slices that fit Lua's stack.
 local function in_slices(command, key, items, first, last)
@@ -147,10 +147,32 @@ local function remove_customer(keys, args)
   return count(part, round, number, version)
 end
 
--- The version in a token's document, {schema, version, body}. It has this form in every schema.
+-- The version in a token's document, {schema, version, body}. It has this form in every schema. It is read by hand:
+-- cmsgpack can't unpack a time, which the body of a token that expires ends with.
 local function token_version(document)
-  local read, found = pcall(cmsgpack.unpack, document)
-  return read and type(found) == 'table' and type(found[2]) == 'string' and found[2] or ''
+  local array, _, kind, length = string.byte(document, 1, 4)
+  if array ~= 0x93 or not length then return '' end
+  if kind == 0xd9 then return string.sub(document, 5, 4 + length) end
+  return kind >= 0xa0 and kind <= 0xbf and string.sub(document, 4, 3 + kind - 0xa0) or ''
+end
+
+-- When the token of a document expires, in seconds; nil for never. Times have 4 bytes, or 8 with nanoseconds.
+local function expiry(document)
+  local at = string.sub(document, -10, -9) == '\215\255' and -5 or string.sub(document, -6, -5) == '\214\255' and -4
+  if not at then return nil end
+  local high = at == -5 and string.byte(document, -5) % 4 or 0
+  local a, b, c, d = string.byte(document, -4, -1)
+  return (((high * 256 + a) * 256 + b) * 256 + c) * 256 + d
+end
+
+-- For how long a tombstone is kept. A late write could restore the token until it expires, and no longer: sessions use
+-- up many tokens an hour, and the memory for their tombstones would grow for weeks. Another one changes nothing.
+local function kept_s(name, old)
+  local left_s = redis.call('TTL', name)
+  if left_s > 0 then return left_s end
+  local expires_s = old and expiry(old)
+  if not expires_s then return KEPT_S end
+  return math.min(KEPT_S, math.max(0, math.ceil(expires_s - redis.call('TIME')[1])) + EXPIRED_KEPT_S)
 end
 
 -- FCALL put_tokens_1 2 {token}definitions {token}index round number version tombstone
@@ -166,8 +188,9 @@ local function put_tokens(keys, args)
     local name = '{token}' .. sha256
     local old = redis.call('GET', name)
     if old and version < token_version(old) then return end
+    local kept = not lives and kept_s(name, old)
     redis.call('SET', name, document)
-    if not lives then redis.call('EXPIRE', name, KEPT_S) end
+    if kept then redis.call('EXPIRE', name, kept) end
     redis.call(lives and 'SADD' or 'SREM', index, sha256)
     touched[#touched + 1] = sha256
   end
