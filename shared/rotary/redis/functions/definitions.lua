@@ -166,10 +166,8 @@ local function expiry(document)
 end
 
 -- For how long a tombstone is kept. A late write could restore the token until it expires, and no longer: sessions use
--- up many tokens an hour, and the memory for their tombstones would grow for weeks. Another one changes nothing.
-local function kept_s(name, old)
-  local left_s = redis.call('TTL', name)
-  if left_s > 0 then return left_s end
+-- up many tokens an hour, and the memory for their tombstones would grow for weeks.
+local function kept_s(old)
   local expires_s = old and expiry(old)
   if not expires_s then return KEPT_S end
   return math.min(KEPT_S, math.max(0, math.ceil(expires_s - redis.call('TIME')[1])) + EXPIRED_KEPT_S)
@@ -188,9 +186,13 @@ local function put_tokens(keys, args)
     local name = '{token}' .. sha256
     local old = redis.call('GET', name)
     if old and version < token_version(old) then return end
-    local kept = not lives and kept_s(name, old)
-    redis.call('SET', name, document)
-    if kept then redis.call('EXPIRE', name, kept) end
+    if lives then
+      redis.call('SET', name, document)
+    else
+      -- One that has an end keeps it: a second tombstone prolongs nothing.
+      redis.call('SET', name, document, 'KEEPTTL')
+      redis.call('EXPIRE', name, kept_s(old), 'NX')
+    end
     redis.call(lives and 'SADD' or 'SREM', index, sha256)
     touched[#touched + 1] = sha256
   end
