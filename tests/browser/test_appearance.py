@@ -150,14 +150,16 @@ async def test_the_theme_is_the_systems_until_somebody_chooses_and_is_then_remem
 async def test_the_language_is_the_persons_and_is_kept(world: World, visitors: Visitors) -> None:
     visitor = await visitors.visitor("admin")
     page = await visitor.open("/#/account")
-    await page.get_by_role("button", name="Tiếng Việt").click()
+    async with page.expect_response("**/api/session/language"):  # the page does not wait for it
+        await page.get_by_role("button", name="Tiếng Việt").click()
     await expect(page.get_by_role("heading", name="Tài khoản của bạn")).to_be_visible()
     await expect(page.locator("html")).to_have_attribute("lang", "vi")
     other = await visitors.visitor("admin")
     await other.open((await world.mixed()).page)
     await expect(other.page.locator("[data-id] .badge.cooldown").first).to_have_text("Đang nghỉ")
     await expect(other.page.locator("[data-freshness=live]")).to_have_text("Trực tiếp")
-    await page.get_by_role("button", name="English").click()
+    async with page.expect_response("**/api/session/language"):
+        await page.get_by_role("button", name="English").click()
     await expect(page.get_by_role("heading", name="Your account")).to_be_visible()
 
 

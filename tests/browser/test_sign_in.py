@@ -53,6 +53,7 @@ async def test_a_second_step_is_set_up_with_a_key_and_asked_for_afterwards(world
     await expect(page.get_by_role("img", name="QR code with the key")).to_be_visible()
     totp = pyotp.TOTP((await page.locator(".secret").inner_text()).replace(" ", ""))
     code = page.get_by_label("Six-digit code")
+    await page.get_by_role("dialog").get_by_label("Password").fill(PASSWORD)
     await code.fill("000000")
     await page.get_by_role("button", name="Turn on").click()
     await expect(page.locator(".field .error")).to_be_visible()

@@ -234,15 +234,18 @@ async def test_a_code_is_asked_for_after_the_password_and_accepted_once(world: C
     assert (await browser.sign_in(name, PASSWORD, now)).status == 401
 
 
-async def test_codes_are_turned_on_by_a_code_and_off_by_the_password(world: ConsoleWorld) -> None:
+async def test_codes_are_turned_on_by_a_code_and_the_password_and_off_by_the_password(world: ConsoleWorld) -> None:
     browser = await world.signed_in("viewer")
     path = f"{SESSION}/totp"
-    await browser.done(409, "PUT", path, {"code": "000000"})
+    own = {"password": PASSWORD}
+    await browser.done(409, "PUT", path, {"code": "000000", **own})
     secret = (await browser.done(200, "POST", path))["data"]["secret"]
-    assert list((await browser.done(422, "PUT", path, {"code": "000000"}))["errors"]) == ["code"]
+    assert list((await browser.done(422, "PUT", path, {"code": "000000", **own}))["errors"]) == ["code"]
+    stolen = {"code": pyotp.TOTP(secret).now(), "password": "wrong horse"}
+    assert list((await browser.done(422, "PUT", path, stolen))["errors"]) == ["password"]
     other = await world.signed_in("viewer")
-    await other.done(409, "PUT", path, {"code": pyotp.TOTP(secret).now()})  # the secret is another session's
-    await browser.done(204, "PUT", path, {"code": pyotp.TOTP(secret).now()})
+    await other.done(409, "PUT", path, {"code": pyotp.TOTP(secret).now(), **own})  # the secret is another session's
+    await browser.done(204, "PUT", path, {"code": pyotp.TOTP(secret).now(), **own})
     assert (await browser.done(200, "GET", SESSION))["data"]["user"]["has_totp"] is True
     await browser.done(409, "POST", path)
     await browser.done(422, "DELETE", path, {"password": "wrong"})

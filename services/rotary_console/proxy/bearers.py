@@ -25,7 +25,7 @@ from rotary_console.sign_in.sessions import Session
 LIFE_SECONDS = 600
 RENEW_SECONDS = 120
 """A token of ours is not used any more so long before it expires."""
-READ_TOKENS_PER_MINUTE = 120
+READ_TOKENS_PER_MINUTE = 30
 """Of one session: a page asks for one every ten minutes."""
 REQUESTS_PER_MINUTE = 1_200
 WRITE_SECONDS = 3.0

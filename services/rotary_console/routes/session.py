@@ -39,10 +39,11 @@ class NewPassword(Struct, frozen=True, forbid_unknown_fields=True):
     new: _Typed
 
 
-class Code(Struct, frozen=True, forbid_unknown_fields=True):
-    """A one-time code, which shows that the authenticator has the secret."""
+class NewCodes(Struct, frozen=True, forbid_unknown_fields=True):
+    """A one-time code, which shows that the authenticator has the secret, and one's own password once more."""
 
     code: Annotated[str, Meta(max_length=20)]
+    password: _Typed
 
 
 class Password(Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,11 +173,13 @@ async def propose_totp(call: Call) -> Answer:
 
 
 async def confirm_totp(call: Call) -> Answer:
-    """Turns one-time codes on."""
+    """Turns one-time codes on. It takes the password: whoever found an open page can't lock its owner out."""
     user = call.user
     if user.has_totp:
         return _HAS_TOTP
+    verified = await _confirm(call, call.body.password, "password")
     async with call.parts.database.changing(user.actor) as connection:
+        await _check_still(connection, user, verified)
         secret = await connection.fetchval(statement("pending_totp"), user.id)
         if secret is None:
             return _NO_TOTP
@@ -248,7 +251,7 @@ ENDPOINTS = (
         f"{SESSION}/totp",
         (
             Operation(method="POST", handler=propose_totp, who="user"),
-            Operation(method="PUT", handler=confirm_totp, who="user", body=Code),
+            Operation(method="PUT", handler=confirm_totp, who="user", body=NewCodes),
             Operation(method="DELETE", handler=remove_totp, who="user", body=Password),
         ),
     ),

@@ -87,6 +87,7 @@ function Totp({ isOn }) {
 function AddTotp({ onClose, onDone }) {
   const [made, setMade] = useState(null);
   const [code, setCode] = useState("");
+  const [password, setPassword] = useState("");
   const [run, isBusy, error] = useAction();
   useEffect(() => {
     run(async () => {
@@ -97,7 +98,7 @@ function AddTotp({ onClose, onDone }) {
   const submit = (event) => {
     event.preventDefault();
     run(async () => {
-      await put("/api/session/totp", { code: code.replaceAll(" ", "") });
+      await put("/api/session/totp", { code: code.replaceAll(" ", ""), password });
       await onDone();
     });
   };
@@ -105,7 +106,7 @@ function AddTotp({ onClose, onDone }) {
     <${Button} kind="primary" type="submit" form="totp" busy=${isBusy} disabled=${!made}>${t("totp.confirm")}<//>`;
   return html`<${Dialog} title=${t("totp.add")} onClose=${onClose} footer=${footer}>
     <form class="stack" id="totp" onSubmit=${submit}>
-      ${error && !error.field("code") && html`<${Failure} error=${error} />`}
+      ${error && !error.field("code") && !error.field("password") && html`<${Failure} error=${error} />`}
       <p class="soft">${t("totp.scan")}</p>
       ${made &&
       html`<${QrCode} cells=${made.cells} label=${t("totp.qr")} />
@@ -113,6 +114,8 @@ function AddTotp({ onClose, onDone }) {
           <a href=${made.uri}>${t("totp.open")}</a></p>`}
       <${Field} label=${t("signIn.code")} error=${error?.field("code")} value=${code} onValue=${setCode}
         inputmode="numeric" autocomplete="one-time-code" maxlength="10" required />
+      <${Field} label=${t("signIn.password")} type="password" error=${error?.field("password")} value=${password}
+        onValue=${setPassword} autocomplete="current-password" required />
     </form>
   <//>`;
 }
