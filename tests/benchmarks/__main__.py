@@ -49,7 +49,7 @@ THEMES = (
     console,
 )
 WIDTH = 170
-MOST_SECONDS = 900
+MOST_SECONDS = 1_200
 
 
 def arguments() -> argparse.Namespace:

@@ -45,6 +45,7 @@ class HttpProtocol(web.RequestHandler):
 
     __slots__ = (
         "_address",
+        "_answered",
         "_authorization",
         "_connections",
         "_head_timer",
@@ -68,6 +69,7 @@ class HttpProtocol(web.RequestHandler):
         self._parser = BoundedParser(self._parser, self)  # type: ignore[assignment, arg-type]  # all of it that is used
         self._connections = connections
         self._address: str | None = None  # under which it is counted, once it is admitted
+        self._answered = 0
         self._authorization: str | None = None
         self._sha256_hex: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
@@ -112,6 +114,7 @@ class HttpProtocol(web.RequestHandler):
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002  # aiohttp's signature
         """Called by aiohttp after each answer; the last one to a client that sends no more closes the connection."""
+        self._answered += 1
         if self._is_half_closed and not self._messages:
             self.close()
 
@@ -133,8 +136,11 @@ class HttpProtocol(web.RequestHandler):
             self._head_timer = None
 
     def _is_answering(self) -> bool:
-        """Whether there are requests without an answer: aiohttp then waits for no other one."""
-        return bool(self._messages or (self._request_count and self._waiter is None))
+        """Whether there are requests without an answer.
+
+        aiohttp waits for the next request some turns of the event loop after an answer, and a client may be gone by then.
+        """
+        return self._request_count > self._answered
 
     def _head_is_late(self) -> None:
         self._head_timer = None
