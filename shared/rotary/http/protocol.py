@@ -138,7 +138,7 @@ class HttpProtocol(web.RequestHandler):
     def _is_answering(self) -> bool:
         """Whether there are requests without an answer.
 
-        aiohttp waits for the next request some turns of the event loop after an answer, and a client may be gone by then.
+        aiohttp waits for the next request some turns of the event loop after an answer. The client may be gone by then.
         """
         return self._request_count > self._answered
 
