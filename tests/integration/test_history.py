@@ -468,3 +468,30 @@ async def test_a_day_that_waits_is_told_of_while_postgres_is_away(
                 return metric("rotary_history_oldest_due_seconds") == 0
 
             await until(is_over, SECONDS, "the day is rolled up")
+
+
+async def test_what_thousands_of_due_customers_cost_does_not_grow_with_their_square(
+    defined: Installation, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do they keep the fold or a stop waiting."""
+    customers, computed = 5_000, list[str]()
+
+    def counted(timezone: str, at_ms: int) -> int:
+        computed.append(timezone)
+        return domain.due_ms(timezone, at_ms)
+
+    async def sweeping_has_begun() -> bool:
+        return bool(computed)
+
+    monkeypatch.setattr(rollup, "due_ms", counted)
+    await defined.postgres.execute(
+        "INSERT INTO customers (id, name, timezone) SELECT id, 'Sales', $1 FROM generate_series(1001, 1000 + $2) AS id",
+        ZONE,
+        customers,
+    )
+    async with asyncio.timeout(2 * SECONDS):
+        async with defined.consumer():
+            await published(defined, events)
+            await until(sweeping_has_begun, SECONDS, "the due customers are known")
+            await defined.caught_up()
+    assert 0 < len(computed) < customers, "it is the same for all customers of a zone"

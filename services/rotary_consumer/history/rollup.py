@@ -6,6 +6,7 @@ One consumer does it at a time, by an advisory lock that ends with its connectio
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import structlog
 from msgspec import structs
@@ -41,6 +42,7 @@ class HistoryRollup:
         self._late = late
         self._clock = clock
         self._customers: dict[int, Customer] = {}
+        self._due: dict[int, int] = {}
         self._rested: dict[int, float] = {}
 
     async def run(self) -> None:
@@ -54,6 +56,7 @@ class HistoryRollup:
                 finally:
                     connection.terminate()
             except UnavailableError as error:
+                self._due = due_since_ms(self._customers.values(), self._clock())
                 self._measure()
                 await backoff.wait(f"rolling up history: {error.what}")
 
@@ -61,6 +64,7 @@ class HistoryRollup:
         while not await history.try_lead(connection):
             backoff.reset()
             self._customers.clear()
+            self._due.clear()
             self._measure()
             await asyncio.sleep(LEAD_SECONDS)  # the lock ends with its holder's connection, without notice
         _log.info("rolling up history")
@@ -72,9 +76,8 @@ class HistoryRollup:
     async def step(self, connection: Connection) -> None:
         """Sweeps the customers that are due, and then those with late events. Raises UnavailableError."""
         self._customers = {one.id: one for one in await history.read_customers(connection)}
-        now_ms = await self._reader.now_ms()
-        due = [(ms, row) for row, one in self._customers.items() if (ms := due_since_ms(one, now_ms)) is not None]
-        for _, row in sorted(due):
+        self._due = due_since_ms(self._customers.values(), await self._reader.now_ms())
+        for row in [*self._due]:
             self._measure()
             await self._try(connection, row)
         self._measure()
@@ -83,8 +86,7 @@ class HistoryRollup:
     def _measure(self) -> None:
         """Tells for how long the oldest day has waited, also while Postgres or Redis is away."""
         now_ms = self._clock()
-        due = [ms for one in self._customers.values() if (ms := due_since_ms(one, now_ms)) is not None]
-        metrics.HISTORY_OLDEST_DUE.set((now_ms - min(due, default=now_ms)) / 1000)
+        metrics.HISTORY_OLDEST_DUE.set((now_ms - next(iter(self._due.values()), now_ms)) / 1000)
 
     async def _sweep_late(self, connection: Connection) -> None:
         for row in await self._late.read():
@@ -116,14 +118,19 @@ class HistoryRollup:
             return False
         took = time.monotonic() - began
         self._customers[row] = structs.replace(customer, swept_ms=swept_ms)
+        self._due.pop(row, None)
         metrics.HISTORY_SWEEPS.inc()
         self._rested[customer.id] = time.monotonic() + max(LATE_SECONDS, LATE_SHARE * took)
         return True
 
 
-def due_since_ms(customer: Customer, now_ms: int) -> int | None:
-    """Since when a customer is due, by its own clock; None if it is not."""
-    at_ms = due_ms(customer.timezone, now_ms)
-    swept_ms = customer.swept_ms
-    # A sweep after now is from a rehearsal that was ahead.
-    return None if swept_ms is not None and at_ms <= swept_ms <= now_ms else at_ms
+def due_since_ms(customers: Iterable[Customer], now_ms: int) -> dict[int, int]:
+    """The customers that are due, with since when by their clock; whoever has waited longest comes first."""
+    zones: dict[str, int] = {}  # thousands of customers share few
+    due = list[tuple[int, int]]()
+    for one in customers:
+        at_ms = zones.get(one.timezone) or zones.setdefault(one.timezone, due_ms(one.timezone, now_ms))
+        # A sweep after now is from a rehearsal that was ahead.
+        if one.swept_ms is None or not at_ms <= one.swept_ms <= now_ms:
+            due.append((at_ms, one.id))
+    return {row: at_ms for at_ms, row in sorted(due)}
