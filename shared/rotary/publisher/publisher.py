@@ -143,10 +143,12 @@ class Publisher:
         BacklogFullError when too many events are outstanding and `limits.when_full` is "raise", and ClosedError outside
         `async with`.
         """
-        body = self._checked(event)
+        if not self._open:
+            raise self._closed(event)
+        body = encode_checked(event)
         if not self._capacity.try_acquire():
             await self._acquire_capacity(event)
-        await self._accept(event, body)
+        await self._queues[type(event)].add(event, body)
 
     def submit(self, event: Event) -> asyncio.Future[None]:
         """Accepts the event and returns at once. The future is done when the broker has confirmed the event.
@@ -155,10 +157,17 @@ class Publisher:
         `limits.when_full` says. To wait instead, `await publisher.wait_for_capacity()` first. The future raises the
         other errors of `publish`.
         """
-        body = self._checked(event)
+        if not self._open:
+            raise self._closed(event)
+        return self.submit_encoded(event, encode_checked(event))
+
+    def submit_encoded(self, event: Event, body: bytes) -> asyncio.Future[None]:
+        """Like `submit`, for an event whose `body` is already encoded and checked."""
+        if not self._open:
+            raise self._closed(event)
         if not self._capacity.try_acquire():
             raise self._full(event)
-        return self._accept(event, body)
+        return self._queues[type(event)].add(event, body)
 
     async def wait_for_capacity(self) -> None:
         """Returns when another event can be accepted."""
@@ -175,11 +184,6 @@ class Publisher:
         if errors := [error for outcome in outcomes if (error := outcome.result()) is not None]:
             raise merge_errors(errors)
 
-    def _checked(self, event: Event) -> bytes:
-        if not self._open:
-            raise ClosedError((event,), "the publisher is not open: use it inside its `async with`")
-        return encode_checked(event)
-
     async def _acquire_capacity(self, event: Event) -> None:
         if self._limits.when_full == "raise":
             raise self._full(event)
@@ -194,11 +198,11 @@ class Publisher:
             self._capacity.release(1)
             raise ClosedError((event,), "the publisher was closed before the event could be accepted")
 
+    def _closed(self, event: Event) -> ClosedError:
+        return ClosedError((event,), "the publisher is not open: use it inside its `async with`")
+
     def _full(self, event: Event) -> BacklogFullError:
         return BacklogFullError((event,), f"{self._capacity.used:,} events are outstanding, the maximum")
-
-    def _accept(self, event: Event, body: bytes) -> asyncio.Future[None]:
-        return self._queues[type(event)].add(event, body)
 
     def _queue(self, routing_key: str) -> BatchQueue:
         deliveries = Deliveries(routing_key, self._connection, self._limits.deadline_seconds, self._finished)
