@@ -119,7 +119,7 @@ class TimeOrderedIds:
         if now_ms > ms:
             head, tails = self._start_millisecond(now_ms)
         # One counter per millisecond, which threads may share: `next` is atomic.
-        return f"{head}{next(tails):012x}"
+        return head + next(tails).to_bytes(6, "big").hex()
 
     def _start_millisecond(self, now_ms: int) -> tuple[str, "count[int]"]:
         with self._lock:

@@ -159,7 +159,10 @@ class Publisher:
         """
         if not self._open:
             raise self._closed(event)
-        return self.submit_encoded(event, encode_checked(event))
+        body = encode_checked(event)
+        if not self._capacity.try_acquire():
+            raise self._full(event)
+        return self._queues[type(event)].add(event, body)
 
     def submit_encoded(self, event: Event, body: bytes) -> asyncio.Future[None]:
         """Like `submit`, for an event whose `body` is already encoded and checked."""
