@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from time import perf_counter
 
@@ -10,31 +11,44 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.baselines import confirmed_publishes as bare
+from benchmarks.baselines.former_sdk import FormerPublisher, former_publisher
 from benchmarks.former import WORK_QUEUE
 from benchmarks.rounds import in_turn
-from rotary.publisher import BacklogFullError, Publisher
+from rotary.publisher import BacklogFullError, Limits, Publisher
 
 CUSTOMER = 7
 LATENCY_RATE = 100.0
 TURN = 200
 """Events a dialer submits before it lets others have a turn."""
+BATCHED = Limits()
+SINGLE = Limits(batch_events=1, outstanding_events=bare.OUTSTANDING)
 
 
 class Measured(Struct, frozen=True):
-    """Rounds of each: events a second, and latencies in milliseconds. `former` is with a work queue and a log for each
-    event, as version 0.1 had them."""
+    """Rounds of each: events a second by contender, and latencies in milliseconds.
 
-    sdk_rates: list[float]
-    bare_rates: list[float]
-    former_sdk_rates: list[float]
-    former_bare_rates: list[float]
+    `sdk` and `bare` are on the present topology; "on two queues" is with a work queue and a log for each event, as
+    version 0.1 had them; `version 0.1` is its SDK on them.
+    """
+
+    rates: dict[str, list[float]]
     sdk_ms: list[list[float]]
     bare_ms: list[list[float]]
 
 
-async def sdk_rate(url: str, seconds: float) -> float:
-    """Events a second that the SDK got confirmed, made and submitted one by one."""
-    async with Publisher(url, customer_id=CUSTOMER, source="/dialers/hcm-1") as publisher:
+def sdk(url: str, limits: Limits) -> AbstractAsyncContextManager[Publisher]:
+    """The SDK."""
+    return Publisher(url, customer_id=CUSTOMER, source="/dialers/hcm-1", limits=limits)
+
+
+def former_sdk(url: str, limits: Limits) -> AbstractAsyncContextManager[FormerPublisher]:
+    """Version 0.1's."""
+    return former_publisher(url, CUSTOMER, limits)
+
+
+async def rate(entering: AbstractAsyncContextManager[Publisher | FormerPublisher], seconds: float) -> float:
+    """Events a second that an SDK got confirmed, made and submitted one by one."""
+    async with entering as publisher:
         began = perf_counter()
         while perf_counter() - began < seconds:
             try:
@@ -76,31 +90,36 @@ async def latencies(publish: Callable[[], Awaitable[object]], seconds: float) ->
     return taken
 
 
+def contenders(url: str, former: str, seconds: float) -> dict[str, Callable[[], Awaitable[float]]]:
+    """What is measured in turn, by name."""
+    return {
+        "sdk": lambda: rate(sdk(url, BATCHED), seconds),
+        "sdk, single": lambda: rate(sdk(url, SINGLE), seconds),
+        "bare": lambda: bare.rate(url, CUSTOMER, seconds),
+        "sdk on two queues": lambda: rate(sdk(former, BATCHED), seconds),
+        "bare on two queues": lambda: bare.rate(former, CUSTOMER, seconds),
+        "version 0.1": lambda: rate(former_sdk(former, BATCHED), seconds),
+        "version 0.1, single": lambda: rate(former_sdk(former, SINGLE), seconds),
+    }
+
+
 async def measure(url: str, former: str, rounds: int, seconds: float) -> Measured:
     """Everything, in turn."""
     async with bare.confirmed_channel(former) as channel:
 
-        async def rate(measured: Callable[[str, float], Awaitable[float]], url: str) -> float:
-            found = await measured(url, seconds)
+        async def purged(measured: Callable[[], Awaitable[float]]) -> float:
+            found = await measured()
             await channel.queue_purge(WORK_QUEUE)
             return found
 
-        def bare_rate(url: str, seconds: float) -> Awaitable[float]:
-            return bare.rate(url, CUSTOMER, seconds)
-
-        rated = {
-            "sdk": partial(rate, sdk_rate, url),
-            "bare": partial(rate, bare_rate, url),
-            "former sdk": partial(rate, sdk_rate, former),
-            "former bare": partial(rate, bare_rate, former),
-        }
+        rated = {name: partial(purged, one) for name, one in contenders(url, former, seconds).items()}
         for warming in rated.values():
             await warming()
         rates = await in_turn(rounds, rated)
         found = await in_turn(
             rounds, {"sdk": lambda: sdk_latencies(url, seconds), "bare": lambda: bare_latencies(url, seconds)}
         )
-    return Measured(rates["sdk"], rates["bare"], rates["former sdk"], rates["former bare"], found["sdk"], found["bare"])
+    return Measured(rates, found["sdk"], found["bare"])
 
 
 def main() -> None:

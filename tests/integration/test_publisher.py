@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
 
 import pytest
 
@@ -67,6 +69,14 @@ def test_ids_grow_in_time_and_when_the_clock_stands_or_steps_back() -> None:
 def test_two_processes_never_make_the_same_id() -> None:
     one, other = TimeOrderedIds(), TimeOrderedIds()
     assert not {one.next(NOON_MS) for _ in range(1000)} & {other.next(NOON_MS) for _ in range(1000)}
+
+
+def test_threads_never_make_the_same_id_and_each_makes_growing_ones() -> None:
+    ids, ticks = TimeOrderedIds(), count()
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: [ids.next(NOON_MS + next(ticks) // 50) for _ in range(5_000)], range(4)))
+    assert all(own == sorted(own) for own in made)
+    assert len({one for own in made for one in own}) == 20_000
 
 
 def test_the_default_time_is_now_in_utc() -> None:

@@ -26,6 +26,7 @@ from rotary.rabbitmq.stream import open_log
 
 SOURCE = "/dialers/hcm-1"
 SHORT = Limits(deadline_seconds=0.5)
+CONNECTION_BLOCKED = b"\x00\x0a\x00\x3c"
 
 
 def publisher(broker_url: str, limits: Limits | None = None, customer_id: int = 7) -> Publisher:
@@ -140,6 +141,42 @@ async def test_a_cancelled_exit_resolves_every_future(proxy: TcpProxy) -> None:
     assert isinstance(futures[0].exception(), ClosedError)
 
 
+@pytest.mark.parametrize("batch_events", [1, 500])
+async def test_an_event_without_an_answer_is_an_error_at_its_deadline(
+    batch_events: int, proxy: TcpProxy, inbox: Inbox
+) -> None:
+    async with publisher(proxy.url, Limits(deadline_seconds=0.5, batch_events=batch_events)) as dialer:
+        await inbox.open_channel_of(dialer)
+        proxy.silence()
+        loop = asyncio.get_running_loop()
+        began, futures = loop.time(), []
+        for caller_id in range(1, 51):
+            futures.append(dialer.submit(dialer.events.call_placed(caller_id)))
+            await asyncio.sleep(0)
+        outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 10)
+        assert all(isinstance(outcome, DeadlineError) for outcome in outcomes)
+        assert loop.time() - began >= 0.5
+        assert (dialer.confirmed, dialer.undelivered, dialer.outstanding) == (1, 50, 0)
+        await proxy.drop()
+        await asyncio.wait_for(_until_published(dialer, PublishError([dialer.events.call_placed(51)], "")), 10)
+
+
+async def test_a_cancelled_exit_resolves_the_future_of_an_event_without_an_answer(
+    proxy: TcpProxy, inbox: Inbox
+) -> None:
+    futures = []
+
+    async def dial() -> None:
+        async with publisher(proxy.url) as dialer:
+            await inbox.open_channel_of(dialer)
+            proxy.silence()
+            futures.append(dialer.submit(dialer.events.call_placed(18)))
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(dial(), 1)
+    assert isinstance(futures[0].exception(), ClosedError)
+
+
 async def test_a_failure_that_was_raised_is_not_raised_again_on_leaving(proxy: TcpProxy) -> None:
     async with publisher(proxy.url, SHORT) as dialer:
         await proxy.cut()
@@ -248,6 +285,25 @@ async def test_while_the_broker_is_out_of_memory_a_publish_waits_until_its_deadl
         await asyncio.wait_for(_until_published(dialer, caught.value), 10)
     assert late is None
     await inbox.until({event.id for event in caught.value.events} | {last.result().id})
+
+
+async def test_what_waits_while_the_broker_is_out_of_memory_is_not_sent_after_its_deadline(
+    proxy: TcpProxy, inbox: Inbox
+) -> None:
+    blocked = proxy.notice(CONNECTION_BLOCKED)
+    async with publisher(proxy.url, Limits(deadline_seconds=2)) as dialer:
+        await inbox.open_channel_of(dialer)
+        with memory_alarm():
+            first = dialer.submit(dialer.events.call_placed(1))
+            await asyncio.wait_for(blocked.wait(), 10)
+            late = [dialer.events.call_placed(18) for _ in range(50)]
+            outcomes = await asyncio.gather(*map(dialer.submit, late), return_exceptions=True)
+            assert all(isinstance(outcome, DeadlineError) for outcome in outcomes)
+        await asyncio.wait([first])
+        last = dialer.events.call_placed(19)
+        await asyncio.wait_for(_until_published(dialer, PublishError([last], "")), 10)
+        seen = await inbox.until({last.id})
+    assert not {event.id for event in late} & set(seen)
 
 
 async def _outcome(task: "asyncio.Task[object]") -> BaseException | None:

@@ -48,7 +48,7 @@ class BlockingPublisher:
         """Makes the events for `submit` and `publish`. Safe for threads."""
         self._limits = limits
         self._capacity = threading.Semaphore(limits.outstanding_events)
-        self._submitted: deque[tuple[Event, Future[None]]] = deque()
+        self._submitted: deque[tuple[Event, bytes, Future[None]]] = deque()
         self._wakeup_pending = False
         self._open = False
         self._ended: Future[None] = Future()
@@ -139,12 +139,12 @@ class BlockingPublisher:
         """
         if not self._open:
             raise ClosedError((event,), _NOT_OPEN)
-        encode_checked(event)
+        body = encode_checked(event)
         self._acquire_capacity(event)
         future: Future[None] = Future()
         # From here on the event cannot be recalled, so its future cannot be cancelled.
         future.set_running_or_notify_cancel()
-        self._submitted.append((event, future))
+        self._submitted.append((event, body, future))
         # One wake-up of the loop's thread covers everything submitted until that thread looks.
         if not self._wakeup_pending:
             self._wakeup_pending = True
@@ -197,9 +197,9 @@ class BlockingPublisher:
         """Runs in the loop's thread: publishes what other threads submitted."""
         self._wakeup_pending = False
         while self._submitted:
-            event, future = self._submitted.popleft()
+            event, body, future = self._submitted.popleft()
             try:
-                inner = self._publisher.submit(event)
+                inner = self._publisher.submit_encoded(event, body)
             except ClosedError as error:
                 self._capacity.release()
                 future.set_exception(error)
@@ -216,6 +216,6 @@ class BlockingPublisher:
 
     def _reject_remaining(self) -> None:
         while self._submitted:
-            event, future = self._submitted.popleft()
+            event, _, future = self._submitted.popleft()
             self._capacity.release()
             future.set_exception(ClosedError((event,), _NOT_OPEN))

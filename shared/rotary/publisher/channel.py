@@ -11,20 +11,33 @@ on the same channel do not count, and their messages are published again on a ne
 """
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
-from typing import NamedTuple
 
-import aiormq
 from aiormq import Channel
-from pamqp.commands import Basic
 
-from rotary.amqp import error_text
-from rotary.events import EXCHANGE
+from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE
+from rotary.frame_tap import BODY, HEADER, METHOD
 from rotary.publisher.errors import PublishError, RefusedError
+from rotary.publisher.frames import (
+    ACK,
+    CHANNEL_CLOSE,
+    NACK,
+    RETURN,
+    Closed,
+    MessageFrames,
+    read_close,
+    read_confirm,
+    read_message_number,
+    read_return,
+)
+from rotary.publisher.wire import Wire
 
 _OVERDUE_SECONDS = 5.0
 _CLOSE_SECONDS = 3.0
+_ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
+_UNTRUSTED = "the broker did not confirm an earlier message on this channel"
 
 
 class PublishInterrupted(Exception):  # noqa: N818 - not a failure: the message is published again
@@ -50,121 +63,194 @@ class PublishFailed(Exception):  # noqa: N818 - becomes an `error_class` once th
         self.reason = reason
 
 
-class _Publish(NamedTuple):
-    started_at: float
-    message_id: str
-    answered: asyncio.Future[None]
+Unconfirmed = PublishInterrupted | PublishFailed
+Answer = Callable[[Unconfirmed | None], None]
+
+
+class Message:
+    """One publish. `answer` is called once, with None when the broker has confirmed it, unless it is withdrawn."""
+
+    __slots__ = ("answer", "body", "channel", "content_type", "number", "sent_at")
+
+    def __init__(self, body: bytes, content_type: str, answer: Answer) -> None:
+        self.body = body
+        self.content_type = content_type
+        self.answer = answer
+        self.channel: ConfirmedChannel | None = None
+        self.number = 0
+        self.sent_at = 0.0
+
+    def frames(self) -> bytes:
+        """Called when the socket takes the message."""
+        assert self.channel is not None
+        return self.channel.begin(self)
+
+    def withdraw(self) -> None:
+        """Ends the publish without an answer. The broker may have stored the message all the same."""
+        if self.channel is not None:
+            self.channel.withdraw(self)
 
 
 class ConfirmedChannel:
-    """Publishes while `is_usable` is true. After that, open another."""
+    """Sends messages while `is_usable` is true. After that, open another.
 
-    def __init__(self, channel: Channel, routing_key: str) -> None:
+    `confirmed` is called after each answer of the broker that confirms messages.
+    """
+
+    def __init__(self, channel: Channel, wire: Wire, routing_key: str, confirmed: Callable[[], None]) -> None:
+        frame_max = channel.connection.connection_tune.frame_max
+        self._frames = {
+            content_type: MessageFrames(channel.number, EXCHANGE, routing_key, content_type, frame_max)
+            for content_type in (EVENT_CONTENT_TYPE, BATCH_CONTENT_TYPE)
+        }
         self._channel = channel
-        self._routing_key = routing_key
+        self._wire = wire
+        self._confirmed = confirmed
+        self._loop = asyncio.get_running_loop()
         self._trusts_confirms = True
-        self._publishing: dict[asyncio.Task[object], _Publish] = {}
-        self._message_ids = count(1)
-        self._newest_confirmed_start = 0.0
-        self._last_confirm_at = asyncio.get_running_loop().time()
+        self._end: Unconfirmed | None = None
+        """What answers every message, because the channel is closed."""
+        self._waiting: dict[Message, None] = {}
+        """Messages that the socket has not taken."""
+        self._sent: OrderedDict[int, Message] = OrderedDict()
+        """Messages without an answer, by their delivery tags."""
+        self._numbers = 0
+        self._return_reason = ""
+        self._newest_confirmed = 0.0
+        self._last_confirm_at = self._loop.time()
+        wire.tap.receivers[channel.number] = self
+        channel.closing.add_done_callback(lambda _: self.abandon())
 
     @property
     def is_usable(self) -> bool:
         """Whether it can publish another message."""
-        return self._trusts_confirms and not self._channel.is_closed
+        return self._trusts_confirms and self._end is None and not self._channel.is_closed
+
+    def send(self, message: Message) -> None:
+        """Sends the message soon. Call it only while the channel is usable."""
+        message.channel = self
+        self._waiting[message] = None
+        self._wire.send(message)
 
     async def publish(self, body: bytes, content_type: str) -> None:
-        """Returns when the broker has confirmed the message. Call it in a task of its own.
-
-        Raises PublishInterrupted or PublishFailed.
-        """
-        loop = asyncio.get_running_loop()
-        started_at, message_id, answered = loop.time(), str(next(self._message_ids)), loop.create_future()
-        properties = Basic.Properties(content_type=content_type, delivery_mode=2, message_id=message_id)
-        task: asyncio.Task[object] = asyncio.ensure_future(
-            self._channel.basic_publish(
-                body,
-                exchange=EXCHANGE,
-                routing_key=self._routing_key,
-                properties=properties,
-                mandatory=True,
-                wait=False,
-            )
-        )
-        self._publishing[task] = _Publish(started_at, message_id, answered)
-        task.add_done_callback(self._done)
+        """Returns when the broker has confirmed the message. Raises PublishInterrupted or PublishFailed."""
+        answered: asyncio.Future[Unconfirmed | None] = self._loop.create_future()
+        message = Message(body, content_type, answered.set_result)
+        self.send(message)
         try:
-            await answered
+            error = await answered
         except asyncio.CancelledError:
-            self._trusts_confirms = False
-            self._cancel(task)
+            message.withdraw()
             raise
-        if task.cancelled():
-            self._trusts_confirms = False
-            raise PublishInterrupted
-        if (error := task.exception()) is not None:
-            self._trusts_confirms = False
-            raise self._translate(error)
+        if error is not None:
+            raise error.with_traceback(None)  # several messages may have the same answer
+
+    def begin(self, message: Message) -> bytes:
+        """The frames of a message that is being sent. Answers it instead if the channel can't be used any more."""
+        self._waiting.pop(message)
         if not self._trusts_confirms:
-            raise PublishInterrupted("the broker did not confirm an earlier message on this channel")
-        self._newest_confirmed_start = max(self._newest_confirmed_start, started_at)
-        self._last_confirm_at = loop.time()
+            message.answer(PublishInterrupted(_UNTRUSTED, self._return_reason))
+            return b""
+        self._numbers += 1
+        message.number = self._numbers
+        message.sent_at = self._loop.time()
+        self._sent[message.number] = message
+        return self._frames[message.content_type].encode(message.number, message.body)
+
+    def withdraw(self, message: Message) -> None:
+        """Ends a publish without an answer."""
+        if message in self._waiting:
+            del self._waiting[message]
+            self._wire.withdraw(message)
+        elif self._sent.pop(message.number, None) is not None:
+            self._trusts_confirms = False
 
     def is_overdue(self, now: float) -> bool:
         """Whether the broker will never answer some publish. In the case above it neither confirms nor returns it.
 
-        Age alone is no sign of that, because thousands may be queued here. A publish is overdue when later ones are
+        Age alone is no sign of that, because thousands may be on their way. A publish is overdue when later ones are
         confirmed, or when no confirm arrives at all.
         """
-        oldest = next((publish.started_at for publish in self._publishing.values()), now)
+        oldest = next((message.sent_at for message in self._sent.values()), now)
         silent = now - self._last_confirm_at > _OVERDUE_SECONDS
-        return now - oldest > _OVERDUE_SECONDS and (silent or oldest < self._newest_confirmed_start)
+        return now - oldest > _OVERDUE_SECONDS and (silent or oldest < self._newest_confirmed)
+
+    def receive(self, kind: int, data: bytes, begin: int, end: int) -> bool:
+        """Takes the broker's answers. Content comes only after a basic.return."""
+        if kind == METHOD:
+            return self._receive_method(data[begin : begin + 4], data, begin)
+        if kind == HEADER:
+            self._returned(read_message_number(data, begin, end))
+        return kind in (HEADER, BODY)
+
+    def _receive_method(self, method: bytes, data: bytes, begin: int) -> bool:
+        if method == ACK:
+            self._acknowledged(*read_confirm(data, begin))
+        elif method == NACK:
+            self._refused(*read_confirm(data, begin))
+        elif method == RETURN:
+            self._return_reason = read_return(data, begin)
+        else:
+            if method == CHANNEL_CLOSE:
+                # Nothing may be written to the channel once aiormq has agreed to close it.
+                self._finish(_closing_error(read_close(data, begin)))
+            return False
+        return True
+
+    def _acknowledged(self, number: int, multiple: bool) -> None:  # noqa: FBT001 - as the broker says it
+        taken = self._take(number, multiple)
+        error = None if self._trusts_confirms else PublishInterrupted(_UNTRUSTED)
+        for message in taken:
+            message.answer(error)
+        if taken and error is None:
+            self._last_confirm_at = self._loop.time()
+            self._newest_confirmed = max(self._newest_confirmed, taken[-1].sent_at)
+            self._confirmed()
+
+    def _refused(self, number: int, multiple: bool) -> None:  # noqa: FBT001 - as the broker says it
+        error = PublishInterrupted("the broker did not accept the message")
+        self._trusts_confirms = False
+        for message in self._take(number, multiple):
+            message.answer(error)
+
+    def _returned(self, number: int | None) -> None:
+        error = PublishInterrupted(return_reason=self._return_reason)
+        self._trusts_confirms = False
+        if number is not None and (message := self._sent.pop(number, None)) is not None:
+            message.answer(error)
+
+    def _take(self, number: int, multiple: bool) -> list[Message]:  # noqa: FBT001 - as the broker says it
+        if not multiple:
+            message = self._sent.pop(number, None)
+            return [] if message is None else [message]
+        taken = []
+        while self._sent and next(iter(self._sent)) <= number:
+            taken.append(self._sent.popitem(last=False)[1])
+        return taken
+
+    def abandon(self) -> None:
+        """Answers every message: the channel or its connection is gone."""
+        self._finish(PublishInterrupted())
 
     async def close(self) -> None:
-        """Cancels running publishes and closes the channel."""
-        self._trusts_confirms = False
-        for task in list(self._publishing):
-            self._cancel(task)
+        """Answers every message and closes the channel."""
+        self.abandon()
         with suppress(Exception):
             await self._channel.close(timeout=_CLOSE_SECONDS)
 
-    async def abandon(self, seconds: float) -> None:
-        """Ends running publishes after the connection was lost. Returns after `seconds` at the latest.
+    def _finish(self, error: Unconfirmed) -> None:
+        self._end = self._end or error
+        waiting, self._waiting = self._waiting, {}
+        sent, self._sent = self._sent, OrderedDict()
+        for message in waiting:
+            self._wire.withdraw(message)
+        for message in (*sent.values(), *waiting):
+            message.answer(error)
 
-        aiormq fails nearly every running publish. A publish that waits for space in the write queue would wait forever,
-        because nothing drains that queue any more.
-        """
-        if self._publishing:
-            await asyncio.wait(self._publishing, timeout=seconds)
-        for task in list(self._publishing):
-            self._cancel(task)
 
-    def _cancel(self, task: asyncio.Task[object]) -> None:
-        """Cancels a publish without breaking aiormq's reader.
-
-        aiormq fails the publish of a returned message even if it was cancelled just before. That error stops the
-        channel's reader, and the connection then hangs until its heartbeat is overdue. aiormq finds a message by its id
-        and ignores an id that it does not find, so the id is removed first. For the same reason the caller awaits a
-        future of its own and not the publish.
-        """
-        if (publish := self._publishing.get(task)) is not None:
-            self._channel.message_id_delivery_tag.pop(publish.message_id, None)
-            task.cancel()
-
-    def _done(self, task: asyncio.Task[object]) -> None:
-        answered = self._publishing.pop(task).answered
-        if not answered.done():
-            answered.set_result(None)
-        elif not task.cancelled():
-            task.exception()  # its caller is gone; mark it as retrieved
-
-    def _translate(self, error: BaseException) -> PublishInterrupted | PublishFailed:
-        text = error_text(error)
-        match error:
-            case aiormq.PublishError() | aiormq.ChannelNotFoundEntity():
-                return PublishInterrupted(return_reason=text)
-            case aiormq.ChannelAccessRefused() | aiormq.ChannelPreconditionFailed():
-                return PublishFailed(RefusedError, text)
-            case aiormq.DeliveryError():
-                return PublishInterrupted("the broker did not accept the message")
-        return PublishInterrupted(text)
+def _closing_error(closed: Closed) -> Unconfirmed:
+    if closed.code == _NOT_FOUND:
+        return PublishInterrupted(return_reason=closed.text)
+    if closed.code in (_ACCESS_REFUSED, _PRECONDITION_FAILED):
+        return PublishFailed(RefusedError, closed.text)
+    return PublishInterrupted(closed.text)

@@ -7,6 +7,7 @@ publisher does not have, and costs more per message.
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from ssl import SSLContext
 from typing import Any, TypeVar
 
@@ -27,14 +28,14 @@ from rotary.amqp import (
 )
 from rotary.backoff import retry_delay
 from rotary.errors import ConfigurationError, UnavailableError
-from rotary.publisher.channel import ConfirmedChannel, PublishInterrupted
+from rotary.publisher.channel import ConfirmedChannel, Message, PublishInterrupted
 from rotary.publisher.errors import RefusedError
 from rotary.publisher.library_logs import debug_log_context
+from rotary.publisher.wire import Wire
 
 _CONNECT_SECONDS = 10.0
 # aiormq closes a silent connection after a little over three of these: 18 s, well within the default deadline.
 _HEARTBEAT_SECONDS = "5"
-_ABANDON_SECONDS = 1.0
 _CHECK_SECONDS = 1.0
 _READY_SECONDS = 0.1
 
@@ -59,6 +60,7 @@ class Connection:
         self._ssl_context = ssl_context
         self._context = debug_log_context()
         self._connection: AmqpConnection | None = None
+        self._wire: Wire | None = None
         self._connected = asyncio.Event()
         self._channels: dict[str, ConfirmedChannel] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
@@ -100,19 +102,27 @@ class Connection:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1)
 
+    def send(self, message: Message, routing_key: str) -> bool:
+        """Whether there is a channel that sends the message. If not, use `publish`."""
+        channel = self._channels.get(routing_key)
+        if channel is None or not channel.is_usable:
+            return False
+        channel.send(message)
+        return True
+
     async def publish(self, body: bytes, routing_key: str, content_type: str) -> None:
         """Returns when the broker has confirmed the message. Waits for a connection without limit: set a timeout.
 
-        Call it in a task of its own. Raises PublishInterrupted or PublishFailed.
+        Raises PublishInterrupted or PublishFailed.
         """
-        channel = self._channels.get(routing_key)
-        if channel is None or not channel.is_usable:
-            channel = await self._usable_channel(routing_key)
-        try:
-            await channel.publish(body, content_type)
-        except PublishInterrupted as interrupted:
-            self.last_error = interrupted.detail or self.last_error
-            raise
+        channel = await self._usable_channel(routing_key)
+        await channel.publish(body, content_type)
+
+    def note(self, interrupted: PublishInterrupted) -> None:
+        """Keeps the broker's words as `last_error`, if there are any."""
+        self.last_error = interrupted.detail or self.last_error
+
+    def _confirmed(self) -> None:
         # Reset the delay only after a confirm: a connection that opens and breaks at once must keep backing off.
         self._attempts = 0
 
@@ -133,9 +143,9 @@ class Connection:
             if (connection := self._connection) is not None:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-                assert isinstance(channel, Channel)  # the declared type lacks basic_publish's `wait`
-                if connection is self._connection:
-                    self._channels[routing_key] = ConfirmedChannel(channel, routing_key)
+                if connection is self._connection and self._wire is not None:
+                    assert isinstance(channel, Channel)
+                    self._channels[routing_key] = ConfirmedChannel(channel, self._wire, routing_key, self._confirmed)
         except _LOST as error:
             self.last_error = error_text(error)
             await asyncio.sleep(retry_delay(0))
@@ -154,9 +164,11 @@ class Connection:
     async def _run(self) -> None:
         """Connects and reconnects until it is cancelled. The first time, an error that retrying cannot fix ends it."""
         while not self._is_closing:
+            wire = Wire()
+            connect = partial(self._connect, wire)
             try:
-                async with connected(self._url, self._connect, _CONNECT_SECONDS) as connection:
-                    await self._serve(connection)
+                async with connected(self._url, connect, _CONNECT_SECONDS, wire.reader) as connection:
+                    await self._serve(connection, wire)
             except (LoginRefusedError, VirtualHostRefusedError) as error:
                 self.last_error = error.reason
                 if not self._was_connected:
@@ -171,16 +183,16 @@ class Connection:
             await asyncio.sleep(retry_delay(self._attempts))
             self._attempts += 1
 
-    async def _connect(self, transport: TransportFactory) -> AmqpConnection:
-        connection = AmqpConnection(self._url, context=self._ssl_context, transport_factory=transport)
+    async def _connect(self, wire: Wire, transport: TransportFactory) -> AmqpConnection:
+        connection = AmqpConnection(self._url, context=self._ssl_context, transport_factory=wire.through(transport))
         await connection.connect()
         return connection
 
-    async def _serve(self, connection: AmqpConnection) -> None:
+    async def _serve(self, connection: AmqpConnection, wire: Wire) -> None:
         """Makes the connection available to publishes until it is lost."""
         reason = ""
         try:
-            self._use(connection)
+            self._use(connection, wire)
             reason = await self._wait_closed(connection)
         except asyncio.CancelledError:
             # When the broker is silent, aiormq cancels the tasks that wait for it. Only our own cancellation counts.
@@ -192,14 +204,16 @@ class Connection:
             reason = "an internal error; see the log"
             _log.exception("internal error while publishing")
         finally:
-            self._connection = None
+            self._connection = self._wire = None
             self._connected.clear()
             channels, self._channels = self._channels, {}
-            await asyncio.gather(*(channel.abandon(_ABANDON_SECONDS) for channel in channels.values()))
+            for channel in channels.values():
+                channel.abandon()
+            wire.close()
         # Set it last: each interrupted publish has stored the error of its channel.
         self.last_error = reason
 
-    def _use(self, connection: AmqpConnection) -> None:
+    def _use(self, connection: AmqpConnection, wire: Wire) -> None:
         if not self._was_connected:
             self._was_connected = True
             self.last_error = "no confirm arrived"
@@ -207,7 +221,7 @@ class Connection:
             seconds = asyncio.get_running_loop().time() - self._lost_at
             self._lost_at = None
             _log.info("reconnected to RabbitMQ at %s after %.1f s", address(self._url), seconds)
-        self._connection = connection
+        self._connection, self._wire = connection, wire
         self._connected.set()
 
     async def _wait_closed(self, connection: AmqpConnection) -> str:

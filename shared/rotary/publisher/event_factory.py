@@ -3,6 +3,7 @@
 import os
 import threading
 from datetime import UTC, datetime
+from itertools import count
 
 import msgspec
 
@@ -20,7 +21,7 @@ from rotary.events import (
     encode_event,
 )
 
-_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_decode = msgspec.json.Decoder(Event).decode
 
 
 class EventFactory:
@@ -41,7 +42,7 @@ class EventFactory:
     def __init__(self, source: str, clock: Clock | None = None) -> None:
         self.source = source
         self._clock = clock or system_clock()
-        self._ids = TimeOrderedIds()
+        self._new_id = TimeOrderedIds().next
         self._latest = _moment(0)
 
     def call_placed(
@@ -90,7 +91,7 @@ class EventFactory:
         latest = self._latest
         if latest[0] != now_ms:
             latest = self._latest = _moment(now_ms)
-        return latest[1], self._ids.next(now_ms)
+        return latest[1], self._new_id(now_ms)
 
 
 def _moment(now_ms: int) -> tuple[int, datetime]:
@@ -109,26 +110,28 @@ class TimeOrderedIds:
     """
 
     def __init__(self) -> None:
-        self._ms = -1
-        self._head = ""
-        self._tail = 0
+        self._latest = (-1, "", count())
         self._lock = threading.Lock()
 
     def next(self, now_ms: int) -> str:
         """The next id, for a time in milliseconds since 1970-01-01T00:00:00Z."""
-        with self._lock:
-            if now_ms > self._ms:
-                self._start_millisecond(now_ms)
-            self._tail += 1
-            return f"{self._head}{self._tail:012x}"
+        ms, head, tails = self._latest
+        if now_ms > ms:
+            head, tails = self._start_millisecond(now_ms)
+        # One counter per millisecond, which threads may share: `next` is atomic.
+        return head + next(tails).to_bytes(6, "big").hex()
 
-    def _start_millisecond(self, now_ms: int) -> None:
-        random_bits = int.from_bytes(os.urandom(10), "big")
-        variant = 0x8000 | random_bits >> 66
-        self._ms = now_ms
-        self._head = f"{now_ms >> 16:08x}-{now_ms & 0xFFFF:04x}-7{random_bits & 0xFFF:03x}-{variant:04x}-"
-        # The highest bit is left free, so that a millisecond cannot run out of ids.
-        self._tail = (random_bits >> 12) & (2**47 - 1)
+    def _start_millisecond(self, now_ms: int) -> tuple[str, "count[int]"]:
+        with self._lock:
+            ms, head, tails = self._latest
+            if now_ms > ms:
+                random_bits = int.from_bytes(os.urandom(10), "big")
+                variant = 0x8000 | random_bits >> 66
+                head = f"{now_ms >> 16:08x}-{now_ms & 0xFFFF:04x}-7{random_bits & 0xFFF:03x}-{variant:04x}-"
+                # The highest bit is left free, so that a millisecond cannot run out of ids.
+                tails = count((random_bits >> 12) & (2**47 - 1))
+                self._latest = (now_ms, head, tails)
+        return head, tails
 
 
 def encode_checked(event: Event) -> bytes:
@@ -139,7 +142,7 @@ def encode_checked(event: Event) -> bytes:
     """
     try:
         body = encode_event(event)
-        _decoder.decode(body)
+        _decode(body)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
         raise EventRefusedError(str(error)) from None
     return body

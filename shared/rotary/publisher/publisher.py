@@ -7,26 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from rotary.clock import Clock
-from rotary.events import (
-    CallPlaced,
-    CarrierFlag,
-    CooldownCleared,
-    Event,
-    FlagKind,
-    event_type,
-)
-from rotary.publisher.batching import Batch, BatchQueue, batch_queues
+from rotary.events import EVENTS, CallPlaced, CarrierFlag, CooldownCleared, Event, FlagKind
+from rotary.publisher.batching import Batch, BatchQueue
 from rotary.publisher.capacity import Capacity
-from rotary.publisher.channel import PublishFailed, PublishInterrupted
 from rotary.publisher.connection import Connection
-from rotary.publisher.errors import (
-    BacklogFullError,
-    ClosedError,
-    DeadlineError,
-    PublishError,
-    UnroutableError,
-    merge_errors,
-)
+from rotary.publisher.delivery import Deliveries
+from rotary.publisher.errors import BacklogFullError, ClosedError, DeadlineError, PublishError, merge_errors
 from rotary.publisher.event_factory import EventFactory, encode_checked
 from rotary.publisher.failure_log import FailureLog
 from rotary.publisher.limits import DEFAULT_LIMITS, Limits
@@ -66,8 +52,8 @@ class Publisher:
         self._connection = Connection(url, ssl_context)
         self._failures = FailureLog()
         self._capacity = Capacity(limits.outstanding_events)
-        self._queues = batch_queues(customer_id, limits, self._send)
-        self._sending: set[asyncio.Task[PublishError | None]] = set()
+        self._deliveries: list[Deliveries] = []
+        self._queues = {spec.event_class: self._queue(f"{kind}.{customer_id}") for kind, spec in EVENTS.items()}
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -87,7 +73,8 @@ class Publisher:
             # The caller's own error matters more than what failed while leaving.
             error.add_note(str(undelivered))
         finally:
-            await self._abandon()
+            # Something is under way only when this was itself cancelled.
+            await asyncio.gather(*(deliveries.abandon() for deliveries in self._deliveries))
             self._failures.close()
             await self._connection.close()
 
@@ -156,10 +143,12 @@ class Publisher:
         BacklogFullError when too many events are outstanding and `limits.when_full` is "raise", and ClosedError outside
         `async with`.
         """
-        body = self._checked(event)
+        if not self._open:
+            raise self._closed(event)
+        body = encode_checked(event)
         if not self._capacity.try_acquire():
             await self._acquire_capacity(event)
-        await self._accept(event, body)
+        await self._queues[type(event)].add(event, body)
 
     def submit(self, event: Event) -> asyncio.Future[None]:
         """Accepts the event and returns at once. The future is done when the broker has confirmed the event.
@@ -168,10 +157,20 @@ class Publisher:
         `limits.when_full` says. To wait instead, `await publisher.wait_for_capacity()` first. The future raises the
         other errors of `publish`.
         """
-        body = self._checked(event)
+        if not self._open:
+            raise self._closed(event)
+        body = encode_checked(event)
         if not self._capacity.try_acquire():
             raise self._full(event)
-        return self._accept(event, body)
+        return self._queues[type(event)].add(event, body)
+
+    def submit_encoded(self, event: Event, body: bytes) -> asyncio.Future[None]:
+        """Like `submit`, for an event whose `body` is already encoded and checked."""
+        if not self._open:
+            raise self._closed(event)
+        if not self._capacity.try_acquire():
+            raise self._full(event)
+        return self._queues[type(event)].add(event, body)
 
     async def wait_for_capacity(self) -> None:
         """Returns when another event can be accepted."""
@@ -182,16 +181,11 @@ class Publisher:
         """Returns when all accepted events are confirmed. Raises one PublishError with every event that was not."""
         for queue in self._queues.values():
             queue.flush()
-        if self._sending:
-            outcomes = await asyncio.gather(*(asyncio.shield(task) for task in self._sending))
-            errors = [outcome for outcome in outcomes if outcome is not None]
-            if errors:
-                raise merge_errors(errors)
-
-    def _checked(self, event: Event) -> bytes:
-        if not self._open:
-            raise ClosedError((event,), "the publisher is not open: use it inside its `async with`")
-        return encode_checked(event)
+        outcomes = [outcome for deliveries in self._deliveries for outcome in deliveries.outcomes()]
+        if outcomes:
+            await asyncio.wait(outcomes)
+        if errors := [error for outcome in outcomes if (error := outcome.result()) is not None]:
+            raise merge_errors(errors)
 
     async def _acquire_capacity(self, event: Event) -> None:
         if self._limits.when_full == "raise":
@@ -207,71 +201,21 @@ class Publisher:
             self._capacity.release(1)
             raise ClosedError((event,), "the publisher was closed before the event could be accepted")
 
+    def _closed(self, event: Event) -> ClosedError:
+        return ClosedError((event,), "the publisher is not open: use it inside its `async with`")
+
     def _full(self, event: Event) -> BacklogFullError:
         return BacklogFullError((event,), f"{self._capacity.used:,} events are outstanding, the maximum")
 
-    def _accept(self, event: Event, body: bytes) -> asyncio.Future[None]:
-        return self._queues[event_type(event)].add(event, body)
+    def _queue(self, routing_key: str) -> BatchQueue:
+        deliveries = Deliveries(routing_key, self._connection, self._limits.deadline_seconds, self._finished)
+        self._deliveries.append(deliveries)
+        return BatchQueue(routing_key, self._limits, deliveries.start, in_flight=deliveries)
 
-    def _send(self, queue: BatchQueue, batch: Batch) -> None:
-        task = asyncio.get_running_loop().create_task(self._deliver(queue, batch))
-        self._sending.add(task)
-
-    async def _deliver(self, queue: BatchQueue, batch: Batch) -> PublishError | None:
-        confirmed = False
-        try:
-            async with asyncio.timeout_at(batch.deadline):
-                await self._publish_until_confirmed(queue, batch)
-            confirmed = True
-        except TimeoutError:
-            return self._failed(batch, *self._past_deadline(batch))
-        except PublishFailed as failed:
-            return self._failed(batch, failed.error_class, failed.reason)
-        except asyncio.CancelledError:
-            return self._failed(batch, ClosedError, "interrupted while publishing")
-        finally:
-            queue.retries.finish(batch, confirmed=confirmed)
-            self._finish(queue, batch)
-        self.confirmed += len(batch)
-        batch.confirm()
-        return None
-
-    def _finish(self, queue: BatchQueue, batch: Batch) -> None:
-        queue.in_flight -= 1
+    def _finished(self, batch: Batch, error: PublishError | None) -> None:
         self._capacity.release(len(batch))
-        # A done callback would run too late: after the callers have been woken. A caller that then leaves the context
-        # would get the same failure a second time.
-        task = asyncio.current_task()
-        if task is not None:
-            self._sending.remove(task)
-
-    async def _publish_until_confirmed(self, queue: BatchQueue, batch: Batch) -> None:
-        body, content_type = batch.encoded()
-        while True:
-            try:
-                await self._connection.publish(body, batch.routing_key, content_type)
-            except PublishInterrupted as interrupted:
-                batch.return_reason = interrupted.return_reason
-                await queue.retries.wait_turn(batch)
-            else:
-                return
-
-    def _failed(self, batch: Batch, error_class: type[PublishError], reason: str) -> PublishError:
-        error = batch.fail(error_class, reason)
-        self.undelivered += len(batch)
-        self._failures.add(error)
-        return error
-
-    def _past_deadline(self, batch: Batch) -> tuple[type[PublishError], str]:
-        within = f"within {self._limits.deadline_seconds:g} s"
-        if batch.return_reason:
-            return UnroutableError, f"no log took {batch.routing_key} {within} ({batch.return_reason})"
-        return DeadlineError, f"not confirmed {within}; last error: {self._connection.last_error}"
-
-    async def _abandon(self) -> None:
-        """Cancels unfinished deliveries. There are some only when `__aexit__` was itself cancelled."""
-        # Let every task start: one that is cancelled before it starts would never resolve its events' futures.
-        await asyncio.sleep(0)
-        for task in self._sending:
-            task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        if error is None:
+            self.confirmed += len(batch)
+        else:
+            self.undelivered += len(batch)
+            self._failures.add(error)

@@ -33,7 +33,8 @@ class Retries:
             self._first = None
         if confirmed:
             self._attempt = 0
-            self._release(len(self._waiting))
+            if self._waiting:
+                self._release(len(self._waiting))
         elif self._first is None:
             self._release(1)
 

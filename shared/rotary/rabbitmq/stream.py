@@ -1,6 +1,6 @@
 """Reads a log: the deliveries of one stream, in order, in a buffer that the broker's prefetch bounds.
 
-aiormq handles the protocol, except for deliveries. A tap between its parser and the socket removes them, for two
+aiormq handles the protocol, except for deliveries. A tap between its parser and the socket takes them, for two
 reasons. First, a publisher can set any property, and one that aiormq can't decode would close the connection at each
 attempt. The tap reads three properties and skips the others by their length. Second, aiormq creates three objects and
 two tasks for each message, which would cost more than all other work on it.
@@ -26,6 +26,7 @@ from yarl import URL
 
 from rotary.amqp import CONNECT_SECONDS, connected
 from rotary.errors import UnavailableError
+from rotary.frame_tap import BODY, HEADER, METHOD, FrameTap
 from rotary.rabbitmq.connection import AWAY, AWAY_MESSAGE, is_gone, translate_errors
 
 GATHER_SECONDS = 0.004
@@ -34,13 +35,10 @@ MAX_TAKEN_BYTES = 262_144
 WAIT_SECONDS = 1.0
 
 _DELIVER = b"\x00\x3c\x00\x3c"
-_METHOD, _HEADER, _BODY = 1, 2, 3
-_frame = Layout(">BHI").unpack_from
 _u64 = Layout(">Q").unpack_from
 _i64 = Layout(">q").unpack_from
 _u32 = Layout(">I").unpack_from
 _u16 = Layout(">H").unpack_from
-_HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 _FIXED = {
     ord(kind): width
@@ -89,33 +87,15 @@ class _Partial:
         self.parts: list[bytes] = []
 
 
-class DeliveryTap(asyncio.StreamReader):
+class DeliveryTap(FrameTap):
     """Passes deliveries to `deliver`, and all other frames to the reader of this stream."""
 
     def __init__(self, deliver: Callable[[_Partial], None], lost: Callable[[], None]) -> None:
-        super().__init__(limit=2**20, loop=asyncio.get_running_loop())
+        super().__init__()
         self._deliver = deliver
         self._lost = lost
-        self._rest = b""
         self._partial: _Partial | None = None
         self._names: dict[bytes, str] = {}
-        self._heartbeat_at = 0.0
-
-    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # typeshed's idea of bytes is wider
-        """Called by the transport with received bytes."""
-        if self._rest:
-            data = self._rest + data
-        at, size, others = 0, len(data), list[bytes]()
-        while size - at >= 8:
-            kind, _channel, length = _frame(data, at)
-            end = at + 7 + length
-            if end >= size:
-                break
-            if not self._take(kind, data, at + 7, end):
-                others.append(data[at : end + 1])
-            at = end + 1
-        self._rest = data[at:]
-        self._pass_on(b"".join(others))
 
     def feed_eof(self) -> None:
         """Called by the transport when the connection is closed."""
@@ -127,28 +107,20 @@ class DeliveryTap(asyncio.StreamReader):
         super().set_exception(exc)
         self._lost()
 
-    def _pass_on(self, others: bytes) -> None:
-        now = time.monotonic()
-        if not others and now - self._heartbeat_at < 1.0:
-            return
-        # A busy connection sends no heartbeats. Without one, aiormq would close it.
-        self._heartbeat_at = now
-        super().feed_data(others or _HEARTBEAT)
-
-    def _take(self, kind: int, data: bytes, begin: int, end: int) -> bool:
+    def _take(self, kind: int, channel: int, data: bytes, begin: int, end: int) -> bool:  # noqa: ARG002 - there is one
         partial = self._partial
-        if kind == _METHOD:
+        if kind == METHOD:
             if data[begin : begin + 4] != _DELIVER:
                 return False
             self._partial = self._begin(data, begin + 4)
         elif partial is None:
             return False
-        elif kind == _BODY:
+        elif kind == BODY:
             partial.parts.append(data[begin:end])
             partial.missing -= end - begin
             if partial.missing <= 0:
                 self._finish(partial)
-        elif kind == _HEADER:
+        elif kind == HEADER:
             (partial.missing,) = _u64(data, begin + 4)
             # An invalid header at worst leaves the message without a content type. Then it is refused.
             with contextlib.suppress(struct_error, IndexError):
