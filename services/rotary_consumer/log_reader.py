@@ -74,6 +74,7 @@ class LogReader:
                 except PositionLostError:
                     self._logger.warning("Redis lost data; continuing from its position")
                     metrics.POSITIONS_LOST.labels(self._log.name).inc()
+                    self._tools.losses.found()
                 except LogGapError as gap:
                     await self._close_gap(gap)
                 except FunctionsMissingError:
@@ -105,6 +106,7 @@ class LogReader:
             buffer = await self._first(consumer, begin)
             marking = asyncio.create_task(self._marking.run())
             stack.push_async_callback(cancel_and_wait, marking)
+            stack.enter_context(self._tools.losses.heard_by(self._look_at_once))
             folds = await stack.enter_async_context(InOrderTasks())
             self.attached = True
             stack.callback(self._detach)
@@ -112,6 +114,11 @@ class LogReader:
             self._logger.info("reading", offset=begin if begin is not None else "first")
             while self._parks == (self._generation == self._tools.logs.generation):
                 buffer = await self._step(consumer, buffer, folds)
+
+    def _look_at_once(self) -> None:
+        """Moves the positions with the next marker, and has it published now: a bucket that lost data says so."""
+        self._advanced_at = 0.0
+        self._marking.hurry()
 
     def _detach(self) -> None:
         self.attached = False
