@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from hashlib import blake2b
 from typing import Any
 
 import structlog
@@ -74,6 +73,7 @@ class LogReader:
                 except PositionLostError:
                     self._logger.warning("Redis lost data; continuing from its position")
                     metrics.POSITIONS_LOST.labels(self._log.name).inc()
+                    self._tools.losses.found()
                 except LogGapError as gap:
                     await self._close_gap(gap)
                 except FunctionsMissingError:
@@ -105,6 +105,7 @@ class LogReader:
             buffer = await self._first(consumer, begin)
             marking = asyncio.create_task(self._marking.run())
             stack.push_async_callback(cancel_and_wait, marking)
+            stack.enter_context(self._tools.losses.heard_by(self._look_at_once))
             folds = await stack.enter_async_context(InOrderTasks())
             self.attached = True
             stack.callback(self._detach)
@@ -112,6 +113,11 @@ class LogReader:
             self._logger.info("reading", offset=begin if begin is not None else "first")
             while self._parks == (self._generation == self._tools.logs.generation):
                 buffer = await self._step(consumer, buffer, folds)
+
+    def _look_at_once(self) -> None:
+        """Moves the positions with the next marker, and has it published now: a bucket that lost data says so."""
+        self._advanced_at = 0.0
+        self._marking.hurry()
 
     def _detach(self) -> None:
         self.attached = False
@@ -169,7 +175,7 @@ class LogReader:
         async with AsyncExitStack() as stack:
             consumer = await self._open("first", stack, prefetch=1)
             if taken := await consumer.take(1, PROBE_SECONDS):
-                self._tools.logs.check_beginning(self._log, taken[0].offset, fingerprint(taken[0]))
+                self._tools.logs.check_beginning(self._log, taken[0])
 
     def _start(self, begin: LogPosition) -> int | str:
         """Where to read from: refusals that may not have been parked are decoded again, with the same verdict."""
@@ -199,7 +205,7 @@ class LogReader:
                 raise UnavailableError(f"RabbitMQ does not deliver from {self._log.queue}")
         first = taken[0]
         if begin is None or not first.offset:
-            self._tools.logs.check_beginning(self._log, first.offset, fingerprint(first))
+            self._tools.logs.check_beginning(self._log, first)
         elif first.offset > begin:
             raise LogGapError(f"it begins at {first.offset}, after the position {begin}", first.offset, None)
         if begin is None:
@@ -279,7 +285,7 @@ class LogReader:
 
         async def finish(folded: dict[int, Folded]) -> None:
             await self._finish(found, folded)
-            await consumer.acknowledge(found.deliveries[-1].tag)
+            await consumer.release(found.deliveries[-1].tag)
             metrics.FOLD_SECONDS.observe(time.perf_counter() - began)
 
         await folds.submit(self._commit(found), finish)
@@ -380,14 +386,6 @@ class LogReader:
 
 def _offset_or_none(position: LogPosition) -> int:
     return -1 if position.next is None else position.next
-
-
-def fingerprint(delivery: Delivery) -> bytes:
-    """A hash that identifies a log by its first message."""
-    digest = blake2b(delivery.routing_key.encode(errors="replace"), digest_size=16)
-    digest.update(b"\0")
-    digest.update(delivery.body)
-    return digest.digest()
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 
 import structlog
 
@@ -20,6 +21,7 @@ from rotary.postgres.connection import Connection, connect
 from rotary.postgres.logs import LogRecord
 from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel, translate_errors
+from rotary.rabbitmq.stream import Delivery
 from rotary.rabbitmq.topology import Log
 from rotary.redis.pipeline import Pipeline
 from rotary.redis.positions import Positions
@@ -86,7 +88,7 @@ class Logs:
         at_ms, since = self._clock
         return at_ms + int((time.monotonic() - since) * 1000)
 
-    def check_beginning(self, log: Log, offset: int, fingerprint: bytes) -> None:
+    def check_beginning(self, log: Log, first: Delivery) -> None:
         """Compares the first message of a log with the record, which learns it if it holds none.
 
         Raises LogGapError when the log is another one, and UnavailableError while the record is unavailable.
@@ -94,13 +96,14 @@ class Logs:
         if not self.is_recorded:
             raise UnavailableError(f"Postgres is away: its record of {log.name} is needed")
         known = self._first_messages.get(log.name) or self._record(log).first_message
-        if offset:
+        if first.offset:
             return
+        found = _fingerprint(first)
         if known is None:
-            self._first_messages[log.name] = fingerprint
+            self._first_messages[log.name] = found
             self._wake.set()
-        elif known != fingerprint:
-            raise LogGapError("its stream was deleted and created again", 0, fingerprint)
+        elif known != found:
+            raise LogGapError("its stream was deleted and created again", 0, found)
 
     def check_age(self, log: Log, oldest_ms: int, offset: int) -> None:
         """Raises LogGapError when events dropped before `offset` could still matter.
@@ -283,3 +286,11 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         connection.terminate()
+
+
+def _fingerprint(delivery: Delivery) -> bytes:
+    """A hash that identifies a log by its first message."""
+    digest = blake2b(delivery.routing_key.encode(errors="replace"), digest_size=16)
+    digest.update(b"\0")
+    digest.update(delivery.body)
+    return digest.digest()

@@ -1,6 +1,8 @@
 """Publishes arrival markers into one log: twice a second, and at once when a message waits for one."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -21,6 +23,30 @@ MIN_MARKER_SECONDS = 0.02
 MAX_OWN_MARKERS = 1_000
 
 
+class Losses:
+    """Tells the readers of a consumer that one of them found data lost in Redis, so that all look for it at once.
+
+    Otherwise each would notice at its next marker, and the logs of an emptied Redis would begin one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._looks: list[Callable[[], None]] = []
+
+    @contextmanager
+    def heard_by(self, look: Callable[[], None]) -> Iterator[None]:
+        """Calls `look` for every loss while the block runs."""
+        self._looks.append(look)
+        try:
+            yield
+        finally:
+            self._looks.remove(look)
+
+    def found(self) -> None:
+        """One reader found data lost."""
+        for look in self._looks:
+            look()
+
+
 class Tools(Struct, frozen=True, kw_only=True):
     """What all readers of a consumer share. Markers are published as `user`; `prefetch` bounds the messages held."""
 
@@ -31,6 +57,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     channels: BrokerChannels
     logs: Logs
     late: LateCustomers
+    losses: Losses
     clock: Clock
     clock_offset_ms: int
     prefetch: int
@@ -47,7 +74,7 @@ class Marking:
         self._own: set[str] = set()
 
     def hurry(self) -> None:
-        """A message waits for the next marker."""
+        """Publishes the next marker at once: a message waits for it, or the positions must be looked at."""
         self._wanted.set()
 
     def is_own(self, marker: Marker) -> bool:

@@ -22,7 +22,7 @@ from rotary_consumer.history.rollup import HistoryRollup
 from rotary_consumer.leases import Leases
 from rotary_consumer.log_reader import LogReader
 from rotary_consumer.logs import Logs
-from rotary_consumer.marking import Tools
+from rotary_consumer.marking import Losses, Tools
 from rotary_consumer.projector import Projector
 from rotary_consumer.readiness import Readiness
 from rotary_consumer.settings import Settings
@@ -51,6 +51,7 @@ async def consuming(settings: Settings) -> AsyncIterator[Supervisor]:
             channels=channels,
             logs=logs,
             late=late,
+            losses=Losses(),
             clock=clock,
             clock_offset_ms=offset_ms,
             prefetch=settings.prefetch,

@@ -105,6 +105,24 @@ async def test_an_emptied_redis_is_filled_again_and_not_believed_before(installe
         assert await installed.calls(CUSTOMER) == 50
 
 
+async def test_when_one_log_notices_a_loss_all_are_read_again_at_once(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the log of the new call has a reason to look; the others' own next markers are an hour away."""
+    async with installed.consumer():
+        await installed.caught_up()
+        monkeypatch.setattr("rotary_consumer.marking.MARKER_SECONDS", HOUR / 1000)
+        await asyncio.sleep(0.6)  # each reader is past its last marker of the former pace
+        await installed.redis.flushdb()
+        await call(installed, 1)
+
+        async def is_read() -> bool:
+            position = await installed.redis.hgetall(keys.position(keys.bucket_of(CUSTOMER)))
+            return {b"calls.0", b"flags.0"} <= position.keys()
+
+        await until(is_read, 10, "every log has a position again")
+
+
 async def test_a_redis_that_lost_its_functions_gets_them_again(installed: Installation) -> None:
     async with installed.consumer():
         await installed.caught_up()

@@ -203,6 +203,25 @@ async def test_an_advance_moves_the_buckets_that_are_where_they_should_be_and_na
     assert (stored[BUCKET], stored[OTHER]) == (10, 20)
 
 
+async def test_an_advance_tells_every_bucket_apart_from_its_neighbours(redis: Redis, positions: Positions) -> None:
+    """Most buckets are as the one before: what differs in one must not be taken from another."""
+    now_ms = await complete(positions)
+    for bucket in ALL:
+        await advance_flags(redis, bucket, now_ms + bucket % 3)
+    for step in (1, 2):
+        assert await positions.advance(CALLS, 10 + step, now_ms + step, LOGS, [9 + step] * keys.BUCKETS) == Advance(
+            (), ()
+        )
+        assert [status.complete_ms for status in await positions.bucket_statuses()] == [
+            now_ms + min(bucket % 3, step) for bucket in ALL
+        ]
+
+
+async def advance_flags(redis: Redis, bucket: int, at_ms: int) -> None:
+    failed = await redis.fcall("advance_1", 1, keys.position(bucket), FLAGS, 10, at_ms, ",".join(LOGS), 10)
+    assert failed == []
+
+
 async def test_an_advance_never_takes_a_position_back(positions: Positions) -> None:
     now_ms = await complete(positions, 50)
     assert await positions.advance(CALLS, 20, now_ms + 1, LOGS, [10] * keys.BUCKETS) == Advance((), ())

@@ -186,6 +186,23 @@ async def test_reading_goes_on_at_any_offset(url: str) -> None:
         assert [(delivery.offset, delivery.body) for delivery in found] == [(n, b"%d" % n) for n in range(offset, 50)]
 
 
+async def test_what_is_released_is_acknowledged_in_halves_of_the_prefetch(url: str) -> None:
+    """A backlog would otherwise be read in small batches: as many messages come as are acknowledged."""
+    await publish(url, *((PLAIN, b"%d" % n) for n in range(30)))
+    async with open_log(url, LOG.queue, "first", prefetch=10) as consumer:
+        found: list[Delivery] = []
+        while len(found) < 10:
+            found += await consumer.take(10)
+        await consumer.release(found[3].tag)
+        assert await consumer.take(10, 0.2) == []
+        await consumer.release(found[4].tag)
+        while len(found) < 15:
+            found += await consumer.take(10)
+        await consumer.release(found[4].tag)
+        assert await consumer.take(10, 0.2) == []
+        assert [delivery.body for delivery in found] == [b"%d" % n for n in range(15)]
+
+
 async def test_no_more_is_held_than_prefetched_until_it_is_acknowledged(url: str) -> None:
     await publish(url, *((PLAIN, b"%d" % n) for n in range(10)))
     async with open_log(url, LOG.queue, "first", prefetch=3) as consumer:

@@ -208,6 +208,7 @@ class LogConsumer:
         self._left_over = False
         self._last_offset = -1
         self._acknowledged = 0
+        self._portion = 1
 
     def tap(self) -> DeliveryTap:
         """The stream reader for the connection of this consumer."""
@@ -219,6 +220,7 @@ class LogConsumer:
         With None, the queue is not a stream. Raises LogMissingError.
         """
         self._channel = channel
+        self._portion = max(1, prefetch // 2)
         await channel.basic_qos(prefetch_count=prefetch)
         try:
             arguments: FieldTable = {} if offset is None else {"x-stream-offset": offset}
@@ -292,6 +294,15 @@ class LogConsumer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._arrived.wait()
+
+    async def release(self, tag: int) -> None:
+        """Acknowledges up to this tag once half of the prefetch is behind it. For a reader that holds less than half.
+
+        The broker sends as many messages as are acknowledged. A few of them would make a small batch, and its few
+        acknowledgements the next one, so that a backlog would be read in small batches for as long as it lasts.
+        """
+        if tag - self._acknowledged >= self._portion:
+            await self.acknowledge(tag)
 
     async def acknowledge(self, tag: int) -> None:
         """Acknowledges up to this tag, so that the broker sends more. The stream keeps the messages.

@@ -38,10 +38,18 @@ local function hash(key)
   return found
 end
 
--- {b17}2/position → {b17}, 2/, 2
+local places, known_places = {}, 0
+
+-- {b17}2/position → {b17}, 2/, 2, 17. Remembered, because it is asked hundreds of times a second.
 local function parse(key)
-  local tag, part = string.match(key, '^({b%d+})(.-)position$')
-  return tag, part, part == '' and 0 or tonumber(string.sub(part, 1, -2))
+  local place = places[key]
+  if not place then
+    local tag, part = string.match(key, '^({b%d+})(.-)position$')
+    place = {tag, part, part == '' and 0 or tonumber(string.sub(part, 1, -2)), tonumber(string.match(tag, '%d+'))}
+    if known_places >= 4096 then places, known_places = {}, 0 end
+    places[key], known_places = place, known_places + 1
+  end
+  return place[1], place[2], place[3], place[4]
 end
 
 local function is_replaced(tag, generation)
@@ -88,6 +96,13 @@ local function announce(reads)
   if #groups > 0 then redis.call('PUBLISH', CHANGES, cmsgpack.pack({'positions', now_ms(), groups})) end
 end
 
+-- Collects a bucket for `announce`.
+local function note(reads, read, bucket)
+  local buckets = reads[read] or {}
+  buckets[#buckets + 1] = bucket
+  reads[read] = buckets
+end
+
 -- Writes `changed` fields over `fields`, and `read` with them; collects the bucket for `announce`.
 local function write(key, fields, changed, reads)
   for name, value in pairs(changed) do fields[name] = value end
@@ -98,12 +113,8 @@ local function write(key, fields, changed, reads)
     flat[#flat + 1] = value
   end
   redis.call('HSET', key, unpack(flat))
-  local tag, _, generation = parse(key)
-  if is_current(tag, generation) then
-    local buckets = reads[changed.read] or {}
-    buckets[#buckets + 1] = tonumber(string.match(tag, '%d+'))
-    reads[changed.read] = buckets
-  end
+  local tag, _, generation, bucket = parse(key)
+  if is_current(tag, generation) then note(reads, changed.read, bucket) end
 end
 
 -- Whether Redis had more than it has: it acknowledged up to an offset that the position is before. What was sent and not

@@ -24,50 +24,71 @@ local function advance_one(key, log, from, to, marker, logs, reads, acknowledged
   return nil
 end
 
--- Most advances find every bucket where it should be: then three fields are read and written by name, with none of the
--- detours of `hash` and `write`, for this is done twice a second for each log and each bucket.
-local function advance_plainly(key, log, from, to, marker, fields, mark, logs)
-  local values = redis.call('HMGET', key, 'logs', unpack(fields))
-  local own = values[mark]
-  local position = next_offset(own)
-  if values[1] ~= logs or not position or (from and position < from) or position > tonumber(to) then return nil end
-  if values[mark + 2] then return nil end
-  local at, back, gap = tonumber(marker), 0, 0
-  for i = 2, #values, 4 do
-    if i ~= mark then at = math.min(at, values[i] and tonumber(values[i + 1] or 0) or 0) end
-    if values[i + 2] then back = math.max(back, tonumber(values[i + 2])) end
-    if values[i + 3] then gap = math.max(gap, tonumber(values[i + 3])) end
+-- What the advances of one call have in common, for `advance_plainly`; nil unless the log is one of `logs`.
+local function plan_advance(log, to, marker, logs)
+  local ask, is_named = {'HMGET', '', 'logs', 'read', log}, false
+  for name in string.gmatch(logs, '[^,]+') do
+    if name == log then is_named = true else ask[#ask + 1] = name .. '@' end
   end
-  local read = string.format('%.0f %.0f %.0f', at, back, gap)
-  redis.call('HSET', key, log, to .. ':' .. marker, log .. '@', marker, 'read', read)
-  return read
+  if not is_named then return nil end
+  return {
+    ask = ask, log = log, at = log .. '@', to = tonumber(to), marker = marker, reached = to .. ':' .. marker, logs = logs,
+  }
+end
+
+-- The position in `values`, and the `read` that follows them; nil when it takes more than that.
+local function plain_step(plan, values)
+  local position = next_offset(values[3])
+  -- `read` has the latest ! and # of all logs, so there is none.
+  if values[1] ~= plan.logs or not position or string.sub(values[2] or '', -4) ~= ' 0 0' then return nil end
+  local at = tonumber(plan.marker)
+  for i = 4, #plan.ask - 2 do at = math.min(at, tonumber(values[i] or 0)) end
+  return {values, position, string.format('%.0f 0 0', at)}
+end
+
+local function is_same(values, others)
+  for i = 1, #values do
+    if values[i] ~= others[i] then return false end
+  end
+  return true
+end
+
+-- Most advances find every bucket where it should be, and as the bucket before it: then a few fields are read and written
+-- by name, with none of the detours of `hash` and `write`, for this is done twice a second for each log and each bucket.
+local function advance_plainly(key, from, plan)
+  plan.ask[2] = key
+  local values = redis.call(unpack(plan.ask))
+  local step = plan.step
+  if not step or not is_same(values, step[1]) then step = plain_step(plan, values) end
+  if not step or (from and step[2] < from) or step[2] > plan.to then return nil end
+  plan.step = step
+  redis.call('HSET', key, plan.log, plan.reached, plan.at, plan.marker, 'read', step[3])
+  return step[3]
 end
 
 -- FCALL advance_1 n key... log to marker logs from... [acknowledged... [since]]
 -- Every bucket given holds everything before `to`, the offset after an arrival marker of the time `marker`. The buckets
 -- are of one generation. `acknowledged`, one a bucket: up to where Redis told the caller that it was, as in `fold`; `since`
--- likewise. Returns the numbers (from 1) of the keys that were not advanced because they are behind, negative if replaced, 0 if ahead.
+-- likewise. Returns the numbers (from 1) of the keys that were not advanced because they are behind, negative if replaced,
+-- 0 if ahead.
 local function advance(keys, args)
   local log, to, marker, logs = args[1], args[2], args[3], args[4]
-  local reads, failed, fields, mark = {}, {}, {}, 0
-  for name in string.gmatch(logs, '[^,]+') do
-    if name == log then mark = #fields + 2 end
-    for _, suffix in ipairs({'', '@', '!', '#'}) do fields[#fields + 1] = name .. suffix end
-  end
+  local reads, failed, generations, plan = {}, {}, {}, plan_advance(log, to, marker, logs)
+  for i, key in ipairs(keys) do generations[i] = parse(key) .. 'generation' end
+  local current = redis.call('MGET', unpack(generations))
   for i, key in ipairs(keys) do
-    local tag, _, generation = parse(key)
-    local from, current = tonumber(args[4 + i]), tonumber(redis.call('GET', tag .. 'generation') or 0)
-    if generation < current then
+    local _, _, generation, bucket = parse(key)
+    local newer = generation - tonumber(current[i] or 0)
+    if newer < 0 then
       failed[#failed + 1] = -i
     else
-      local read = advance_plainly(key, log, from, to, marker, fields, mark, logs)
+      local from = tonumber(args[4 + i])
+      local read = plan and advance_plainly(key, from, plan)
       if not read then
         local why = advance_one(key, log, from, to, marker, logs, reads, args[4 + #keys + i], args[5 + 2 * #keys] or '')
         if why then failed[#failed + 1] = why == 'behind' and i or 0 end
-      elseif generation == current then
-        local buckets = reads[read] or {}
-        buckets[#buckets + 1] = tonumber(string.match(tag, '%d+'))
-        reads[read] = buckets
+      elseif newer == 0 then
+        note(reads, read, bucket)
       end
     end
   end
