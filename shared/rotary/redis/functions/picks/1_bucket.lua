@@ -24,6 +24,7 @@ local READ_AHEAD, READ_AT_ONCE, KEPT_AT_ONCE = 3, 64, 256
 local WORTH = {[1] = 16777216, [2] = 65536, [3] = 256, [0] = 1}  -- of a byte, by its place among four
 local BLOCKED = {'cooldown', 'quota_exceeded', 'hourly_cap', 'min_gap'}
 local NOBODY = {}
+local NO_WISHES = {'', '', NOBODY, NOBODY, ''}  -- of a pick: see `pick_one`
 
 -- This process, and the highest sequence number that it has seen of each bucket: neither goes back with the data.
 local run_id
