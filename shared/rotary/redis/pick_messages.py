@@ -30,7 +30,10 @@ Answer = str | Refused | list[Full | Refused] | bool
 """To one pick, the caller ID, followed by KEPT if its lead kept it, or a refusal. To a key, its answers in full, or
 false if it belongs to another body."""
 KEPT = "*"
-PASSED_AT_ONCE = 16
+PREFERRING = 2
+"""How many plain picks take as long as one that prefers or excludes: it may look at several queues. A call has no more
+than 50 of them, which ask for fewer classes than a plan keeps."""
+PASSED_AT_ONCE = 8
 """Excluded members that take as long to pass by as one pick takes; each class may hold all of them."""
 
 _reply = msgspec.msgpack.Decoder(tuple[str, int, int, msgspec.Raw])
@@ -61,12 +64,15 @@ def pick_of(known: KnownGroup, asked: PickRequest, pick_id: str) -> Pick:
 
 def classes_of(picks: Sequence[Pick]) -> list[str]:
     """The classes that somebody prefers."""
-    return [*dict.fromkeys(name for pick in picks if not isinstance(pick, str) for name in pick[2])]
+    wishing = [pick for pick in picks if not isinstance(pick, str)]
+    return [*dict.fromkeys(name for pick in wishing for name in pick[2])] if wishing else []
 
 
 def weight_of(pick: Pick) -> int:
     """How many plain picks take as long."""
-    return 1 if isinstance(pick, str) else 1 + len(pick[3]) * (1 + len(pick[2])) // PASSED_AT_ONCE
+    if isinstance(pick, str) or not (pick[2] or pick[3]):
+        return 1
+    return PREFERRING + len(pick[3]) * (1 + len(pick[2])) // PASSED_AT_ONCE
 
 
 def stamp(group_id: int, at: int, idempotency: tuple[str, bytes]) -> tuple[str, str]:

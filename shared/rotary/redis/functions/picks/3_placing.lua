@@ -148,26 +148,8 @@ local function staleness(c, g, version)
   if is_flagged(c, g) then return 'flags' end
 end
 
--- Whether a request is picks under an idempotency key: {{pick, ...}, key, hash of the body}.
-local function has_key(request) return type(request) == 'table' and type(request[1]) == 'table' end
-
--- Whether a pick names a class whose queue is not there yet.
-local function lacks_class(g, requests)
-  local names, asked = {}, {}
-  local function ask(pick)
-    if type(pick) ~= 'table' then return end
-    for _, class in ipairs(pick[3]) do
-      if not asked[class] then names[#names + 1] = class end
-      asked[class] = true
-    end
-  end
-  for _, request in ipairs(requests) do
-    if has_key(request) then
-      for _, pick in ipairs(request[1]) do ask(pick) end
-    else
-      ask(request)
-    end
-  end
+-- Whether the queue of one of these classes is not there yet.
+local function lacks_class(g, names)
   if #names == 0 then return false end
   for _, state in ipairs(redis.call('HMGET', g.p .. 'classes', unpack(names))) do
     if state ~= '1' then return true end

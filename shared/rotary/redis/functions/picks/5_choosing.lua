@@ -189,8 +189,9 @@ local function choose(c, g, queue, excluded, wishes)
 end
 
 local function choose_by_class(c, g, wishes, excluded)
-  for _, class in ipairs(wishes[3]) do
-    local chosen, passed = choose(c, g, g.queue .. ':' .. class, excluded, wishes)
+  local classes = wishes[3]
+  for at = 1, #classes do
+    local chosen, passed = choose(c, g, g.queue .. ':' .. classes[at], excluded, wishes)
     if chosen then return chosen, passed end
   end
   return choose(c, g, g.queue, excluded, wishes)

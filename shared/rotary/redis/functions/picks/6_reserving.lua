@@ -103,11 +103,10 @@ local function refuse(c, g, excluded, passed)
   return {false, reasons, next_eligible(c, g, excluded) or false}
 end
 
--- Who is picked, and why; or nil, and why nobody is. A pick is its id, or if it has wishes {id, lead or '', {class, ...},
--- {excluded caller, ...}, seed}.
-local function pick_one(c, g, pick)
-  local id, wishes, excluded, chosen, passed = pick, NO_WISHES, NOBODY, nil, 0
-  if type(pick) == 'table' then id, wishes = pick[1], pick end
+-- Who is picked, and why; or nil, and why nobody is. `wishes` are {id, lead or '', {class, ...}, {excluded caller, ...},
+-- seed}.
+local function pick_one(c, g, id, wishes)
+  local excluded, chosen, passed = NOBODY, nil, 0
   if #wishes[4] > 0 then
     excluded = {}
     for _, caller in ipairs(wishes[4]) do excluded[caller] = true end
@@ -137,9 +136,11 @@ end
 
 -- An answer that nothing else is needed for: {caller, id, reason, expires, number, name, carrier, trunk}, or the refusal.
 local function answer_in_full(c, g, pick)
-  local chosen, why = pick_one(c, g, pick)
+  local id, wishes = pick, NO_WISHES
+  if type(pick) == 'table' then id, wishes = pick[1], pick end
+  local chosen, why = pick_one(c, g, id, wishes)
   if not chosen then return why end
-  local record, id = chosen.record, type(pick) == 'table' and pick[1] or pick
+  local record = chosen.record
   return {chosen.caller, id .. '-' .. chosen.caller, why, g.ends_ms, record[7], record[8], record[9], record[10]}
 end
 
@@ -157,11 +158,16 @@ local function answer_to_key(c, g, request)
   return answers
 end
 
--- The answer to a pick that nobody remembers: the caller ID alone, with a * if its lead kept it, or the refusal. The
--- engine knows the rest from the definition, whose digest it has named.
+-- A request is the id of a pick, a pick's wishes, or picks under a key. The answer to a pick that nobody remembers is the
+-- caller ID alone, with a * if its lead kept it, or the refusal. The engine knows the rest from the definition, whose
+-- digest it has named.
 local function answer(c, g, request)
-  if has_key(request) then return answer_to_key(c, g, request) end
-  local chosen, why = pick_one(c, g, request)
+  local id, wishes = request, NO_WISHES
+  if type(request) == 'table' then
+    if type(request[1]) == 'table' then return answer_to_key(c, g, request) end
+    id, wishes = request[1], request
+  end
+  local chosen, why = pick_one(c, g, id, wishes)
   if not chosen then return why end
   return why == 'sticky' and chosen.caller .. '*' or chosen.caller
 end
@@ -193,13 +199,13 @@ local function write(c, g)
   for stored, packed in pairs(c.answers) do redis.call('SET', stored, packed, 'EX', IDEMPOTENT_S) end
 end
 
--- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {request, ...}}
--- A request is a pick, or many under an idempotency key.
+-- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {class, ...}, picks, {request, ...}}
 -- `digest` names the definition that the engine knows; `seen` is the highest sequence number that it saw of the
--- bucket, `newest` the highest version of the bucket's definitions. Returns msgpack {status, now, seq, ...}: OK with
+-- bucket, `newest` the highest version of the bucket's definitions; `class` and `picks` are all the classes that requests
+-- name, and how many picks they are. Returns msgpack {status, now, seq, ...}: OK with
 -- {when the new reservations end, {answer, ...}}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
 local function pick(keys, args)
-  local offset, group, version, max_age, seen, newest, requests = unpack(cmsgpack.unpack(args[1]))
+  local offset, group, version, max_age, seen, newest, classes, count, requests = unpack(cmsgpack.unpack(args[1]))
   local c = open(keys[1], offset)
   bucket_state(c, seen)
   local function reply(status, what) return cmsgpack.pack({status, c.now, c.seq, what}) end
@@ -208,18 +214,15 @@ local function pick(keys, args)
   local stored = redis.call('HMGET', c.tag .. 'definitions', 'complete', 'newest')
   if not stored[1] or not stored[2] or stored[2] < newest then return reply('CLOSED', {'definitions', 1000}) end
   local g = plan_of(c, group)
-  local stale = staleness(c, g, version) or lacks_class(g, requests) and 'class'
+  local stale = staleness(c, g, version) or lacks_class(g, classes) and 'class'
   if stale then return reply('STALE', stale) end
   if g.status ~= 'active' then return reply('DISABLED', false) end
   settle_due(c)
   settle_woken(c, g)
-  local first, answers = c.seq, {}
-  for _, request in ipairs(requests) do c.seq = c.seq + (has_key(request) and #request[1] or 1) end
-  local last = c.seq
-  g.wanted = math.min(last - first, READ_AT_ONCE)
+  local last, answers = c.seq + count, {}
+  g.wanted = math.min(count, READ_AT_ONCE)
   -- Written first, because an error leaves what was written before it; numbers that are not used are given back.
   redis.call('HSET', c.tag .. 'picks', 'seq', text(last))
-  c.seq = first
   for at, request in ipairs(requests) do answers[at] = answer(c, g, request) end
   write(c, g)
   if c.seq < last then redis.call('HSET', c.tag .. 'picks', 'seq', text(c.seq)) end
