@@ -75,6 +75,10 @@ class World:
         self._source = EventFactory("/benchmark")
         self._number = 0
 
+    async def close(self) -> None:
+        """Closes the connection over which facts are placed."""
+        await self._facts.close()
+
     async def customer(self) -> Customer:
         """A new one; returns when the projector has made its documents."""
         token = f"rot_{token_hex(16)}"
@@ -222,9 +226,11 @@ async def open_world(run: Run, query: frozenset[int], others: frozenset[int]) ->
         connect(run.servers.redis) as redis,
     ):
         postgres = await asyncpg.connect(run.servers.postgres)
+        world = World(run, postgres, redis, base, ops)
         try:
-            yield World(run, postgres, redis, base, ops)
+            yield world
         finally:
+            await world.close()
             await postgres.execute("DELETE FROM customers WHERE name = 'Benchmark'")
             await postgres.close()
 

@@ -8,11 +8,13 @@ from typing import Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from rotary.definitions import GroupDefinition
+from rotary.definitions import Carrier, GroupDefinition
 from rotary.domain.facts import QUARTER_MS, CallerFacts
 from rotary.domain.quota import today
-from rotary.domain.rotation.plan import Plan, PlanMember, Preferences, make_plan, resting_until
+from rotary.domain.rotation.outcomes import Reason
+from rotary.domain.rotation.plan import Plan, PlanMember, Preferences, is_sticky, make_plan, resting_until
 from rotary.errors import GroupNotFoundError, UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable
@@ -55,6 +57,10 @@ class PicksClosedError(UnavailableError):
         self.retry_after_ms = retry_after_ms
 
 
+Shown = tuple[int, str, str, str | None, Carrier, str | None, Reason]
+"""Of a pick: the caller ID, what its id ends with, number, name, carrier, trunk, and why it was chosen."""
+
+
 class KnownGroup(Struct, frozen=True):
     """What an engine knows of a group: the definition, the version it was read at, and a digest of the document."""
 
@@ -62,6 +68,9 @@ class KnownGroup(Struct, frozen=True):
     digest: str
     definition: GroupDefinition
     preferences: Preferences
+    is_sticky: bool
+    shown: dict[str, Shown]
+    """What picks show, by how the function names the caller ID; filled as they are made."""
 
 
 class _StoredPlan(Struct, frozen=True):
@@ -147,10 +156,9 @@ class Plans:
         if read.found == "GIVEN":
             digest = blake2b(read.document, digest_size=16).hexdigest()
             if known is not None and known.digest == digest:
-                known = KnownGroup(read.version, digest, known.definition, known.preferences)
+                known = replace(known, version=read.version)
             else:
-                definition = decode_group(read.document)
-                known = KnownGroup(read.version, digest, definition, Preferences(definition))
+                known = _known(read.version, digest, decode_group(read.document))
             self._known[customer, group_id] = known
             if len(self._known) > KNOWN_GROUPS:
                 self._known.pop(next(iter(self._known)))
@@ -243,6 +251,10 @@ class Plans:
         for reply in replies:
             raise_if_unavailable(reply)
         return replies
+
+
+def _known(version: str, digest: str, group: GroupDefinition) -> KnownGroup:
+    return KnownGroup(version, digest, group, Preferences(group), is_sticky(group), {})
 
 
 def _is_usable(plan: _StoredPlan, known: KnownGroup, read: _Read) -> bool:

@@ -2,31 +2,42 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Coroutine, Sequence
 from operator import attrgetter
-from secrets import token_hex
 from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 from redis.asyncio import Redis
 
-from rotary.definitions import Carrier
-from rotary.domain.rotation.outcomes import NothingEligible, Outcome, Picked, PickRequest, Reason, Refusal
+from rotary.domain.rotation.outcomes import Outcome, PickRequest
 from rotary.errors import RotaryError, UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable, translate_errors
 from rotary.redis.pick_ids import PickIds
-from rotary.redis.pick_plans import Closure, KnownGroup, PicksClosedError, Plans
+from rotary.redis.pick_messages import (
+    PASSED_AT_ONCE,
+    PREFERRING,
+    Answer,
+    Pick,
+    Request,
+    classes_of,
+    decode_answers,
+    decode_reply,
+    encode,
+    outcomes_in_full,
+    outcomes_of,
+    pick_of,
+    stamp,
+    weight_of,
+)
+from rotary.redis.pick_plans import Closure, PicksClosedError, Plans
 from rotary.redis.pipeline import Pipeline, pack
 from rotary.redis.positions import RECOVERY_LIMIT_MS
 
 __all__ = ["Ended", "GroupDisabledError", "IdempotencyConflictError", "Picks", "PicksClosedError", "open_picks"]
 
-PICKS_AT_ONCE = 50
-"""Picks in one call of the function: some milliseconds, during which Redis answers nobody else."""
-_PASSED_AT_ONCE = 16
-"""Excluded members that take as long to pass by as one pick takes; each class may hold all of them."""
+PICKS_AT_ONCE = 100
+"""Plain picks in one call of the function: a millisecond or two, during which Redis answers nobody else."""
 CALLS_UNDER_WAY = 4
 """Calls of the function that a customer has under way from one engine: no more of them are before another's."""
 WORTH_A_CALL = 24
@@ -36,11 +47,7 @@ MAX_AGE_MS = RECOVERY_LIMIT_MS
 """How old the facts may be that are picked by."""
 ATTEMPTS = 20
 
-_encode = msgspec.msgpack.Encoder().encode
 T = TypeVar("T")
-_Request = tuple[str, str, list[tuple[str, str, list[str], list[str], str]]]
-_reply = msgspec.msgpack.Decoder(tuple[str, int, int, msgspec.Raw])
-_answers = msgspec.msgpack.Decoder(list[list[list[object]] | bool])
 _buckets = msgspec.msgpack.Decoder(list[tuple[int, int, int, int]])
 
 
@@ -56,19 +63,27 @@ class _StaleError(Exception):
     """The plan, or what we know of the group, is not current."""
 
 
+_Answered = tuple[int, list[Answer]]
+"""When the new reservations end, and the answers."""
+
+
 class _Waiting:
-    """A request to the function on its way."""
+    """A caller of `pick` on its way through the function: what it asks for, and how many plain picks take as long."""
 
-    __slots__ = ("answered", "request", "weight")
+    __slots__ = ("answered", "classes", "count", "requests", "weight")
 
-    def __init__(self, request: _Request, answered: asyncio.Future[list[list[object]]]) -> None:
-        self.request = request
+    def __init__(
+        self, picks: list[Pick], key: tuple[str, str] | None, classes: list[str], answered: asyncio.Future[_Answered]
+    ) -> None:
+        self.requests: Sequence[Request] = picks if key is None else [(picks, *key)]
+        self.count = len(picks)
+        self.weight = sum(map(weight_of, picks))
+        self.classes = classes
         self.answered = answered
-        self.weight = sum([1 + len(pick[3]) * (1 + len(pick[2])) // _PASSED_AT_ONCE for pick in request[2]])
-        """How many plain picks take as long."""
 
 
 _weight_of = attrgetter("weight")
+_count_of = attrgetter("count")
 _Group = tuple[int, int, str]
 """A customer's group, and the digest of its definition as we know it."""
 _Call = tuple[_Group, Sequence[_Waiting]]
@@ -111,25 +126,29 @@ class Picks:
         self.calls = self.picks = 0
         """Calls of the function, and the picks asked for in them."""
 
-    async def pick(
+    def pick(
         self,
         customer: int,
         group_id: int,
         requests: Sequence[PickRequest],
         idempotency: tuple[str, bytes] | None = None,
-    ) -> list[Outcome]:
+    ) -> Coroutine[None, None, list[Outcome]]:
         """One outcome a request, in order. `idempotency` is the client's key and a hash of the request's body.
 
         Raises GroupNotFoundError, GroupDisabledError, IdempotencyConflictError, PicksClosedError, UnavailableError.
         After UnavailableError some may have been picked: repeat with the same idempotency key, or let them expire.
         """
         if len(requests) == 1:  # nearly always
-            [answer] = await self._answers(customer, group_id, requests, _stamp(group_id, 0, idempotency))
-            return [_outcome(group_id, answer)]
+            return self._outcomes(customer, group_id, requests, idempotency and stamp(group_id, 0, idempotency))
+        return self._many(customer, group_id, requests, idempotency)
+
+    async def _many(
+        self, customer: int, group_id: int, requests: Sequence[PickRequest], idempotency: tuple[str, bytes] | None
+    ) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for at, some in enumerate(_calls(requests, _weight)):
-            answers = await self._answers(customer, group_id, some, _stamp(group_id, at, idempotency))
-            outcomes += [_outcome(group_id, answer) for answer in answers]
+            key = idempotency and stamp(group_id, at, idempotency)
+            outcomes += await self._outcomes(customer, group_id, some, key)
         return outcomes
 
     def strategy(self, customer: int, group_id: int) -> str:
@@ -155,7 +174,7 @@ class Picks:
         """
         seen = [self._seen.get(bucket, 0) for bucket in range(keys.BUCKETS)]
         names = [_any_of(bucket) for bucket in range(keys.BUCKETS)]
-        payload = _encode((self._offset_ms, seen))
+        payload = encode((self._offset_ms, seen))
         reply = await self._one(pack("FCALL", "notice_1", len(names), *names, payload))
         buckets = _buckets.decode(cast("bytes", reply))
         for bucket, (number, *_) in enumerate(buckets):
@@ -177,30 +196,38 @@ class Picks:
         raise_if_unavailable(reply)
         return reply
 
-    async def _answers(
-        self, customer: int, group_id: int, requests: Sequence[PickRequest], stamp: tuple[str, str]
-    ) -> list[list[object]]:
+    async def _outcomes(
+        self, customer: int, group_id: int, requests: Sequence[PickRequest], key: tuple[str, str] | None
+    ) -> list[Outcome]:
         ids = self._ids.next(len(requests))
         known = self.plans.known(customer, group_id) or await self.plans.mend(customer, group_id)
         for _ in range(ATTEMPTS):
-            picks = [_pick(known, one, pick_id) for one, pick_id in zip(requests, ids, strict=True)]
+            picks = [pick_of(known, one, pick_id) for one, pick_id in zip(requests, ids, strict=True)]
+            classes = classes_of(picks)
             try:
-                return await self._ask(customer, group_id, known.digest, (*stamp, picks))
+                ends_ms, answers = await self._asked((customer, group_id, known.digest), picks, key, classes)
             except _StaleError:
                 self.stale += 1
-                classes = dict.fromkeys(name for pick in picks for name in pick[2])
                 known = await self.plans.mend(customer, group_id)
                 if classes:
-                    known = await self.plans.mend(customer, group_id, [*classes])
+                    known = await self.plans.mend(customer, group_id, classes)
+            else:
+                if key is None:
+                    return outcomes_of(known, picks, answers, ends_ms)
+                if answers[0] is False:
+                    raise IdempotencyConflictError
+                return outcomes_in_full(group_id, answers)
         raise UnavailableError(f"Group {group_id} changes faster than it can be picked from")
 
-    async def _ask(self, customer: int, group_id: int, digest: str, request: _Request) -> list[list[object]]:
+    def _asked(
+        self, group: _Group, picks: list[Pick], key: tuple[str, str] | None, classes: list[str]
+    ) -> asyncio.Future[_Answered]:
         # Kept, because asking for the running loop is a system call each time.
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        waiting = _Waiting(request, loop.create_future())
-        self._waiting.setdefault((customer, group_id, digest), []).append(waiting)
+        waiting = _Waiting(picks, key, classes, loop.create_future())
+        self._waiting.setdefault(group, []).append(waiting)
         self._flush_soon(loop)
-        return await waiting.answered
+        return waiting.answered
 
     def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._is_flush_due:
@@ -270,25 +297,23 @@ class Picks:
         customer, group_id, digest = group
         bucket = keys.bucket_of(customer)
         self.calls += 1
-        self.picks += sum(len(one.request[2]) for one in some)
+        count = sum(map(_count_of, some))
+        self.picks += count
         payload = (
             *(self._offset_ms, str(group_id), digest, self._max_age_ms),
             *(self._seen.get(bucket, 0), self.plans.newest.get(bucket, b"").decode()),
-            [one.request for one in some],
+            *([*{name for one in some for name in one.classes}], count),
+            [request for one in some for request in one.requests],
         )
-        return pack("FCALL", "pick_1", 1, keys.picks(customer), _encode(payload))
+        return pack("FCALL", "pick_1", 1, keys.picks(customer), encode(payload))
 
     def _deal(self, customer: int, some: Sequence[_Waiting], reply: object) -> None:
         raise_if_unavailable(reply)
-        status, self.now_ms, number, what = _reply.decode(cast("bytes", reply))
+        status, self.now_ms, number, what = decode_reply(cast("bytes", reply))
         self._saw(keys.bucket_of(customer), number)
         match status:
             case "OK":
-                for one, answers in zip(some, _answers.decode(what), strict=True):
-                    if isinstance(answers, list):
-                        _answer(one, answers)
-                    else:
-                        _fail([one], IdempotencyConflictError())
+                _share(some, *decode_answers(what))
             case "STALE":
                 _fail(some, _StaleError())
             case "DISABLED":
@@ -317,11 +342,11 @@ def _any_of(bucket: int) -> str:
 def _weight(asked: PickRequest) -> int:
     """How many plain picks take as long as this one at most. The same for the same request, whatever the group: so a
     batch that is sent again is taken apart as before."""
-    if not asked.exclude:
+    if not (asked.exclude or asked.prefix or asked.carrier):
         return 1
     beginnings = len(asked.prefix or "")
     classes = 1 + beginnings + (1 + beginnings if asked.carrier else 0)
-    return 1 + len(asked.exclude) * classes // _PASSED_AT_ONCE
+    return PREFERRING + len(asked.exclude) * classes // PASSED_AT_ONCE
 
 
 def _calls(waiting: Sequence[T], weight_of: Callable[[T], int]) -> list[list[T]]:
@@ -347,45 +372,17 @@ def _count_down(counts: Counter[T], name: T) -> None:
         del counts[name]
 
 
-def _answer(one: _Waiting, answers: list[list[object]]) -> None:
-    if not one.answered.done():
-        one.answered.set_result(answers)
+def _share(some: Sequence[_Waiting], ends_ms: int, answers: list[Answer]) -> None:
+    """Gives everyone the answers to what it asked for."""
+    begin = 0
+    for one in some:
+        end = begin + len(one.requests)
+        if not one.answered.done():
+            one.answered.set_result((ends_ms, answers[begin:end]))
+        begin = end
 
 
 def _fail(some: Sequence[_Waiting], error: Exception) -> None:
     for one in some:
         if not one.answered.done():
             one.answered.set_exception(error)
-
-
-def _stamp(group_id: int, at: int, idempotency: tuple[str, bytes] | None) -> tuple[str, str]:
-    """Under what an answer is remembered, and the hash of what was asked; the client's key may be of any length."""
-    if idempotency is None:
-        return "", ""
-    key, body = idempotency
-    return f"{blake2b(key.encode(), digest_size=16).hexdigest()}:{at}", f"{group_id}:{body.hex()}"
-
-
-def _pick(known: KnownGroup, asked: PickRequest, pick_id: str) -> tuple[str, str, list[str], list[str], str]:
-    classes = known.preferences.classes(asked.carrier, asked.prefix) if asked.carrier or asked.prefix else []
-    seed = token_hex(8) if known.definition.rotation_strategy == "random" else ""
-    return pick_id, asked.lead_id or "", classes, [str(caller) for caller in asked.exclude], seed
-
-
-def _outcome(group_id: int, answer: list[object]) -> Outcome:
-    if answer[0] is False:
-        _, flat, next_ms = cast("tuple[bool, list[Refusal | int], int | bool]", tuple(answer))
-        counts = cast("dict[Refusal, int]", dict(zip(flat[::2], flat[1::2], strict=True)))
-        return NothingEligible(counts, None if next_ms is False else int(next_ms))
-    caller, pick_id, reason, expires_ms, number, name, carrier, trunk = answer
-    return Picked(
-        cast("str", pick_id),
-        group_id,
-        int(cast("str", caller)),
-        cast("str", number),
-        cast("str", name) or None,
-        cast("Carrier", carrier),
-        cast("str", trunk) or None,
-        cast("Reason", reason),
-        int(cast("int", expires_ms)),
-    )

@@ -35,10 +35,9 @@ async def _payloads(redis_url: str, customer: int, group: int) -> Callable[[], b
         newest = picks.plans.newest[keys.bucket_of(customer)].decode()
         await picks.close()
         await pipeline.close()
-    # As rotary.redis.picks sends it: offset, group, digest, oldest facts, what was seen, and one request of one pick.
-    return lambda: _encode(
-        (0, str(group), known.digest, MAX_AGE_MS, 0, newest, [("", "", [(token_hex(13), "", [], [], "")])])
-    )
+    # As rotary.redis.picks sends it: offset, group, digest, oldest facts, what was seen, no
+    # classes, and one pick without wishes.
+    return lambda: _encode((0, str(group), known.digest, MAX_AGE_MS, 0, newest, [], 1, [token_hex(13)]))
 
 
 async def _serve(port: int, redis_url: str, customer: int, group: int, body: bytes) -> None:

@@ -64,7 +64,7 @@ def make_plan(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: 
     return Plan(
         group.id,
         group.rotation_strategy,
-        group.sticky_enabled or group.rotation_strategy == "sticky_lead",
+        is_sticky(group),
         group.status,
         group.policy.pick_ttl_seconds * 1000,
         group.policy.sticky_days * DAY_SECONDS * 1000,
@@ -73,6 +73,11 @@ def make_plan(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: 
         len(group.members) - len(active),
         tuple(_member(one, facts.get(one.id, NO_FACTS), group, now_ms) for one in active) if is_on else (),
     )
+
+
+def is_sticky(group: GroupDefinition) -> bool:
+    """Whether leads keep their numbers."""
+    return group.sticky_enabled or group.rotation_strategy == "sticky_lead"
 
 
 def resting_until(facts: CallerFacts, policy: Policy, now_ms: int) -> int:

@@ -18,12 +18,13 @@ local QUARTER_MS, DAY_MS, QUARTERS = 900000, 86400000, 96
 local LONGEST_TTL_MS, PLAN_TTL_S, BUILD_TTL_S, IDEMPOTENT_S = 61000, 3 * 86400, 600, 86400
 local SETTLED_AT_ONCE, WOKEN_AT_ONCE, POPPED_AT_ONCE, REFRESHED_AT_ONCE, FLAGS_LOOKED_AT = 200, 2000, 64, 64, 64
 local BUSY_MS, PATCHED_AT_ONCE = 2000, 500
--- A prefix has 16 characters, so 50 picks of a call ask for 33 classes each at most.
+-- A prefix has 16 characters, so a pick asks for 33 classes at most; 50 that ask for any are in a call.
 local MAX_PREFIX, MAX_CLASSES = 16, 2000
 local READ_AHEAD, READ_AT_ONCE, KEPT_AT_ONCE = 3, 64, 256
 local WORTH = {[1] = 16777216, [2] = 65536, [3] = 256, [0] = 1}  -- of a byte, by its place among four
 local BLOCKED = {'cooldown', 'quota_exceeded', 'hourly_cap', 'min_gap'}
 local NOBODY = {}
+local NO_WISHES = {'', '', NOBODY, NOBODY, ''}  -- of a pick: see `pick_one`
 
 -- This process, and the highest sequence number that it has seen of each bucket: neither goes back with the data.
 local run_id

@@ -13,10 +13,11 @@ local function plan_of(c, group, build)
   local order = c.orders[group] or {turn = {}, round = {}, moved = {}}
   c.orders[group] = order
   local g = {
-    id = group, build = build, key = key, p = key .. ':', version = f[1], flags = f[2], generation = f[3],
+    id = group, build = build, key = key, p = key .. ':', queue = key .. ':queue', version = f[1], flags = f[2], generation = f[3],
     first = tonumber(f[4]), last = tonumber(f[5]), strategy = f[6], sticky = f[7] == '1', sticky_ms = f[8],
     ttl_ms = tonumber(f[9]), status = f[10], disabled = tonumber(f[11]), digest = f[13], touched = tonumber(f[14]),
     has_classes = f[12] == '1', classes_of = {},
+    reason = f[6] == 'sticky_lead' and 'least_used' or f[6],
     turns = c.p .. 'turns:' .. group, rounds = c.p .. 'rounds:' .. group,
     records = {}, calls = {},  -- what was read in this call of the function, during which neither changes
     views = {}, wanted = 1, empty = {}, judged = {}, left = {},
@@ -119,15 +120,21 @@ local function evaluate(c, g, caller, record, is_rested)
   return nil, nil, calls + live
 end
 
--- Likewise, computed once for as long as there are the same reservations: all else is the same in a call.
+-- Likewise, computed once for as long as there are the same reservations: all else is the same in a call. Whoever could
+-- be picked and has no limit but its cap can be picked for as long as that is not reached.
 local function judge(c, g, caller, record)
-  local live, known = live_of(c, caller), g.judged[caller]
+  local live, known = c.live[caller] or live_of(c, caller), g.judged[caller]
   if not known then
-    known = {}
+    known = {live = false, is_simple = record[3] == 0 and record[4] == 0, reason = nil, wake = nil, used = nil}
     g.judged[caller] = known
   end
   if known.live ~= live then
-    known.live, known.reason, known.wake, known.used = live, evaluate(c, g, caller, record)
+    local used = known.used and known.is_simple and g.calls[caller] + live
+    if used and used < record[2] then
+      known.live, known.used = live, used
+    else
+      known.live, known.reason, known.wake, known.used = live, evaluate(c, g, caller, record)
+    end
   end
   return known.reason, known.wake, known.used
 end

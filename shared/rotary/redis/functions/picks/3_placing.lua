@@ -148,17 +148,8 @@ local function staleness(c, g, version)
   if is_flagged(c, g) then return 'flags' end
 end
 
--- Whether a pick names a class whose queue is not there yet.
-local function lacks_class(g, requests)
-  local names, asked = {}, {}
-  for _, request in ipairs(requests) do
-    for _, pick in ipairs(request[3]) do
-      for _, class in ipairs(pick[3]) do
-        if not asked[class] then names[#names + 1] = class end
-        asked[class] = true
-      end
-    end
-  end
+-- Whether the queue of one of these classes is not there yet.
+local function lacks_class(g, names)
   if #names == 0 then return false end
   for _, state in ipairs(redis.call('HMGET', g.p .. 'classes', unpack(names))) do
     if state ~= '1' then return true end

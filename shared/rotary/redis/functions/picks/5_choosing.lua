@@ -4,8 +4,11 @@
 -- `write_views`: who is moved meanwhile waits in `moved`, in order, and who can't be picked is `gone`. An entry's `name`
 -- is what it is stored under.
 local function view_of(g, queue)
-  local v = g.views[queue] or {queue = queue, head = {}, at = 1, read = 0, moved = {}, first = 1, last = 0, gone = {}, size = g.wanted}
-  g.views[queue] = v
+  local v = g.views[queue]
+  if not v then
+    v = {queue = queue, head = {}, at = 1, read = 0, moved = {}, first = 1, last = 0, gone = {}, size = g.wanted}
+    g.views[queue] = v
+  end
   return v
 end
 
@@ -18,7 +21,10 @@ local function read_more(c, g, v)
     local name, score = stored[2 * at - 1], tonumber(stored[2 * at])
     local caller = string.sub(name, 9)
     callers[at] = caller
-    head[at] = {name = name, stored = score, score = score, tie = struct.unpack('>I8', name), caller = caller}
+    head[at] = {
+      name = name, stored = score, score = score, tie = struct.unpack('>I8', name), caller = caller,
+      view = v, record = false, used = 0,
+    }
   end
   if #callers > READ_AHEAD then read_ahead(c, g, callers) end
 end
@@ -90,8 +96,8 @@ local function write_views(g)
   for _, v in ipairs(views) do write_view(g, v) end
 end
 
--- The best of a queue that is not excluded, taken out of the view: {caller, record, used, view, entry, is_first}, or
--- nil; and how many excluded ones were passed by.
+-- The best entry of a queue that is not excluded, with its member's record and what it has used, taken out of the view,
+-- or nil; and how many excluded ones were passed by.
 local function choose_first(c, g, queue, excluded)
   local v, passed, chosen = view_of(g, queue), NOBODY, nil
   while not chosen do
@@ -118,7 +124,7 @@ local function choose_first(c, g, queue, excluded)
         if passed == NOBODY then passed = {} end
         passed[#passed + 1] = one
       else
-        chosen = {caller = caller, record = record, used = used, view = v, entry = one, is_first = #passed == 0}
+        chosen, one.record, one.used = one, record, used
       end
     end
   end
@@ -155,13 +161,13 @@ end
 
 -- Likewise, anyone with the same probability. The queue itself is drawn from, so it is written to at once. An excluded
 -- one is drawn in vain, unless they may be half of the queue: then it is short, and the others are drawn from.
-local function choose_at_random(c, g, queue, excluded, pick)
+local function choose_at_random(c, g, queue, excluded, wishes)
   local draws, chosen = 0, nil
   while true do
     local size = redis.call('ZCARD', queue)
-    if size <= 2 * #pick[4] then break end
+    if size <= 2 * #wishes[4] then break end
     draws = draws + 1
-    local index = drawn(pick[5], draws, size)
+    local index = drawn(wishes[5], draws, size)
     local entry = redis.call('ZRANGE', queue, index, index)[1]
     chosen = not excluded[string.sub(entry, 9)] and draw(c, g, queue, entry)
     if chosen then return chosen, 0 end
@@ -169,7 +175,7 @@ local function choose_at_random(c, g, queue, excluded, pick)
   local entries, passed = others(queue, excluded)
   while #entries > 0 do
     draws = draws + 1
-    chosen = draw(c, g, queue, table.remove(entries, drawn(pick[5], draws, #entries) + 1))
+    chosen = draw(c, g, queue, table.remove(entries, drawn(wishes[5], draws, #entries) + 1))
     if chosen then return chosen, 0 end
   end
   local count = 0
@@ -177,15 +183,16 @@ local function choose_at_random(c, g, queue, excluded, pick)
   return nil, count
 end
 
-local function choose(c, g, queue, excluded, pick)
-  if g.strategy == 'random' then return choose_at_random(c, g, queue, excluded, pick) end
+local function choose(c, g, queue, excluded, wishes)
+  if g.strategy == 'random' then return choose_at_random(c, g, queue, excluded, wishes) end
   return choose_first(c, g, queue, excluded)
 end
 
-local function choose_by_class(c, g, pick, excluded)
-  for _, class in ipairs(pick[3]) do
-    local chosen = choose(c, g, g.p .. 'queue:' .. class, excluded, pick)
-    if chosen then return chosen end
+local function choose_by_class(c, g, wishes, excluded)
+  local classes = wishes[3]
+  for at = 1, #classes do
+    local chosen, passed = choose(c, g, g.queue .. ':' .. classes[at], excluded, wishes)
+    if chosen then return chosen, passed end
   end
-  return choose(c, g, g.p .. 'queue', excluded, pick)
+  return choose(c, g, g.queue, excluded, wishes)
 end

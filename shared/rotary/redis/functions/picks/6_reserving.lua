@@ -1,7 +1,7 @@
 -- Part of the library rotary_picks_1: picking and giving back.
 
--- Moves a member behind what it was picked for.
-local function take_turn(c, g, chosen)
+-- Moves a member behind what it was picked for. `is_first`: no excluded one was passed by for it.
+local function take_turn(c, g, chosen, is_first)
   local caller, record, v = chosen.caller, chosen.record, chosen.view
   if g.strategy == 'random' then return end
   g.moved[caller] = true
@@ -12,14 +12,14 @@ local function take_turn(c, g, chosen)
   end
   if g.strategy == 'weighted' then
     local round, k = round_of(g, caller, record)
-    if chosen.is_first and v.queue == g.p .. 'queue' then
+    if is_first and v and v.queue == g.queue then
       g.passed = text(round) .. ' ' .. text(turn_at(record, k))
     end
     if k + 1 < record[1] then set_round(g, caller, record, round, k + 1) else set_round(g, caller, record, round + 1, 0) end
   else
     g.turn[caller] = c.seq
   end
-  if v then put(v, chosen.entry, place(g, caller, record, chosen.used + 1, c.seq)) end
+  if v then put(v, chosen, place(g, caller, record, chosen.used + 1, c.seq)) end
 end
 
 -- A reservation ends at a whole second. It is named by its id without the caller ID that ends it.
@@ -35,10 +35,9 @@ local function reserve(c, g, chosen, id)
   end
   local at = #reserved
   reserved[at + 1], reserved[at + 2] = g.ends, id
-  c.live[caller] = live_of(c, caller) + 1
+  c.live[caller] = (c.live[caller] or live_of(c, caller)) + 1
   c.callers[caller] = g.second
   if chosen.record[4] > 0 then redis.call('SET', c.p .. 'gap:' .. caller, text(c.now), 'PX', chosen.record[4] + 60000) end
-  return g.ends_ms
 end
 
 -- The number that a lead keeps, if it can be picked.
@@ -104,50 +103,73 @@ local function refuse(c, g, excluded, passed)
   return {false, reasons, next_eligible(c, g, excluded) or false}
 end
 
--- {id, lead or '', {class, ...}, {excluded caller, ...}, seed} → {caller, id, reason, expires, number, name, carrier,
--- trunk}
-local function pick_one(c, g, pick)
+-- Who is picked, and why; or nil, and why nobody is. `wishes` are {id, lead or '', {class, ...}, {excluded caller, ...},
+-- seed}.
+local function pick_one(c, g, id, wishes)
   local excluded, chosen, passed = NOBODY, nil, 0
-  if #pick[4] > 0 then
+  if #wishes[4] > 0 then
     excluded = {}
-    for _, caller in ipairs(pick[4]) do excluded[caller] = true end
+    for _, caller in ipairs(wishes[4]) do excluded[caller] = true end
   elseif g.refusal then
-    return g.refusal
+    return nil, g.refusal
   end
-  local lead = g.sticky and pick[2] ~= '' and c.p .. 'lead:' .. g.id .. ':' .. pick[2]
+  local lead = g.sticky and wishes[2] ~= '' and c.p .. 'lead:' .. g.id .. ':' .. wishes[2]
   if lead then chosen = bound(c, g, lead, excluded) end
-  local reason = chosen and 'sticky' or g.strategy == 'sticky_lead' and 'least_used' or g.strategy
+  local reason = chosen and 'sticky' or g.reason
   for _ = 1, 2 do
     if chosen then break end
-    chosen, passed = choose_by_class(c, g, pick, excluded)
+    chosen, passed = choose_by_class(c, g, wishes, excluded)
     local refused = not chosen and refuse(c, g, excluded, passed)
     if refused then
       -- Within a call of the function nobody becomes eligible.
-      if #pick[4] == 0 then g.refusal = refused end
-      return refused
+      if excluded == NOBODY then g.refusal = refused end
+      return nil, refused
     end
   end
-  if not chosen then return {false, {}, c.now} end
+  if not chosen then return nil, {false, {}, c.now} end
   c.seq = c.seq + 1
-  take_turn(c, g, chosen)
-  local record, expires = chosen.record, reserve(c, g, chosen, pick[1])
+  take_turn(c, g, chosen, passed == 0)
+  reserve(c, g, chosen, id)
   if lead then redis.call('SET', lead, chosen.caller, 'PX', g.sticky_ms) end
-  return {chosen.caller, pick[1] .. '-' .. chosen.caller, reason, expires, record[7], record[8], record[9], record[10]}
+  return chosen, reason
 end
 
--- {idempotency key or '', hash of the body, {pick, ...}} → {answer, ...}, or false when the key belongs to another
--- body.
-local function answer(c, g, request)
-  local stored = request[1] ~= '' and c.p .. 'idempotent:' .. request[1]
-  local known = stored and (c.answers[stored] or redis.call('GET', stored))
+-- An answer that nothing else is needed for: {caller, id, reason, expires, number, name, carrier, trunk}, or the refusal.
+local function answer_in_full(c, g, pick)
+  local id, wishes = pick, NO_WISHES
+  if type(pick) == 'table' then id, wishes = pick[1], pick end
+  local chosen, why = pick_one(c, g, id, wishes)
+  if not chosen then return why end
+  local record = chosen.record
+  return {chosen.caller, id .. '-' .. chosen.caller, why, g.ends_ms, record[7], record[8], record[9], record[10]}
+end
+
+-- {{pick, ...}, idempotency key, hash of the body} → {answer in full, ...}, or false when the key belongs to another body.
+local function answer_to_key(c, g, request)
+  local stored = c.p .. 'idempotent:' .. request[2]
+  local known = c.answers[stored] or redis.call('GET', stored)
   if known then
     known = cmsgpack.unpack(known)
-    return known[1] == request[2] and known[2]
+    return known[1] == request[3] and known[2]
   end
   local answers = {}
-  for at, pick in ipairs(request[3]) do answers[at] = pick_one(c, g, pick) end
-  if stored then c.answers[stored] = cmsgpack.pack({request[2], answers}) end
+  for at, pick in ipairs(request[1]) do answers[at] = answer_in_full(c, g, pick) end
+  c.answers[stored] = cmsgpack.pack({request[3], answers})
   return answers
+end
+
+-- A request is the id of a pick, a pick's wishes, or picks under a key. The answer to a pick that nobody remembers is the
+-- caller ID alone, with a * if its lead kept it, or the refusal. The engine knows the rest from the definition, whose
+-- digest it has named.
+local function answer(c, g, request)
+  local id, wishes = request, NO_WISHES
+  if type(request) == 'table' then
+    if type(request[1]) == 'table' then return answer_to_key(c, g, request) end
+    id, wishes = request[1], request
+  end
+  local chosen, why = pick_one(c, g, id, wishes)
+  if not chosen then return why end
+  return why == 'sticky' and chosen.caller .. '*' or chosen.caller
 end
 
 -- Writes what picks have left, a command for many: answers last, so that none is remembered without its reservations.
@@ -177,12 +199,13 @@ local function write(c, g)
   for stored, packed in pairs(c.answers) do redis.call('SET', stored, packed, 'EX', IDEMPOTENT_S) end
 end
 
--- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {request, ...}}
+-- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {class, ...}, picks, {request, ...}}
 -- `digest` names the definition that the engine knows; `seen` is the highest sequence number that it saw of the
--- bucket, `newest` the highest version of the bucket's definitions. Returns msgpack {status, now, seq, ...}: OK with
--- {answer or false, ...}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
+-- bucket, `newest` the highest version of the bucket's definitions; `class` and `picks` are all the classes that requests
+-- name, and how many picks they are. Returns msgpack {status, now, seq, ...}: OK with
+-- {when the new reservations end, {answer, ...}}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
 local function pick(keys, args)
-  local offset, group, version, max_age, seen, newest, requests = unpack(cmsgpack.unpack(args[1]))
+  local offset, group, version, max_age, seen, newest, classes, count, requests = unpack(cmsgpack.unpack(args[1]))
   local c = open(keys[1], offset)
   bucket_state(c, seen)
   local function reply(status, what) return cmsgpack.pack({status, c.now, c.seq, what}) end
@@ -191,23 +214,20 @@ local function pick(keys, args)
   local stored = redis.call('HMGET', c.tag .. 'definitions', 'complete', 'newest')
   if not stored[1] or not stored[2] or stored[2] < newest then return reply('CLOSED', {'definitions', 1000}) end
   local g = plan_of(c, group)
-  local stale = staleness(c, g, version) or lacks_class(g, requests) and 'class'
+  local stale = staleness(c, g, version) or lacks_class(g, classes) and 'class'
   if stale then return reply('STALE', stale) end
   if g.status ~= 'active' then return reply('DISABLED', false) end
   settle_due(c)
   settle_woken(c, g)
-  local first, answers = c.seq, {}
-  for _, request in ipairs(requests) do c.seq = c.seq + #request[3] end
-  local last = c.seq
-  g.wanted = math.min(last - first, READ_AT_ONCE)
+  local last, answers = c.seq + count, {}
+  g.wanted = math.min(count, READ_AT_ONCE)
   -- Written first, because an error leaves what was written before it; numbers that are not used are given back.
   redis.call('HSET', c.tag .. 'picks', 'seq', text(last))
-  c.seq = first
   for at, request in ipairs(requests) do answers[at] = answer(c, g, request) end
   write(c, g)
   if c.seq < last then redis.call('HSET', c.tag .. 'picks', 'seq', text(c.seq)) end
   seen_here[c.id] = c.seq
-  return reply('OK', answers)
+  return reply('OK', {g.ends_ms or 0, answers})
 end
 
 -- FCALL release_1 1 {b17}7:picks caller id: gives a reservation back; whether there was one. The id is the part before
