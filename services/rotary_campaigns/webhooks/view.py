@@ -1,23 +1,23 @@
 """One customer as the watcher sees it: the status of every caller ID, and what was told.
 
-A look at a few caller IDs costs as much as these and their groups, however many others the customer has.
+A look at a few caller IDs costs as much as these and their groups, however many others the customer has, and a look at
+very many lets others have the loop in between.
 """
 
+import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from heapq import heappop, heappush
 from typing import Any
 from uuid import uuid4
 
-import structlog
-
-from rotary.definitions import GroupDefinition, MemberDefinition
+from rotary.definitions import GroupDefinition
 from rotary.domain.facts import NO_FACTS
 from rotary.domain.transitions import (
     CallerStatus,
     Condition,
+    ConditionKind,
     Transition,
     caller_status,
     conditions,
@@ -26,38 +26,18 @@ from rotary.domain.transitions import (
 )
 from rotary.management.webhooks import add_deliveries, read_conditions, record_conditions
 from rotary.postgres.connection import Connection, translate_errors
-from rotary.redis.observation import Observer
+from rotary.redis.observation import Observer, slices
+from rotary_campaigns.webhooks.definitions import Definitions
+from rotary_campaigns.webhooks.timetable import Timetable
 
-DEFER_SECONDS = 0.5
 NEVER_SECONDS = 3_600.0
 SLICE = 2_000
 """Caller IDs that nothing was heard of, in one look."""
-_log = structlog.get_logger("rotary_campaigns")
-
-
-class Definitions:
-    """A customer's groups, and which of them each caller ID is in."""
-
-    def __init__(self, groups: Sequence[GroupDefinition] = ()) -> None:
-        self.groups = {group.id: group for group in groups}
-        self.members: dict[int, MemberDefinition] = {}
-        self.groups_of = defaultdict[int, list[GroupDefinition]](list)
-        for group in groups:
-            for member in group.members:
-                self.members[member.id] = member
-                self.groups_of[member.id].append(group)
-
-        self.rules = (groups[0].timezone, groups[0].policy) if groups else None
-        """The customer's zone and policy, by which every caller ID is judged."""
-
-    def groups_to_look_at(self, callers: Iterable[int], more: Iterable[int]) -> list[GroupDefinition]:
-        """The groups that any of these caller IDs is in, and others by their ids, as far as they exist."""
-        found = {group.id: group for caller in callers for group in self.groups_of.get(caller, ())}
-        return list((found | {row: self.groups[row] for row in more if row in self.groups}).values())
-
-    def has(self, one: Condition) -> bool:
-        """Whether the subject of a condition exists."""
-        return one.subject_id in (self.groups if one.kind == "exhausted" else self.members)
+AT_ONCE = 500
+"""Caller IDs that are judged before others have the loop."""
+GROUPS_AT_ONCE = 10
+"""Groups that are read before others have it."""
+_OF_CALLERS: tuple[ConditionKind, ...] = ("cooldown", "quota")
 
 
 class CustomerView:
@@ -70,59 +50,50 @@ class CustomerView:
         self.customer = customer
         self._definitions = Definitions()
         self._callers: dict[int, CallerStatus] = {}
-        self._due: list[tuple[int, int]] = []  # a heap of (when, caller ID)
+        self._due = Timetable()  # of caller IDs, UTC milliseconds by Redis' clock
         self._told: set[Condition] | None = None
         self._touched: set[int] = set()
+        self._stale_groups: set[int] = set()
         self._changed_groups: set[int] = set()
         self._backlog: list[int] = []
         self._is_outdated = True
-        self._may_have_missed = False
-        self._not_before = 0.0
-        self._reason = ""
+        self._may_lack = True
+        """Conditions that were told may be those of caller IDs and groups that are gone."""
         self._behind_ms = 0
+        self.looked_at = -NEVER_SECONDS
+        """When the last look ended, by the watcher's clock."""
 
     def touch(self, callers: Iterable[int]) -> None:
         """Facts of these caller IDs have changed."""
         self._touched.update(caller for caller in callers if caller in self._definitions.members)
 
-    def redefine(self) -> None:
-        """Definitions have changed."""
-        self._is_outdated = True
+    def redefine(self, groups: Iterable[int]) -> None:
+        """The definitions of these groups have changed."""
+        self._stale_groups.update(groups)
 
     def reload(self) -> None:
         """Anything may have changed."""
-        self._is_outdated = self._may_have_missed = True
-
-    def defer(self, reason: str) -> None:
-        """It can't be looked at now: what was touched stays so."""
-        if reason != self._reason:
-            _log.warning("webhooks wait", customer_id=self.customer, reason=reason)
-        self._reason = reason
-        self._not_before = time.monotonic() + DEFER_SECONDS
+        self._is_outdated = True
 
     def due_seconds(self) -> float:
         """How long until there is something to look at."""
-        if self._is_outdated or self._touched or self._changed_groups or self._backlog:
-            return max(0.0, self._not_before - time.monotonic())
-        return (self._due[0][0] - self._now_ms()) / 1000 if self._due else NEVER_SECONDS
+        if self._is_outdated or self._stale_groups or self._touched or self._changed_groups or self._backlog:
+            return 0.0
+        return min((self._due.first() - self._now_ms()) / 1000, NEVER_SECONDS)
 
     async def look(self, connection: Connection, observer: Observer) -> list[str]:
         """Looks at what may have changed; puts what began and ended on record. Returns the ids of the deliveries.
 
         Raises UnavailableError; nothing is lost then.
         """
-        if time.monotonic() < self._not_before:
-            return []
-        if self._is_outdated:
-            await self._read_definitions(observer)
+        await self._read_definitions(observer)
         touched, groups = self._touched | self._take_due() | self._take_slice(), self._changed_groups
         if not (touched or groups or self._told is None):
             return []
         self._touched, self._changed_groups = set(), set()  # what changes from here on is looked at again
         try:
-            statuses = await self._statuses(observer, touched & self._definitions.members.keys())
-            self._callers |= statuses
-            return await self._record(connection, statuses, self._definitions.groups_to_look_at(touched, groups))
+            looked_at = await self._judge(observer, touched & self._definitions.members.keys())
+            return await self._record(connection, looked_at, self._definitions.groups_to_look_at(touched, groups))
         except BaseException:
             self._touched |= touched
             self._changed_groups |= groups
@@ -130,75 +101,92 @@ class CustomerView:
 
     async def _read_definitions(self, observer: Observer) -> None:
         """Touches whatever is defined differently. Of a customer that is new, that is everything."""
-        self._is_outdated = False
+        is_whole, stale = self._is_outdated, self._stale_groups
+        if not is_whole and not stale:
+            return
+        self._is_outdated, self._stale_groups = False, set()
         try:
-            new = Definitions(await observer.groups(self.customer))
+            ids = {*await observer.group_ids(self.customer), *self._definitions.groups} if is_whole else stale
+            for some in slices(sorted(ids), GROUPS_AT_ONCE):
+                for row, group in (await observer.groups(self.customer, some)).items():
+                    self._redefine(row, group)
+                    await asyncio.sleep(0)
         except BaseException:
-            self._is_outdated = True
+            self._is_outdated |= is_whole
+            self._stale_groups |= stale
             raise
-        old, self._definitions = self._definitions, new
-        self._touched = (
-            {*new.members}
-            if new.rules != old.rules
-            else {caller for caller, member in new.members.items() if old.members.get(caller) != member}
-            | (self._touched & new.members.keys())
-        )
-        self._changed_groups |= {row for row, group in new.groups.items() if old.groups.get(row) != group}
-        self._changed_groups |= old.groups.keys() - new.groups.keys()
-        for gone in old.members.keys() - new.members.keys():
-            self._callers.pop(gone, None)
-        if self._may_have_missed:
-            self._may_have_missed, self._backlog = False, [*new.members]
+        if is_whole:
+            self._backlog = [*(self._definitions.members.keys() - self._touched)]
+
+    def _redefine(self, row: int, group: GroupDefinition | None) -> None:
+        definitions = self._definitions
+        old = definitions.groups.get(row)
+        if old == group:
+            return
+        self._touched |= definitions.replace(row, group)
+        self._changed_groups.add(row)
+        for member in old.members if old else ():
+            if member.id not in definitions.members:
+                self._may_lack = True
+                self._callers.pop(member.id, None)
+                self._due.drop(member.id)
+        self._may_lack |= group is None
 
     def _take_slice(self) -> set[int]:
-        taken, self._backlog = self._backlog[-SLICE:], self._backlog[:-SLICE]
+        taken = self._backlog[-SLICE:]
+        del self._backlog[-SLICE:]
         return self._definitions.members.keys() & set(taken)
 
-    async def _statuses(self, observer: Observer, callers: Iterable[int]) -> dict[int, CallerStatus]:
-        asked = sorted(callers)
-        if not asked:
-            return {}
-        seen = await observer.facts(self.customer, asked)
-        self._behind_ms = _local_ms() - seen.now_ms
+    async def _judge(self, observer: Observer, callers: Iterable[int]) -> dict[int, CallerStatus]:
+        judged: dict[int, CallerStatus] = {}
         definitions = self._definitions
-        return {
-            caller: caller_status(
-                definitions.members[caller],
-                seen.facts.get(caller, NO_FACTS),
-                definitions.groups_of[caller][0],
-                seen.now_ms,
-            )
-            for caller in asked
-        }
+        for some in slices(sorted(callers), AT_ONCE):
+            seen = await observer.facts(self.customer, some)
+            self._behind_ms = _local_ms() - seen.now_ms
+            for caller in some:
+                facts, group = seen.facts.get(caller, NO_FACTS), definitions.any_group_of(caller)
+                judged[caller] = status = caller_status(definitions.members[caller], facts, group, seen.now_ms)
+                if status.changes_ms is None:
+                    self._due.drop(caller)
+                else:
+                    self._due.put(caller, status.changes_ms)
+        self._callers |= judged
+        return judged
 
     async def _record(
-        self,
-        connection: Connection,
-        statuses: dict[int, CallerStatus],
-        groups: Sequence[GroupDefinition],
+        self, connection: Connection, judged: dict[int, CallerStatus], groups: Sequence[GroupDefinition]
     ) -> list[str]:
-        held = conditions(statuses, [])
-        held |= {Condition("exhausted", group.id) for group in groups if is_exhausted(self._callers, group)}
-        subjects = _subjects(statuses, groups)
-        with translate_errors(connection):
-            async with connection.transaction():
-                stored = await read_conditions(connection, self.customer) if self._told is None else self._told
-                known = stored or set()
-                looked_at = known & subjects
-                began = held - looked_at
-                over = (looked_at - held) | {one for one in known if not self._definitions.has(one)}
-                changed = [] if stored is None else transitions(looked_at, held, subjects)
-                if began or over or stored is None:
+        if self._told is None:
+            stored = await read_conditions(connection, self.customer)
+            if stored is None:
+                return await self._record_first(connection, judged, groups)
+            self._told = stored
+        known, held = self._told, _held(judged, self._callers, groups)
+        looked_at = _looked_at(known, judged, groups)
+        gone = {one for one in known if not self._definitions.has(one)} if self._may_lack else set[Condition]()
+        began, over = held - looked_at, (looked_at - held) | gone
+        added: list[str] = []
+        if began or over:
+            with translate_errors(connection):
+                async with connection.transaction():
                     await record_conditions(connection, self.customer, began, over)
-                added = await self._add(connection, changed) if changed else []
+                    if changed := transitions(looked_at, held, looked_at):
+                        added = await self._add(connection, changed)
         known -= over
         known |= began
-        self._told = known
-        for caller, status in statuses.items():
-            if status.changes_ms is not None:
-                heappush(self._due, (status.changes_ms, caller))
-        self._reason = ""
+        self._may_lack = False
         return added
+
+    async def _record_first(
+        self, connection: Connection, judged: dict[int, CallerStatus], groups: Sequence[GroupDefinition]
+    ) -> list[str]:
+        """Of what held before anybody asked nobody is told."""
+        held = _held(judged, self._callers, groups)
+        with translate_errors(connection):
+            async with connection.transaction():
+                await record_conditions(connection, self.customer, held, set())
+        self._told, self._may_lack = held, False
+        return []
 
     async def _add(self, connection: Connection, changed: Iterable[Transition]) -> list[str]:
         return await add_deliveries(connection, self.customer, [self._event(one) for one in changed])
@@ -206,11 +194,8 @@ class CustomerView:
     def _take_due(self) -> set[int]:
         """The caller IDs for which the time has come that alone may change them."""
         now_ms, due = self._now_ms(), set[int]()
-        while self._due and self._due[0][0] <= now_ms:
-            at_ms, caller = heappop(self._due)
-            status = self._callers.get(caller)  # which may have changed meanwhile
-            if status is not None and status.changes_ms == at_ms:
-                due.add(caller)
+        while (caller := self._due.take(now_ms)) is not None:
+            due.add(caller)
         return due
 
     def _now_ms(self) -> int:
@@ -242,10 +227,26 @@ def _group(group: GroupDefinition) -> dict[str, object]:
     return {"group_id": group.id, "group_name": group.name, "total_members": len(group.members)}
 
 
-def _subjects(callers: Iterable[int], groups: Iterable[GroupDefinition]) -> set[Condition]:
-    """Every condition that was looked at. A group without members was not: nothing in it could recover."""
-    of_callers = {Condition(kind, row) for row in callers for kind in ("cooldown", "quota")}
-    return of_callers | {Condition("exhausted", group.id) for group in groups if group.members}
+def _held(
+    judged: Mapping[int, CallerStatus], callers: Mapping[int, CallerStatus], groups: Iterable[GroupDefinition]
+) -> set[Condition]:
+    """What holds of what was looked at. `callers` has the members of the groups."""
+    exhausted = {Condition("exhausted", group.id) for group in groups if is_exhausted(callers, group)}
+    return conditions(judged, []) | exhausted
+
+
+def _looked_at(
+    known: AbstractSet[Condition], judged: Mapping[int, CallerStatus], groups: Iterable[GroupDefinition]
+) -> set[Condition]:
+    """The known conditions whose subjects were looked at, by whichever of the two is less.
+
+    A group without members was not looked at: nothing in it could recover.
+    """
+    rows = {group.id for group in groups if group.members}
+    if len(known) < len(judged):
+        return {one for one in known if one.subject_id in (rows if one.kind == "exhausted" else judged.keys())}
+    subjects = {Condition(kind, row) for row in judged for kind in _OF_CALLERS}
+    return subjects.union(Condition("exhausted", row) for row in rows).intersection(known)
 
 
 def _local_ms() -> int:

@@ -1,11 +1,12 @@
 """Finds what began and what ended, for every customer with an active webhook, on one replica at a time.
 
 It keeps the status of each caller ID of such a customer, and looks again at those that a change names, and at those for
-which the time has come that alone may change them. What differs from what PostgreSQL says was told is put on record
-there, in one transaction with the deliveries; then it is queued.
+which the time has come that alone may change them; `Agenda` says which customer is next. What differs from what
+PostgreSQL says was told is put on record there, in one transaction with the deliveries; then it is queued.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -23,22 +24,27 @@ from rotary.management.webhooks import (
     watched_customers,
 )
 from rotary.postgres.connection import Connection, connect, translate_errors
+from rotary.redis import keys
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
-from rotary.redis.observation import Observer
+from rotary.redis.observation import NotCurrentError, Observer
 from rotary.runtime.program import cancel_and_wait
+from rotary_campaigns.webhooks.agenda import Agenda, Turn
 from rotary_campaigns.webhooks.consumer import DeliveryConsumer
 from rotary_campaigns.webhooks.view import CustomerView
 
 SPACING_SECONDS = 0.05
 """Between two looks at a customer: many changes share one."""
 SWEEP_SECONDS = 30.0
-"""Everything is looked at again so often, whatever was heard."""
+"""Everything is looked at again so often, whatever was heard; less often if there is so much that it takes longer."""
+DEFER_SECONDS = 0.5
+"""How long what can't be looked at now waits."""
 CLOSE_HOURS = 25.0
 """A delivery that is pending for so long is over: its last attempt was due within a day."""
 LATE_SECONDS = 60.0
 """A pending delivery whose attempt is so late has lost its message."""
 RETRY_SECONDS = 1.0
 _QUEUED_AT_ONCE = 200
+_IDLE_SECONDS = 1.0
 _LEADER_LOCK = 0x726F7461_77656268  # "rotawebh"
 _log = structlog.get_logger("rotary_campaigns")
 
@@ -64,7 +70,7 @@ class Heard(ChangeWatch):
             case FactsChanged():
                 self._watcher.facts_changed(change.customers)
             case GroupsChanged():
-                self._watcher.groups_changed(int(change.customer))
+                self._watcher.groups_changed(int(change.customer), change.groups)
             case _:
                 return
 
@@ -85,8 +91,13 @@ class Watcher:
         self._deliveries = deliveries
         self._heard = Heard(client, self)
         self._views: dict[int, CustomerView] = {}
+        self._agenda = Agenda()
+        self._closed: dict[int, tuple[float, str]] = {}
+        """Buckets whose facts or definitions can't be used now: until when they are not asked again, and why."""
+        self._away = ""
         self._wake = asyncio.Event()
         self._webhooks_changed = True
+        self._may_be_overdue = True
         self._unqueued: list[str] = []
         self.is_leading = False
         self.told = 0
@@ -97,18 +108,23 @@ class Watcher:
         for one in customers:
             if (view := self._views.get(int(one.customer))) is not None:
                 view.touch({int(caller) for caller, *_ in one.calls} | {int(caller) for caller, _ in one.flags})
-                self._wake.set()
+                self._note(view)
 
-    def groups_changed(self, customer: int) -> None:
+    def groups_changed(self, customer: int, groups: Iterable[int]) -> None:
         """Called for each change of a customer's definitions."""
         if (view := self._views.get(customer)) is not None:
-            view.redefine()
-            self._wake.set()
+            view.redefine(groups)
+            self._note(view)
 
     def look_at_everything(self) -> None:
         """Changes may have been missed."""
         for view in self._views.values():
             view.reload()
+        self._agenda.catch_up(self._views)
+        self._wake.set()
+
+    def _note(self, view: CustomerView) -> None:
+        self._agenda.note(view.customer, max(time.monotonic(), view.looked_at + SPACING_SECONDS))
         self._wake.set()
 
     async def run(self) -> None:
@@ -138,6 +154,7 @@ class Watcher:
             await connection.add_listener(CHANNEL, self._heard_of_webhooks)
         self.is_leading, self._webhooks_changed = True, True
         self._views.clear()
+        self._agenda = Agenda()
         hearing = asyncio.create_task(self._heard.run())
         try:
             await self._watch(connection)
@@ -149,44 +166,75 @@ class Watcher:
         self._wake.set()
 
     async def _watch(self, connection: Connection) -> None:
-        now = asyncio.get_running_loop().time
-        swept_at = now() - SWEEP_SECONDS  # what was left undone is found at once
+        swept_at = time.monotonic() - SWEEP_SECONDS  # what was left undone is found at once
         while True:
             self._wake.clear()
-            if now() - swept_at >= SWEEP_SECONDS:
-                swept_at, self._webhooks_changed = now(), True
-                self.look_at_everything()
+            if time.monotonic() - swept_at >= SWEEP_SECONDS:
+                swept_at, self._webhooks_changed = time.monotonic(), True
                 await self._sweep(connection)
+                self._agenda.sweep(self._views)
             if self._webhooks_changed:
                 self._webhooks_changed = False
-                await self._follow(await watched_customers(connection))
-            for view in [*self._views.values()]:
-                await self._look(connection, view)
+                self._follow(await watched_customers(connection))
+            turn = self._agenda.take(time.monotonic())
+            if turn is not None:
+                await self._look(connection, turn)
+            await self._queue_overdue(connection)
             await self._queue([])
-            await self._rest()
+            if turn is None:
+                await self._rest()
 
     async def _rest(self) -> None:
         """Until something changes, or the time has come that changes something."""
-        await asyncio.sleep(SPACING_SECONDS)
-        moments = [view.due_seconds() for view in self._views.values()]
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, min([*moments, 1.0]))):
+            async with asyncio.timeout(min(self._agenda.wait_seconds(time.monotonic()), _IDLE_SECONDS)):
                 await self._wake.wait()
 
-    async def _follow(self, customers: set[int]) -> None:
+    def _follow(self, customers: set[int]) -> None:
         for gone in self._views.keys() - customers:
             del self._views[gone]
-        for new in customers - self._views.keys():
-            self._views[new] = CustomerView(new)
+            self._agenda.forget(gone)
+        new = sorted(customers - self._views.keys())
+        self._views |= {customer: CustomerView(customer) for customer in new}
+        self._agenda.catch_up(new)
 
-    async def _look(self, connection: Connection, view: CustomerView) -> None:
+    async def _look(self, connection: Connection, turn: Turn) -> None:
+        view, began = self._views[turn.customer], time.monotonic()
+        if turn.is_again:
+            view.reload()
         try:
-            added = await view.look(connection, self._observer)
+            await self._look_at(connection, view)
         except UnavailableError as error:
             if connection.is_closed():
                 raise
-            view.defer(error.what)
+            if error.what != self._away:
+                _log.warning("webhooks wait", reason=error.what)
+            self._away = error.what
+            self._agenda.note(view.customer, began + 2 * DEFER_SECONDS)  # others are asked for before it is again
+            await asyncio.sleep(DEFER_SECONDS)
+        else:
+            await asyncio.sleep(0)  # a look that finds nothing to do waits for nobody
+        self._agenda.looked(turn, began, time.monotonic())
+
+    async def _look_at(self, connection: Connection, view: CustomerView) -> None:
+        bucket = keys.bucket_of(view.customer)
+        until, told = self._closed.get(bucket, (0.0, ""))
+        if time.monotonic() < until:
+            self._agenda.note(view.customer, until)
             return
+        try:
+            added = await view.look(connection, self._observer)
+        except NotCurrentError as error:
+            if error.what != told:
+                _log.warning("webhooks wait", bucket=bucket, reason=error.what)
+            until = time.monotonic() + DEFER_SECONDS
+            self._closed[bucket] = until, error.what
+            self._agenda.note(view.customer, until)
+            return
+        self._closed.pop(bucket, None)
+        self._away = ""
+        view.looked_at = now = time.monotonic()
+        self._agenda.note(view.customer, now + max(SPACING_SECONDS, view.due_seconds()))
         if added:
             self.told += len(added)
             await self._queue(added)
@@ -204,7 +252,11 @@ class Watcher:
     async def _sweep(self, connection: Connection) -> None:
         await forget_old_deliveries(connection)
         await close_deliveries(connection, CLOSE_HOURS)
-        while late := await overdue_deliveries(connection, LATE_SECONDS, 1_000):
+        self._may_be_overdue = True
+
+    async def _queue_overdue(self, connection: Connection) -> None:
+        """A few at a time: after a long loss of the broker there may be very many."""
+        if self._may_be_overdue and not self._unqueued:  # what the broker did not take is not to be there twice
+            late = await overdue_deliveries(connection, LATE_SECONDS, _QUEUED_AT_ONCE)
+            self._may_be_overdue = len(late) == _QUEUED_AT_ONCE
             await self._queue(late)
-            if len(late) < 1_000:
-                return

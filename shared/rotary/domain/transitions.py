@@ -52,7 +52,7 @@ class Transition(NamedTuple):
     subject_id: int
 
 
-class CallerStatus(Struct, frozen=True):
+class CallerStatus(Struct, frozen=True, gc=False):
     """One caller ID now. A disabled one rests, and is over its quota, as if it were active: it may be enabled again.
 
     `until_ms` is the end of its rest, UTC; `changes_ms` is when time alone may change any of this, None for never.

@@ -17,12 +17,13 @@ WHERE $1::bigint IS NULL OR id = $1
 ORDER BY id;
 
 -- name: caller_ids
+-- A group's members are an array: a subquery behind OR would have every caller ID read, of all customers.
 SELECT id, customer_id, number, display_name, carrier, status, trunk_name, daily_cap,
   ARRAY(SELECT group_id FROM caller_id_group_members WHERE caller_id_id = caller_ids.id ORDER BY group_id) AS groups,
   hourly_cap, min_gap_seconds, activated_at, version
 FROM caller_ids
 WHERE ($1::bigint IS NULL OR customer_id = $1)
-  AND ($2::bigint IS NULL OR id IN (SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $2))
+  AND ($2::bigint IS NULL OR id = ANY (ARRAY(SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $2)))
   AND ($3::bigint IS NULL OR id = $3)
 ORDER BY id;
 
@@ -35,7 +36,7 @@ WHERE customer_id = $1
   AND ($2::text IS NULL OR number LIKE $2 OR display_name ILIKE $2)
   AND ($3::text IS NULL OR status = $3)
   AND ($4::text IS NULL OR carrier = $4)
-  AND ($5::bigint IS NULL OR id IN (SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $5))
+  AND ($5::bigint IS NULL OR id = ANY (ARRAY(SELECT caller_id_id FROM caller_id_group_members WHERE group_id = $5)))
 ORDER BY id;
 
 -- name: find_groups
@@ -133,11 +134,15 @@ ORDER BY id;
 
 -- name: known_customers
 -- The customer asked for comes first, if it exists; then others, for the error message.
-SELECT id, name FROM customers ORDER BY id = $1 DESC, id LIMIT $2;
+(SELECT id, name FROM customers WHERE id = $1)
+UNION ALL
+(SELECT id, name FROM customers WHERE id <> $1 ORDER BY id LIMIT $2);
 
 -- name: known_groups
 -- As known_customers.
-SELECT id, customer_id, name FROM caller_id_groups ORDER BY id = $1 DESC, id LIMIT $2;
+(SELECT id, customer_id, name FROM caller_id_groups WHERE id = $1)
+UNION ALL
+(SELECT id, customer_id, name FROM caller_id_groups WHERE id <> $1 ORDER BY id LIMIT $2);
 
 -- name: known_caller_ids
 -- Those asked for that are the customer's, then some of its others for the error message.

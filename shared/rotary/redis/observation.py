@@ -15,12 +15,11 @@ from rotary.domain.quota import days_read
 from rotary.errors import UnavailableError
 from rotary.redis import keys
 from rotary.redis.connection import translate_errors
-from rotary.redis.documents import DEFINITIONS_FIELDS, REBUILDING, decode_group, is_complete
+from rotary.redis.documents import DEFINITIONS_FIELDS, REBUILDING, UnknownSchemaError, decode_group, is_complete
 from rotary.redis.facts import decode_facts, fact_keys
 from rotary.redis.positions import CURRENT_MS, FIELD, decode_bucket_status
 
 CALLERS_AT_ONCE = 1_000
-_ATTEMPTS = 3
 
 
 class NotCurrentError(UnavailableError):
@@ -44,31 +43,42 @@ class Observer:
         self._client = client
         self._newest: dict[int, bytes] = {}
 
-    async def groups(self, customer: int) -> list[GroupDefinition]:
-        """The customer's groups, ascending by id."""
+    async def group_ids(self, customer: int) -> list[int]:
+        """The ids of the customer's groups, ascending."""
+        [ids] = await self._defined(customer, [("SMEMBERS", keys.group_ids(customer))])
+        return sorted(map(int, cast("set[bytes]", ids)))
+
+    async def groups(self, customer: int, ids: Sequence[int]) -> dict[int, GroupDefinition | None]:
+        """These groups of a customer; None for one that does not exist."""
+        documents = await self._defined(customer, [("GET", keys.group(customer, row)) for row in ids])
+        try:
+            return {
+                row: None if document is None else decode_group(cast("bytes", document))
+                for row, document in zip(ids, documents, strict=True)
+            }
+        except UnknownSchemaError as error:
+            raise NotCurrentError(error.what) from None
+
+    async def _defined(self, customer: int, commands: Sequence[tuple[str, str]]) -> list[object]:
+        """The replies to these commands. Raises NotCurrentError unless the customer's definitions are current."""
         bucket = keys.bucket_of(customer)
-        for _ in range(_ATTEMPTS):
-            with translate_errors():
-                ids = sorted(map(int, await self._client.smembers(keys.group_ids(customer))))
-                async with self._client.pipeline(transaction=True) as pipeline:
-                    pipeline.hmget(keys.definitions(bucket), list(DEFINITIONS_FIELDS))
-                    pipeline.smembers(keys.group_ids(customer))
-                    for row in ids:
-                        pipeline.get(keys.group(customer, row))
-                    fields, again, *documents = await pipeline.execute()
-            complete, newest = fields
-            if not is_complete(complete, newest, self._newest.get(bucket, b"")):
-                raise NotCurrentError(REBUILDING)
-            if sorted(map(int, again)) == ids:
-                self._newest[bucket] = newest
-                return [decode_group(document) for document in documents if document is not None]
-        raise NotCurrentError(REBUILDING)
+        with translate_errors():
+            async with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.hmget(keys.definitions(bucket), list(DEFINITIONS_FIELDS))
+                for command in commands:
+                    pipeline.execute_command(*command)
+                fields, *replies = await pipeline.execute()
+        complete, newest = fields
+        if not is_complete(complete, newest, self._newest.get(bucket, b"")):
+            raise NotCurrentError(REBUILDING)
+        self._newest[bucket] = newest
+        return replies
 
     async def facts(self, customer: int, callers: Sequence[int]) -> Observed:
         """The facts of caller IDs of a customer's, at least one. Raises NotCurrentError unless they are current."""
         facts: dict[int, CallerFacts] = {}
         now_ms = 0
-        for some in _slices(callers):
+        for some in slices(callers, CALLERS_AT_ONCE):
             found, now_ms = await self._facts(customer, some)
             facts |= found
         return Observed(facts, now_ms)
@@ -76,15 +86,18 @@ class Observer:
     async def _facts(self, customer: int, callers: Sequence[int]) -> tuple[dict[int, CallerFacts], int]:
         bucket = keys.bucket_of(customer)
         with translate_errors():
-            generation = int(await self._client.get(keys.generation(bucket)) or 0)
-            days = list(days_read(await self._now_ms()))
+            async with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.get(keys.generation(bucket))
+                pipeline.time()
+                said, time = await pipeline.execute()
+            generation, days = int(said or 0), list(days_read(_ms(time)))
             async with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.hget(keys.position(bucket, generation), FIELD)
                 pipeline.get(keys.generation(bucket))
                 pipeline.time()
                 pipeline.mget(fact_keys(customer, callers, days, generation))
                 said, current, time, values = await pipeline.execute()
-        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        now_ms = _ms(time)
         status = decode_bucket_status(said)
         if int(current or 0) != generation:
             raise NotCurrentError("The projections were rebuilt just now")
@@ -94,11 +107,12 @@ class Observer:
             raise NotCurrentError("The facts are behind the log")
         return decode_facts(callers, days, cast("list[bytes | None]", values)), now_ms
 
-    async def _now_ms(self) -> int:
-        seconds, microseconds = await self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
+
+def _ms(time: tuple[int, int]) -> int:
+    return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
-def _slices(callers: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(callers), CALLERS_AT_ONCE):
-        yield callers[start : start + CALLERS_AT_ONCE]
+def slices(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """The rows in order, so many at once."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
