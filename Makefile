@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+# Compiled modules are kept: otherwise each of the hundreds of processes that tests start compiles all of ours again.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	--no-emit-package rotary --no-emit-package rotary-server
