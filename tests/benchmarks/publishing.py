@@ -64,7 +64,7 @@ def _against_former_sdk(case: str, measured: Measured, name: str, former: str) -
 
 
 def _against_two_queues(case: str, measured: Measured, name: str) -> Row:
-    """What the topology alone changes: nearly nothing, because a dialer's own core is the limit, not the broker."""
+    """What the topology alone changes. In batches a dialer's own core is the limit, not the broker."""
     now, before = measured.rates[name], measured.rates[f"{name} on two queues"]
     return Row(
         case=f"{case}: one log for each event, against a work queue and a log",
