@@ -21,7 +21,7 @@ from rotary.postgres import store
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.store import Change
 from rotary.redis import keys
-from rotary.redis.definition_writer import DefinitionWriter, Round
+from rotary.redis.definition_writer import CALLERS_AT_ONCE, DefinitionWriter, Round
 from rotary.redis.documents import PARTS, part_of
 from rotary.runtime.backoff import Backoff
 from rotary_consumer import metrics
@@ -219,14 +219,14 @@ async def _write_change(connection: Connection, writing: Round, customer: int, c
     if policy is None:
         await writing.remove_customer(customer)
         return
-    groups, summaries = [], None
+    allowance = policy.unknown_caller_ids_per_day
     if change.is_whole or change.groups:
         groups = await store.read_groups(connection, customer, None if change.is_whole else list(change.groups))
         summaries = await store.read_group_summaries(connection, customer)
         metrics.DOCUMENTS.inc(len(groups))
-    there: set[int] = set()
-    if change.caller_ids:
-        there = set(await store.read_caller_ids(connection, customer, list(change.caller_ids)))
-    gone = change.caller_ids - there
-    allowance = policy.unknown_caller_ids_per_day
-    await writing.change_customer(customer, allowance, summaries, groups, sorted(there), sorted(gone))
+        await writing.change_customer(customer, allowance, summaries, groups, (), ())
+    ids = sorted(change.caller_ids)
+    for start in range(0, len(ids), CALLERS_AT_ONCE):
+        some = ids[start : start + CALLERS_AT_ONCE]
+        there = await store.read_caller_ids(connection, customer, some)
+        await writing.change_customer(customer, allowance, None, [], there, sorted({*some}.difference(there)))

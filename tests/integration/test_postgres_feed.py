@@ -1,7 +1,7 @@
 """The change feed and the reads of the projector, on a real server."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,6 +15,7 @@ from rotary.postgres import store
 from rotary.postgres.connection import Connection
 from rotary.postgres.statements import statement as named
 from rotary.postgres.store import Change
+from rotary.runtime.program import cancel_and_wait
 
 
 @pytest.fixture
@@ -286,6 +287,30 @@ async def test_a_resync_reads_by_index_also_before_the_tables_first_analyze(conn
     async with store.snapshot(connection):
         plan = [row[0] for row in await connection.fetch(f"EXPLAIN {query}", None)]
     assert not [step for step in plan if "Seq Scan on caller_ids" in step], plan
+
+
+async def test_others_have_the_loop_while_very_many_groups_are_read(connection: Connection) -> None:
+    await connection.execute("""
+        INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy)
+        SELECT 1000 + i, 7, 'g', 'random' FROM generate_series(1, 300) AS i""")
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    try:
+        await store.read_groups(connection, 7)
+        assert turns >= 300
+        turns = 0
+        async with store.snapshot(connection), aclosing(store.stream_customers(connection, [7])) as customers:
+            await anext(customers)
+        assert turns >= 300
+    finally:
+        await cancel_and_wait(counting)
 
 
 async def test_a_policy_that_cannot_be_read_is_the_default_and_is_logged(connection: Connection) -> None:

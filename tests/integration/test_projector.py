@@ -246,3 +246,17 @@ async def test_a_database_that_went_back_changes_nothing_until_the_operator_says
         assert await stored(redis) == before
         await store.request_resync(connection, epoch_of(ahead))
         await until_equal(redis, connection)
+
+
+async def test_very_many_caller_ids_are_sent_in_several_round_trips(
+    redis: Redis, connection: Connection, database_url: str
+) -> None:
+    writer = HookedWriter(redis)
+    async with projecting(database_url, writer):
+        await until_equal(redis, connection)
+        before = writer.sendings
+        await connection.execute(
+            f"{CALLERS} SELECT 1000 + i, 7, (1000 + i)::text, 'other' FROM generate_series(1, 30000) i"
+        )
+        await until_equal(redis, connection)
+    assert writer.sendings - before >= 3

@@ -4,6 +4,7 @@ All raise UnavailableError if the server is away or has no tables yet. Reads ins
 snapshot(connection)` are consistent with each other.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Literal
@@ -144,7 +145,11 @@ async def read_groups(
     with translate_errors(connection):
         rows = await connection.fetch(statement("read_groups"), customer_id, wanted)
     policy = read_stored_policy(rows[0]) if rows else DEFAULT_POLICY
-    return [_group(row, policy) for row in rows]
+    groups: list[GroupDefinition] = []
+    for row in rows:
+        groups.append(_group(row, policy))
+        await asyncio.sleep(0)  # a group of a thousand members takes a millisecond, and a customer may have hundreds
+    return groups
 
 
 async def read_group_summaries(connection: Connection, customer_id: int) -> list[GroupSummary]:
@@ -217,6 +222,7 @@ async def _stream_groups(
                 customer, policy, groups = row["customer_id"], read_stored_policy(row), []
             if row["id"] is not None:
                 groups.append(_group(row, policy))
+                await asyncio.sleep(0)  # as in read_groups: the cursor yields most rows without waiting
         if customer:
             yield customer, policy, groups
 

@@ -27,6 +27,8 @@ TOKENS_AT_ONCE = 500
 CALLS_AT_ONCE = 100
 BYTES_IN_FLIGHT = 1024 * 1024
 """The limits of one round trip."""
+ID_BYTES = 100
+"""An id in a command takes as long to pack as so many bytes of a document, and the loop runs nothing else meanwhile."""
 
 T = TypeVar("T")
 Argument = bytes | str | int
@@ -212,7 +214,9 @@ class Round:
                 *(len(documents), *chain.from_iterable(documents)),
                 *(mode, len(added), len(removed), *added, *removed),
             )
-            size = len(listed) + sum(len(document) for _, document in documents) + 8 * (len(added) + len(removed))
+            size = (
+                len(listed) + sum(len(document) for _, document in documents) + ID_BYTES * (len(added) + len(removed))
+            )
             await self._add(_Call(part, "put_customer_1", named, arguments, size))
             # The list is written first and names all groups, so that it names every document at any time.
             listed, kept = b"", []
