@@ -17,7 +17,7 @@ from rotary.publisher import BlockingPublisher, DeadlineError, Limits, Publisher
 from running import free_port
 
 SOURCE = "/dialers/hcm-1"
-SHORT = Limits(deadline_seconds=0.5)
+SHORT = Limits(deadline_seconds=2.0)
 ALL = [*ANSWERING, *STALLING]
 
 DIALER = """

@@ -184,7 +184,7 @@ async def test_a_few_picks_that_arrive_during_a_call_share_the_next_one(world: P
         await asyncio.sleep(0)  # a turn of the event loop each: without a call under way it would be a call each
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    assert world.engine.calls - before <= 4
+    assert world.engine.calls - before < len(tasks)
 
 
 async def test_who_went_away_while_it_waited_for_its_turn_is_not_picked_for(world: PicksWorld) -> None:
