@@ -215,11 +215,15 @@ async def known(made: Installation, *callers: int) -> None:
 async def parked(made: Installation, count: int) -> list[str]:
     """The reasons, once so many messages are parked."""
 
+    reasons = list[str]()
+
     async def all_parked() -> bool:
-        return len(await made.parked()) >= count
+        # What is looked at is away from the queue until its channel is closed, so it is looked at once.
+        reasons[:] = [one.reason for one in await made.parked()]
+        return len(reasons) >= count
 
     await until(all_parked, 15, f"{count} messages are parked")
-    return [one.reason for one in await made.parked()]
+    return reasons
 
 
 ODD_MESSAGES = [

@@ -1,5 +1,5 @@
 // When a campaign may dial: a week, with spans for each day.
-import { html } from "../preact.js";
+import { html, useState } from "../preact.js";
 import { Button, Segments } from "../components/controls.js";
 import { Icon } from "../components/icons.js";
 import { t } from "../i18n.js";
@@ -68,10 +68,17 @@ function Day({ day, spans, onSpans, error }) {
   </div>`;
 }
 
-/** A time of 24 hours, whatever the browser's own habit is: 8, 830 and 8:30 are understood. */
+/** A time of 24 hours, whatever the browser's own habit is: 8, 830 and 8:30 are understood, once the field is left. */
 function Clock({ value, label, isWrong, onValue }) {
+  // Kept until then: the form may be drawn anew while somebody types.
+  const [typed, setTyped] = useState(null);
+  const leave = () => {
+    if (typed !== null) onValue(clockOf(typed));
+    setTyped(null);
+  };
   return html`<input class="input numeric" required inputmode="numeric" maxlength="5" pattern="([01][0-9]|2[0-3]):[0-5][0-9]" placeholder="08:00" autocomplete="off"
-    value=${value} aria-label=${label} aria-invalid=${isWrong ? "true" : undefined} onChange=${(event) => onValue(clockOf(event.currentTarget.value))} />`;
+    value=${typed ?? value} aria-label=${label} aria-invalid=${isWrong ? "true" : undefined}
+    onInput=${(event) => setTyped(event.currentTarget.value)} onChange=${leave} onBlur=${leave} />`;
 }
 
 function clockOf(text) {
