@@ -256,7 +256,7 @@ async def test_very_many_caller_ids_are_sent_in_several_round_trips(
         await until_equal(redis, connection)
         before = writer.sendings
         await connection.execute(
-            f"{CALLERS} SELECT 1000 + i, 7, (1000 + i)::text, 'other' FROM generate_series(1, 30000) i"
+            f"{CALLERS} SELECT 1000 + i, 7, (1000 + i)::text, 'other' FROM generate_series(1, 45000) i"
         )
         await until_equal(redis, connection)
     assert writer.sendings - before >= 3

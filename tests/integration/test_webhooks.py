@@ -20,10 +20,12 @@ from rotary.clock import system_clock
 from rotary.definitions import MANAGE_SCOPE
 from rotary.domain.signatures import is_authentic
 from rotary.domain.transitions import WebhookEvent
+from rotary.management.webhooks import overdue_deliveries, watched_customers
 from rotary.policy import Policy
 from rotary.postgres.connection import Connection
 from rotary_campaigns.service import Service, serving
 from rotary_campaigns.settings import CampaignsSettings
+from rotary_campaigns.webhooks.watcher import LIST_SECONDS
 from running import until
 
 WEBHOOKS = f"{MANAGEMENT}/webhooks"
@@ -143,6 +145,63 @@ async def test_what_held_before_anybody_asked_is_not_told_and_only_what_was_aske
         assert await hook.told(1) == [("group.exhausted", 3)]
         await facts.fold(cleared("c", now_ms + 1))
         assert await hook.told(1) == [("caller_id.cooldown_ended", 18)]
+
+
+async def test_who_has_a_webhook_is_not_read_anew_for_each_that_is_registered(
+    start: Start, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: list[set[int]] = []
+
+    async def noted(database: Connection) -> set[int]:
+        readings.append(await watched_customers(database))
+        return readings[-1]
+
+    monkeypatch.setattr("rotary_campaigns.webhooks.watcher.watched_customers", noted)
+    insert = "INSERT INTO webhooks (customer_id, url, events, secret) VALUES ($1, $2, '{group.exhausted}', $3)"
+    async with start():
+
+        async def is_read() -> bool:
+            return bool(readings)
+
+        await until(is_read, 10, "the watcher leads")
+        readings.clear()
+        began = time.monotonic()
+        for customer in [7] * 200 + [8]:
+            await connection.execute(insert, customer, "https://example.com/", "sixteen letters.")
+
+        async def is_known() -> bool:
+            return readings[-1:] == [{7, 8}]
+
+        await until(is_known, 10, "both are watched")
+        assert len(readings) <= 2 + (time.monotonic() - began) / LIST_SECONDS
+
+
+async def test_very_many_overdue_deliveries_are_queued_a_few_at_a_time_and_once(
+    start: Start, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    found: list[str] = []
+
+    async def noted(database: Connection, late_seconds: float, limit: int) -> list[str]:
+        asked.append(limit)
+        found.extend(some := await overdue_deliveries(database, late_seconds, limit))
+        return some
+
+    monkeypatch.setattr("rotary_campaigns.webhooks.watcher.overdue_deliveries", noted)
+    await connection.execute(
+        "WITH made AS (INSERT INTO webhooks (customer_id, url, events, secret) VALUES"
+        " (7, 'https://192.0.2.1/', '{group.exhausted}', 'sixteen letters.') RETURNING id)"
+        " INSERT INTO webhook_deliveries (webhook_id, customer_id, event, body, next_attempt_at)"
+        " SELECT id, 7, 'group.exhausted', '{}', now() - interval '5 minutes' FROM made, generate_series(1, 450)"
+    )
+    async with start():
+
+        async def is_over() -> bool:
+            return len(found) >= 450
+
+        await until(is_over, 30, "all are queued")
+    assert len(found) == len({*found}) == 450
+    assert max(asked) <= 200
 
 
 async def test_a_request_is_signed_with_the_secret_that_was_shown_once(

@@ -43,6 +43,8 @@ CLOSE_HOURS = 25.0
 LATE_SECONDS = 60.0
 """A pending delivery whose attempt is so late has lost its message."""
 RETRY_SECONDS = 1.0
+LIST_SECONDS = 0.5
+"""Between two readings of who has a webhook: very many that are registered one by one are not each read for all."""
 _QUEUED_AT_ONCE = 200
 _IDLE_SECONDS = 1.0
 _LEADER_LOCK = 0x726F7461_77656268  # "rotawebh"
@@ -166,15 +168,15 @@ class Watcher:
         self._wake.set()
 
     async def _watch(self, connection: Connection) -> None:
-        swept_at = time.monotonic() - SWEEP_SECONDS  # what was left undone is found at once
+        swept_at = listed_at = time.monotonic() - SWEEP_SECONDS  # what was left undone is found at once
         while True:
             self._wake.clear()
             if time.monotonic() - swept_at >= SWEEP_SECONDS:
                 swept_at, self._webhooks_changed = time.monotonic(), True
                 await self._sweep(connection)
                 self._agenda.sweep(self._views)
-            if self._webhooks_changed:
-                self._webhooks_changed = False
+            if self._webhooks_changed and time.monotonic() - listed_at >= LIST_SECONDS:
+                listed_at, self._webhooks_changed = time.monotonic(), False
                 self._follow(await watched_customers(connection))
             turn = self._agenda.take(time.monotonic())
             if turn is not None:
@@ -186,8 +188,9 @@ class Watcher:
 
     async def _rest(self) -> None:
         """Until something changes, or the time has come that changes something."""
+        seconds = LIST_SECONDS if self._webhooks_changed else _IDLE_SECONDS
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(self._agenda.wait_seconds(time.monotonic()), _IDLE_SECONDS)):
+            async with asyncio.timeout(min(self._agenda.wait_seconds(time.monotonic()), seconds)):
                 await self._wake.wait()
 
     def _follow(self, customers: set[int]) -> None:

@@ -27,7 +27,7 @@ TOKENS_AT_ONCE = 500
 CALLS_AT_ONCE = 100
 BYTES_IN_FLIGHT = 1024 * 1024
 """The limits of one round trip."""
-ID_BYTES = 100
+ID_BYTES = 60
 """An id in a command takes as long to pack as so many bytes of a document, and the loop runs nothing else meanwhile."""
 
 T = TypeVar("T")
