@@ -6,7 +6,7 @@ One consumer does it at a time, by an advisory lock that ends with its connectio
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import structlog
 from msgspec import structs
@@ -124,13 +124,14 @@ class HistoryRollup:
         return True
 
 
-def due_since_ms(customers: Iterable[Customer], now_ms: int) -> dict[int, int]:
+def due_since_ms(customers: Collection[Customer], now_ms: int) -> dict[int, int]:
     """The customers that are due, with since when by their clock; whoever has waited longest comes first."""
-    zones: dict[str, int] = {}  # thousands of customers share few
-    due = list[tuple[int, int]]()
-    for one in customers:
-        at_ms = zones.get(one.timezone) or zones.setdefault(one.timezone, due_ms(one.timezone, now_ms))
-        # A sweep after now is from a rehearsal that was ahead.
-        if one.swept_ms is None or not at_ms <= one.swept_ms <= now_ms:
-            due.append((at_ms, one.id))
+    # Thousands of customers share few zones.
+    zones = {zone: due_ms(zone, now_ms) for zone in {one.timezone for one in customers}}
+    # A sweep after now is from a rehearsal that was ahead.
+    due = [
+        (zones[one.timezone], one.id)
+        for one in customers
+        if one.swept_ms is None or not zones[one.timezone] <= one.swept_ms <= now_ms
+    ]
     return {row: at_ms for at_ms, row in sorted(due)}
