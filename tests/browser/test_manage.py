@@ -161,6 +161,23 @@ async def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_survives_th
     await said(page, "+84907776655 is created.")
 
 
+async def test_what_is_typed_stays_while_the_form_is_drawn_anew(world: World, visitors: Visitors) -> None:
+    visitor = await visitors.visitor("operator")
+    page = await visitor.open("/#/campaigns/new")
+    await page.get_by_role("button", name="At certain hours").click()
+    begins = page.get_by_label("Monday, from").first
+    await begins.click()
+    await begins.press("Control+A")
+    await begins.press_sequentially("9")
+    await page.get_by_label("Name").evaluate(
+        "(field) => { field.value = 'July'; field.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    await page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    await expect(begins).to_have_value("9")
+    await begins.press("Tab")
+    await expect(begins).to_have_value("09:00")
+
+
 async def test_a_campaign_without_a_group_says_what_it_lacks_and_starts_with_one(
     world: World, visitors: Visitors
 ) -> None:

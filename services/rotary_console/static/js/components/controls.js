@@ -19,6 +19,19 @@ export function Button({ kind = "", icon, label, busy = false, href, disabled = 
 }
 
 /**
+ * The props of an input whose text counts once it is left: `onLeave` gets it then. Until then it is kept, because the page
+ * may be drawn anew while somebody types.
+ */
+export function useTyped(value, onLeave) {
+  const [typed, setTyped] = useState(null);
+  const leave = () => {
+    if (typed !== null) onLeave(typed);
+    setTyped(null);
+  };
+  return { value: typed ?? value, onInput: (event) => setTyped(event.currentTarget.value), onChange: leave, onBlur: leave };
+}
+
+/**
  * A labelled input with its hint and its error, both read with it. `as`: "input" (default), "textarea" or "select", whose
  * options are children. `onValue` gets the new value. Every other prop is the input's.
  */

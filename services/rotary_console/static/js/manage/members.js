@@ -1,7 +1,7 @@
 // The members of a group: dragged, added with buttons, or pasted. Nothing is changed before the difference was shown.
 import { html, useMemo, useState } from "../preact.js";
 import { get, put } from "../api.js";
-import { Button, Search, useAction } from "../components/controls.js";
+import { Button, Search, useAction, useTyped } from "../components/controls.js";
 import { Icon } from "../components/icons.js";
 import { Badge, Card, Failure, Notice } from "../components/layout.js";
 import { toast } from "../components/overlays.js";
@@ -172,20 +172,23 @@ function Member({ member, was, isAdded, change, mayChange }) {
       <${Button} kind="quiet" onClick=${() => change.add([member])} aria-label=${t("members.undo.of", name)}>${t("members.undo")}<//>
     </li>`;
   }
-  const weigh = (event) => {
-    const wanted = event.currentTarget.valueAsNumber;
-    if (Number.isInteger(wanted) && wanted >= 1 && wanted < 2 ** 31) change.weigh(id, wanted);
-    else event.currentTarget.value = weight;
-  };
   const isHeavier = was && was.weight !== weight;
   return html`<li class=${`member ${isAdded ? "added" : ""}`} data-member=${id} ...${drags(member, "present")}>
     <span><span class="grip" aria-hidden="true"></span><span class="numeric strong">${text}</span>
       ${isAdded && html` <${Badge} kind="eligible" icon="plus">${t("members.new")}<//>`}
       ${isHeavier && html` <${Badge} kind="cooldown">${t("members.was", { weight: number(was.weight) })}<//>`}</span>
     <label class="weight"><span class="soft">${t("field.weight")}</span>
-      <input class="input numeric" type="number" min="1" step="1" value=${weight} aria-label=${t("members.weight.of", name)} onChange=${weigh} /></label>
+      <${Weight} weight=${weight} label=${t("members.weight.of", name)} onWeight=${(wanted) => change.weigh(id, wanted)} /></label>
     <${Button} kind="quiet" icon="close" label=${t("members.remove.of", name)} onClick=${() => change.remove(id)} />
   </li>`;
+}
+
+function Weight({ weight, label, onWeight }) {
+  const typing = useTyped(weight, (text) => {
+    const wanted = Number(text);
+    if (Number.isInteger(wanted) && wanted >= 1 && wanted < 2 ** 31) onWeight(wanted);
+  });
+  return html`<input class="input numeric" type="number" min="1" step="1" aria-label=${label} ...${typing} />`;
 }
 
 /** What is not saved yet, always in sight. */

@@ -1,6 +1,6 @@
 // When a campaign may dial: a week, with spans for each day.
-import { html, useState } from "../preact.js";
-import { Button, Segments } from "../components/controls.js";
+import { html } from "../preact.js";
+import { Button, Segments, useTyped } from "../components/controls.js";
 import { Icon } from "../components/icons.js";
 import { t } from "../i18n.js";
 
@@ -70,15 +70,9 @@ function Day({ day, spans, onSpans, error }) {
 
 /** A time of 24 hours, whatever the browser's own habit is: 8, 830 and 8:30 are understood, once the field is left. */
 function Clock({ value, label, isWrong, onValue }) {
-  // Kept until then: the form may be drawn anew while somebody types.
-  const [typed, setTyped] = useState(null);
-  const leave = () => {
-    if (typed !== null) onValue(clockOf(typed));
-    setTyped(null);
-  };
+  const typing = useTyped(value, (text) => onValue(clockOf(text)));
   return html`<input class="input numeric" required inputmode="numeric" maxlength="5" pattern="([01][0-9]|2[0-3]):[0-5][0-9]" placeholder="08:00" autocomplete="off"
-    value=${typed ?? value} aria-label=${label} aria-invalid=${isWrong ? "true" : undefined}
-    onInput=${(event) => setTyped(event.currentTarget.value)} onChange=${leave} onBlur=${leave} />`;
+    aria-label=${label} aria-invalid=${isWrong ? "true" : undefined} ...${typing} />`;
 }
 
 function clockOf(text) {
