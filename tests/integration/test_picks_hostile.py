@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
+from redis.asyncio import Redis
 
 from integration.picks_world import CUSTOMER, PicksWorld, picks_world
 from integration.private_redis import names
 from pick_groups import GROUP, group, member
 from rotary.domain.rotation.outcomes import NothingEligible, Picked, PickRequest
-from rotary.redis.picks import CALLS_UNDER_WAY, PICKS_AT_ONCE
+from rotary.redis.picks import CALLS_UNDER_WAY, PICKS_AT_ONCE, Picks
 from rotary.redis.pipeline import Pipeline
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -175,16 +176,37 @@ async def test_one_customers_calls_under_way_are_few_so_that_anothers_wait_for_f
     assert len({one.id for some in found for one in some if isinstance(one, Picked)}) == 8_000
 
 
+class _Held(Pipeline):
+    """Keeps replies back until it is free."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(client)
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def call(self, commands: Sequence[bytes]) -> list[object]:
+        replies = await super().call(commands)
+        await self.free.wait()
+        return replies
+
+
 async def test_a_few_picks_that_arrive_during_a_call_share_the_next_one(world: PicksWorld) -> None:
     await world.define(group([member(1, daily_cap=100_000)]))
-    await world.pick()
-    before, tasks = world.engine.calls, list[asyncio.Task[object]]()
+    held = _Held(world.client)
+    engine = Picks(held, offset_ms=world.offset_ms)
+    await engine.pick(CUSTOMER, GROUP, [PickRequest()])
+    before, tasks = engine.calls, list[asyncio.Task[object]]()
+    held.free.clear()
     for _ in range(10):
-        tasks.append(asyncio.create_task(world.pick()))
+        tasks.append(asyncio.create_task(engine.pick(CUSTOMER, GROUP, [PickRequest()])))
         await asyncio.sleep(0)  # a turn of the event loop each: without a call under way it would be a call each
         await asyncio.sleep(0)
+    assert engine.calls - before == 1
+    held.free.set()
     await asyncio.gather(*tasks)
-    assert world.engine.calls - before < len(tasks)
+    assert engine.calls - before == 2
+    await engine.close()
+    await held.close()
 
 
 async def test_who_went_away_while_it_waited_for_its_turn_is_not_picked_for(world: PicksWorld) -> None:
