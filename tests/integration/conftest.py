@@ -8,11 +8,13 @@ from redis.asyncio import Redis
 
 from integration.admin_runner import DEFINITIONS, Admin
 from integration.campaigns_world import CampaignsWorld, campaigns_world
-from integration.consuming import Installation, Servers, installation, private_servers
+from integration.consuming import Installation, Servers, installation, now_ms, private_servers
 from integration.dialer_admin import DialerAdmin, as_user
 from integration.dialing import dialing_stack
 from integration.folding import Folds
+from integration.history_world import CALLERS, CUSTOMER, ZONE
 from integration.inbox import Inbox, open_inbox
+from integration.past import busy_days, define
 from integration.private_database import EMPTY, SEED, execute, opened, private_database
 from integration.private_redis import own as own_database
 from integration.private_redis import private_redis
@@ -21,6 +23,7 @@ from integration.private_vhost import lasting_vhost
 from integration.query_world import Site, World, group, member, site, world
 from integration.tcp_proxy import TcpProxy
 from rotary.definitions import GroupDefinition
+from rotary.events import Event
 from rotary.management.dialers import Access
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
@@ -28,7 +31,9 @@ from rotary.rabbitmq import topology
 from rotary.rabbitmq.connection import channel
 from rotary.redis.connection import connect
 from rotary.redis.pipeline import Pipeline
+from rotary.redis.positions import Positions
 from rotary.tls import with_ca_file
+from rotary_consumer.history import late, rollup, sweep
 
 # A broker's virtual host
 
@@ -119,11 +124,23 @@ async def shared_redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def folds(redis: Redis) -> AsyncIterator[Folds]:
+async def pipeline(redis: Redis) -> AsyncIterator[Pipeline]:
+    """A connection to the empty database."""
+    opened_pipeline = Pipeline(redis)
+    yield opened_pipeline
+    await opened_pipeline.close()
+
+
+@pytest.fixture
+def folds(pipeline: Pipeline) -> Folds:
     """Folds into the empty database."""
-    pipeline = Pipeline(redis)
-    yield Folds(pipeline)
-    await pipeline.close()
+    return Folds(pipeline)
+
+
+@pytest.fixture
+def positions(pipeline: Pipeline) -> Positions:
+    """The positions in the empty database: there are none."""
+    return Positions(pipeline)
 
 
 # Consumers
@@ -142,6 +159,27 @@ async def installed(servers: Servers) -> AsyncIterator[Installation]:
     async with installation(servers) as made:
         await records.add_logs(made.postgres, ["calls.0", "flags.0"], "active")
         yield made
+
+
+# History
+
+
+@pytest.fixture
+async def historic(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """A customer is defined. Consumers roll up more often than they need to, in smaller steps."""
+    monkeypatch.setattr(rollup, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(rollup, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(rollup, "LATE_SHARE", 0)
+    monkeypatch.setattr(late, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(sweep, "CALLERS_AT_ONCE", 7)
+    await define(installed.postgres, CUSTOMER, CALLERS, ZONE)
+    return installed
+
+
+@pytest.fixture
+def busy() -> list[Event]:
+    """Events of that customer on its last days."""
+    return busy_days(now_ms(), CALLERS)
 
 
 # The query service

@@ -7,8 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from rotary.errors import ConfigurationError
 from rotary.redis import keys
-from rotary.redis.connection import libraries, load_functions
+from rotary.redis.connection import check_server, libraries, load_functions
 from rotary.redis.positions import lease
 
 TTL_MS = 60_000
@@ -73,3 +74,13 @@ async def test_loading_again_never_takes_a_function_away(redis: Redis) -> None:
     before = named(await redis.function_list())
     await load_functions(redis)
     assert named(await redis.function_list()) == before
+
+
+async def test_a_server_that_would_evict_is_refused(redis: Redis) -> None:
+    await check_server(redis)
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ConfigurationError, match="maxmemory-policy allkeys-lru: set noeviction"):
+            await check_server(redis)
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")

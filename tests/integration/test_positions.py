@@ -1,75 +1,29 @@
 """Positions on a real server: what a bucket says of itself, and that no gap is passed over in silence."""
 
-import time
-from collections.abc import AsyncIterator, Sequence
-
 import msgspec
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
 
 from histories import NOW, placed
-from integration.private_redis import heard, is_of, names
-from rotary.errors import ConfigurationError
-from rotary.redis import keys
-from rotary.redis.connection import check_server
-from rotary.redis.fold import FoldLostError, GenerationReplacedError, PositionLostError, Span, batches_of, fold
-from rotary.redis.pipeline import Pipeline
-from rotary.redis.positions import (
-    CURRENT_MS,
-    RECOVERY_LIMIT_MS,
-    UNKNOWN,
-    Advance,
-    BucketStatus,
-    LogPosition,
-    Positions,
-    decode_bucket_status,
-    switch,
+from integration.positions_world import (
+    ALL,
+    BUCKET,
+    CALLS,
+    CUSTOMER,
+    FLAGS,
+    HOUR,
+    LOGS,
+    NOTHING,
+    OTHER,
+    bucket_status,
+    complete,
+    fold_one,
 )
-
-pytestmark = pytest.mark.asyncio(loop_scope="function")
-
-CALLS, FLAGS = "calls.0", "flags.0"
-LOGS = (CALLS, FLAGS)
-ALL = range(keys.BUCKETS)
-NOTHING = [None] * keys.BUCKETS
-CUSTOMER = 7
-BUCKET = keys.bucket_of(CUSTOMER)
-OTHER = (BUCKET + 1) % keys.BUCKETS
-HOUR = 3_600_000
-
-
-@pytest_asyncio.fixture(loop_scope="function")
-async def pipeline(redis: Redis) -> AsyncIterator[Pipeline]:
-    pipeline = Pipeline(redis)
-    yield pipeline
-    await pipeline.close()
-
-
-@pytest.fixture
-def positions(pipeline: Pipeline) -> Positions:
-    return Positions(pipeline)
-
-
-async def complete(positions: Positions, end: int = 10, *, logs: Sequence[str] = LOGS) -> int:
-    """Every log is read to its end now; returns when, by Redis' clock."""
-    now_ms = await positions.now_ms()
-    for log in logs:
-        stored = [position.next for position in await positions.read(log)]
-        assert await positions.advance(log, end, now_ms, logs, stored) == Advance((), ())
-    return now_ms
-
-
-async def bucket_status(redis: Redis, bucket: int = BUCKET, generation: int = 0) -> BucketStatus:
-    stored = await redis.hget(keys.position(bucket, generation), "read")
-    assert not isinstance(stored, str)
-    return decode_bucket_status(stored)
-
-
-async def fold_one(pipeline: Pipeline, begin: int | None, end: int, generation: int = 0, name: str = "1") -> None:
-    span = Span(CALLS, begin, end, NOW, begin)
-    await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed(name))])}, {BUCKET: span}, ",".join(LOGS), generation)
-
+from integration.private_redis import heard, is_of
+from rotary.redis import keys
+from rotary.redis.fold import FoldLostError, PositionLostError, Span, batches_of, fold
+from rotary.redis.pipeline import Pipeline
+from rotary.redis.positions import RECOVERY_LIMIT_MS, UNKNOWN, Advance, BucketStatus, LogPosition, Positions
 
 # What a bucket_status means
 
@@ -318,145 +272,3 @@ async def test_what_happens_to_a_generation_that_nobody_reads_is_not_announced(
         await complete(Positions(pipeline, 1))
         await fold_one(pipeline, 10, 11, generation=1)
         assert await changes.messages() == []
-
-
-# Generations
-
-
-async def test_a_bucket_switches_when_the_new_generation_is_complete_now(
-    redis: Redis, pipeline: Pipeline, positions: Positions
-) -> None:
-    await complete(positions)
-    new = Positions(pipeline, 1)
-    assert not await switch(redis, BUCKET, 1, exact=False), "there is nothing in it"
-    now_ms = await new.now_ms()
-    for log in LOGS:
-        await new.advance(log, 10, now_ms - CURRENT_MS - 1_000, LOGS, NOTHING)
-    assert not await switch(redis, BUCKET, 1, exact=False), "it is not at the end of the logs"
-    await complete(new)
-    assert await switch(redis, BUCKET, 1, exact=True)
-    assert await redis.get(keys.generation(BUCKET)) == b"1"
-    assert await switch(redis, BUCKET, 1, exact=True), "once more does no harm"
-
-
-async def test_a_clock_that_went_back_makes_no_generation_complete(
-    redis: Redis, pipeline: Pipeline, positions: Positions
-) -> None:
-    await complete(positions)
-    new = Positions(pipeline, 1)
-    now_ms = await new.now_ms()
-    for log in LOGS:
-        await new.advance(log, 10, now_ms + HOUR, LOGS, NOTHING)
-    assert not await switch(redis, BUCKET, 1, exact=False)
-
-
-async def test_an_exact_switch_never_takes_a_count_back(redis: Redis, pipeline: Pipeline, positions: Positions) -> None:
-    await complete(positions, 11)
-    await complete(Positions(pipeline, 1), 10)
-    assert not await switch(redis, BUCKET, 1, exact=True)
-    assert await switch(redis, BUCKET, 1, exact=False)
-
-
-async def test_a_generation_without_a_log_that_the_old_one_has_is_not_complete(
-    redis: Redis, pipeline: Pipeline, positions: Positions
-) -> None:
-    await complete(positions)
-    await complete(Positions(pipeline, 1), logs=(CALLS,))
-    assert not await switch(redis, BUCKET, 1, exact=False)
-
-
-async def test_nothing_is_folded_into_a_generation_that_was_replaced(
-    redis: Redis, pipeline: Pipeline, positions: Positions
-) -> None:
-    now_ms = await complete(positions)
-    await complete(Positions(pipeline, 1))
-    assert await switch(redis, BUCKET, 1, exact=True)
-    with pytest.raises(GenerationReplacedError):
-        await fold_one(pipeline, 10, 11)
-    assert await positions.advance(CALLS, 11, now_ms, LOGS, [10] * keys.BUCKETS) == Advance((), (BUCKET,))
-    assert not await redis.exists(keys.calls(CUSTOMER, 18, NOW // 86_400_000))
-    assert (await positions.read(CALLS))[BUCKET].next == 10
-    await fold_one(pipeline, 10, 11, generation=1)
-    assert await redis.exists(keys.seen(CUSTOMER, 18, NOW // 86_400_000, 1)) == 0, "it was of a day that is long over"
-
-
-async def since(redis: Redis, log: str, bucket: int = BUCKET) -> int | None:
-    """Since when everything that arrived in a log is in the facts of a bucket."""
-    stored = await redis.hget(keys.position(bucket), f"{log}^")
-    return None if stored is None else int(stored)
-
-
-async def test_a_bucket_says_since_when_everything_that_arrived_is_in_it(redis: Redis, pipeline: Pipeline) -> None:
-    positions = Positions(pipeline)
-    now_ms = await positions.now_ms()
-    begins = Span(CALLS, None, 5, now_ms, None, 4_000)
-    await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed("1"))])}, {BUCKET: begins}, CALLS)
-    reached = [5 if bucket == BUCKET else None for bucket in ALL]
-    await positions.advance(CALLS, 9, now_ms, LOGS, reached, reached, 5_000)
-    assert await since(redis, CALLS) == 4_000, "it began with the fold"
-    assert await since(redis, CALLS, OTHER) == 5_000
-    goes_on = Span(CALLS, 9, 10, now_ms, 9, 6_000)
-    await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed("2"))])}, {BUCKET: goes_on}, CALLS)
-    await positions.advance(CALLS, 11, now_ms, LOGS, [10] * keys.BUCKETS, None, 6_000)
-    assert await since(redis, CALLS) == 4_000
-    await positions.claim(CALLS, [BUCKET], 7_000)
-    assert await since(redis, CALLS) == 4_000
-
-
-async def test_of_a_bucket_that_does_not_say_it_nothing_earlier_than_now_is_believed(
-    redis: Redis, positions: Positions
-) -> None:
-    await complete(positions)
-    assert await since(redis, CALLS) is None
-    await positions.claim(CALLS, [BUCKET], 7_000)
-    assert (await since(redis, CALLS), await since(redis, CALLS, OTHER)) == (7_000, None)
-
-
-async def test_after_a_gap_only_what_arrives_later_is_complete(redis: Redis, positions: Positions) -> None:
-    now_ms = await complete(positions)
-    await positions.claim(CALLS, ALL, 0)
-    await positions.gap([BUCKET], CALLS, None, LOGS, now_ms + HOUR)
-    assert await since(redis, CALLS) == 0, "the gap was found before"
-    await positions.gap([BUCKET], CALLS, 20, LOGS, now_ms + HOUR)
-    assert (await since(redis, CALLS) or 0) >= now_ms
-    assert await since(redis, CALLS, OTHER) == 0
-    await positions.accept_gap(CALLS, now_ms + HOUR)
-    assert (await since(redis, CALLS) or 0) >= now_ms, "an operator's word does not bring events back"
-    await positions.forget(CALLS)
-    assert await since(redis, CALLS) is None
-
-
-async def test_the_switch_of_a_bucket_is_announced(redis: Redis, pipeline: Pipeline, positions: Positions) -> None:
-    await complete(positions)
-    await complete(Positions(pipeline, 1))
-    async with heard(redis) as changes:
-        await switch(redis, BUCKET, 1, exact=True)
-        assert [msgspec.msgpack.decode(one) for one in await changes.messages()] == [["generation", BUCKET, 1]]
-
-
-async def test_only_a_replaced_generations_facts_are_removed(
-    redis: Redis, pipeline: Pipeline, positions: Positions
-) -> None:
-    """Whoever removes them may be late: Redis may have been emptied meanwhile, and the generation be the one that is
-    read."""
-    today_ms = int(time.time() * 1000)
-    await complete(positions)
-    span = Span(CALLS, 10, 11, today_ms, 10)
-    await fold(pipeline, {BUCKET: batches_of([(CUSTOMER, placed("1", today_ms))])}, {BUCKET: span}, CALLS)
-    facts = await names(redis, f"{keys.facts_prefix(CUSTOMER)}*")
-    assert facts
-    assert await redis.fcall("remove_1", len(facts), *facts) == 0
-    await complete(Positions(pipeline, 1), 12)
-    assert await switch(redis, BUCKET, 1, exact=True)
-    built = [name for name in await names(redis) if name.startswith("{b") and "}1/" in name]
-    assert await redis.fcall("remove_1", len(facts) + len(built), *facts, *built) == len(facts)
-
-
-async def test_a_server_that_would_evict_is_refused(redis: Redis) -> None:
-    await check_server(redis)
-    await redis.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        with pytest.raises(ConfigurationError, match="maxmemory-policy allkeys-lru: set noeviction"):
-            await check_server(redis)
-    finally:
-        await redis.config_set("maxmemory-policy", "noeviction")
