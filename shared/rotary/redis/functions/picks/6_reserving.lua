@@ -202,8 +202,8 @@ end
 -- FCALL pick_1 1 {b17}7:picks msgpack{offset, group, digest, max age, seen, newest, {class, ...}, picks, {request, ...}}
 -- `digest` names the definition that the engine knows; `seen` is the highest sequence number that it saw of the
 -- bucket, `newest` the highest version of the bucket's definitions; `class` and `picks` are all the classes that requests
--- name, and how many picks they are. Returns msgpack {status, now, seq, ...}: OK with
--- {when the new reservations end, {answer, ...}}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
+-- name, and how many picks they are. Returns msgpack {status, now, seq, ...}: OK with {when the new reservations end,
+-- {answer, ...}}; STALE with why; CLOSED with {code, milliseconds}; DISABLED. But for OK nothing is picked.
 local function pick(keys, args)
   local offset, group, version, max_age, seen, newest, classes, count, requests = unpack(cmsgpack.unpack(args[1]))
   local c = open(keys[1], offset)
