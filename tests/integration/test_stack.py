@@ -31,6 +31,18 @@ class RunningStack:
     """A running `rotary-stack exec`, in a session of its own as a terminal would give it."""
 
     def __init__(self, *options: str) -> None:
+        inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+        try:
+            self._start(*options)
+        finally:
+            signal.signal(signal.SIGHUP, inherited)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            pytest.fail(self.process.communicate(timeout=30)[1])
+        self.status = msgspec.json.decode(line, type=Status)
+
+    def _start(self, *options: str) -> None:
         self.process = subprocess.Popen(
             [*PROGRAM, "exec", *options, "--", *COMMAND],
             stdin=subprocess.PIPE,
@@ -39,11 +51,6 @@ class RunningStack:
             text=True,
             start_new_session=True,
         )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            pytest.fail(self.process.communicate(timeout=30)[1])
-        self.status = msgspec.json.decode(line, type=Status)
 
     def request(self, action: Action, name: str, *, empty: bool = False) -> Status:
         return send(Request(action, name, empty), self.status.environ)
