@@ -24,8 +24,8 @@ from rotary.redis.connection import connect
 
 DATABASE = 7
 LONGER = 8
-"""So many times the messages of a drain elsewhere. A consumer whose Redis was emptied also writes the definitions anew and
-opens its logs one after the other, once: tens of milliseconds, which would be 5 % of a short log."""
+"""So many times the messages of a drain elsewhere. A consumer whose Redis was emptied also writes the definitions anew
+and opens its logs one after the other, once: tens of milliseconds, which would be 5 % of a short log."""
 PATIENCE_SECONDS = 300.0
 _customers = count(2_000, CUSTOMERS)
 
