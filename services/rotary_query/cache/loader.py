@@ -78,7 +78,7 @@ class Loader:
         self._versions = known
         self._redis_clock = redis_clock
         self._clock = clock
-        self._batches = ReadBatcher(self._read, MAX_BATCH, in_flight=2)
+        self._batches = ReadBatcher(self._read, MAX_BATCH, in_flight=3)
         self._shared: dict[Key, PendingResult] = {}
         self.entries_read = 0
         self.batches_read = 0
