@@ -34,7 +34,7 @@ Weight = Annotated[int, Meta(ge=1)]
 DailyCap = Annotated[int, Meta(ge=1)]
 
 
-class MemberDefinition(Struct, frozen=True, array_like=True):
+class MemberDefinition(Struct, frozen=True, array_like=True, gc=False):
     """A caller ID as a member of one group: all but `weight`, which is the membership's, are the caller ID's.
 
     The last three are the rotation engine's alone. `activated_ms` is UTC, null for one that needs no warm-up.
@@ -53,7 +53,7 @@ class MemberDefinition(Struct, frozen=True, array_like=True):
     activated_ms: int | None = None
 
 
-class GroupDefinition(Struct, frozen=True, array_like=True):
+class GroupDefinition(Struct, frozen=True, array_like=True, gc=False):
     """A group with its customer's time zone and policy: the document `{customer}:group:<id>`.
 
     `members` ascend by id. `created_at` is an aware UTC datetime. `timezone` is an IANA name. The policy is complete:
