@@ -53,7 +53,7 @@ class MemberDefinition(Struct, frozen=True, array_like=True, gc=False):
     activated_ms: int | None = None
 
 
-class GroupDefinition(Struct, frozen=True, array_like=True):
+class GroupDefinition(Struct, frozen=True, array_like=True, gc=False):
     """A group with its customer's time zone and policy: the document `{customer}:group:<id>`.
 
     `members` ascend by id. `created_at` is an aware UTC datetime. `timezone` is an IANA name. The policy is complete:

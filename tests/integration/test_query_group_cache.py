@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
+from msgspec import MsgspecError
 
 from histories import HOUR, MINUTE, cleared, flagged, placed
 from integration.query_world import Caller, Site, World, group, member, site
@@ -18,6 +19,7 @@ from rotary.domain.quota import days_read
 from rotary.events import FLAG_KINDS, Event
 from rotary.redis import keys
 from rotary.redis.facts import decode_facts, fact_keys
+from rotary_query.cache.group_cache import Key
 from rotary_query.cache.roundtrip import RoundTrips
 from rotary_query.http.schemas import encode_monitor
 from running import until
@@ -52,6 +54,16 @@ async def test_a_second_read_asks_redis_nothing(filled: World, served: Site) -> 
     for path in ("", "/3", "/3/monitor", "/99"):
         await caller.get("/api/caller-id-groups" + path)
     assert served.reader.loader.entries_read == 4
+
+
+async def test_broken_facts_fail_their_own_read_alone(filled: World, served: Site) -> None:
+    await filled.client.set(keys.flags(filled.customer, 18), b"\xc1 no flags")
+    load = served.reader.loader.load
+    asked: list[Key] = [("monitor", filled.customer, group_id) for group_id in (3, 4)]
+    broken, whole = await asyncio.gather(*map(load, asked), return_exceptions=True)
+    assert served.reader.loader.batches_read == 1
+    assert isinstance(broken, MsgspecError)
+    assert isinstance(whole, tuple)
 
 
 async def test_a_fold_shows_in_every_group_of_the_caller_id(filled: World, served: Site) -> None:

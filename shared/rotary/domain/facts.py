@@ -24,7 +24,7 @@ DayCounts = Mapping[int, Sequence[int]]
 """UTC day (days since 1970-01-01) → calls in each of its quarter hours; trailing zeros may be missing."""
 
 
-class Flag(Struct, frozen=True, order=True, array_like=True):
+class Flag(Struct, frozen=True, order=True, array_like=True, gc=False):
     """One flag. Flags are ordered by time, then by identity."""
 
     at_ms: int
@@ -32,7 +32,7 @@ class Flag(Struct, frozen=True, order=True, array_like=True):
     kind: FlagKind
 
 
-class CallerFacts(Struct, frozen=True):
+class CallerFacts(Struct, frozen=True, gc=False):
     """The facts about one caller ID as a reader needs them: counts without identities. `flags` ascend."""
 
     calls: DayCounts

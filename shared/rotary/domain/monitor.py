@@ -1,10 +1,8 @@
 """The monitor: which members of a group may dial now. The API encodes these Structs as its response bodies."""
 
-from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -20,7 +18,7 @@ from rotary.policy import Policy
 MemberStatus = Literal["eligible", "cooldown", "disabled", "quota_exceeded"]
 
 
-class MonitorMember(Struct, frozen=True):
+class MonitorMember(Struct, frozen=True, gc=False):
     """One caller ID. `cooldown_until` is UTC to the second, and null unless `status` is cooldown."""
 
     caller_id_id: Id
@@ -65,48 +63,40 @@ def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: in
     )
 
 
-Windows = Mapping[int, Sequence[tuple[slice, bool, bool]]]
-"""By UTC day, runs of its quarter hours that do not overlap. The first flag is true for a run in the customer's current
-day, the second for a run in the last 24 hours."""
-
-_ZEROS = [array("I", [0] * quarters) for quarters in range(QUARTERS_A_DAY + 1)]
-"""Runs without calls, by length, in the type of facts from Redis. Most runs have no calls, and comparing is faster than
-adding."""
+Window = tuple[int, int, int]
+"""The quarter hours of a UTC day that count: those from the first to before the second are in the customer's current
+day, those from the third on in the last 24 hours, which end with the last day that is read."""
+_NONE: Window = (0, 0, QUARTERS_A_DAY)
 
 
 @lru_cache(maxsize=4096)
-def windows_at(timezone: str, quarter: int) -> Windows:
-    """The quarter hours that count at a given quarter hour. All members of all groups in a zone share the result."""
-    counted = today(timezone, quarter), last_day(quarter * QUARTER_MS)
-    edges = sorted({edge for window in counted for edge in window})
-    windows: dict[int, list[tuple[slice, bool, bool]]] = {}
-    for day in range(edges[0] // QUARTERS_A_DAY, (edges[-1] - 1) // QUARTERS_A_DAY + 1):
-        for begin, end in pairwise(edges):
-            run = _within(day, begin, end)
-            is_today, is_recent = (first <= begin < after for first, after in counted)
-            if run.start < run.stop and (is_today or is_recent):
-                windows.setdefault(day, []).append((run, is_today, is_recent))
-    return windows
+def windows_at(timezone: str, quarter: int) -> Mapping[int, Window]:
+    """What counts at a given quarter hour, by UTC day. All members of all groups in a zone share the result."""
+    (begin, end), (since, last) = today(timezone, quarter), last_day(quarter * QUARTER_MS)
+    days = range(min(begin, since) // QUARTERS_A_DAY, (max(end, last) - 1) // QUARTERS_A_DAY + 1)
+    windows = {day: (_within(day, begin), _within(day, end), _within(day, since)) for day in days}
+    return {day: window for day, window in windows.items() if window[0] < window[1] or window[2] < QUARTERS_A_DAY}
 
 
-def _within(day: int, begin: int, end: int) -> slice:
-    first = day * QUARTERS_A_DAY
-    return slice(max(begin - first, 0), min(max(end - first, 0), QUARTERS_A_DAY))
+def _within(day: int, quarter: int) -> int:
+    """The edge of a window in a day's quarter hours."""
+    return min(max(quarter - day * QUARTERS_A_DAY, 0), QUARTERS_A_DAY)
 
 
 def _member(
-    member: MemberDefinition, facts: CallerFacts, windows: Windows, policy: Policy, now_ms: int
+    member: MemberDefinition, facts: CallerFacts, windows: Mapping[int, Window], policy: Policy, now_ms: int
 ) -> MonitorMember:
+    # This runs for every member of every group that is shown: a function of its own for the counts would cost a tenth.
     calls = recent = 0
-    for day, quarters in facts.calls.items():
-        for run, is_today, is_recent in windows.get(day, ()):
-            counts = quarters[run]
-            if counts != _ZEROS[len(counts)]:
-                placed = sum(counts)
-                if is_today:
-                    calls += placed
-                if is_recent:
-                    recent += placed
+    for day, counts in facts.calls.items():
+        begin, end, since = windows.get(day, _NONE)
+        if not begin and not since and end >= len(counts):  # most often: a UTC day of which all counts for both
+            placed = sum(counts)
+            calls += placed
+            recent += placed
+        else:
+            calls += sum(counts[begin:end])
+            recent += sum(counts[since:])
     flags = facts.flags
     until = cooldown_until(flags, facts.cleared_at_ms, policy, now_ms) if flags else None
     status = member_status(member, calls, until)
@@ -115,7 +105,6 @@ def _member(
         member.number,
         member.carrier,
         status,
-        # Most caller IDs have no flags, and this runs for every member of every group.
         health_score(recent, flags, policy, now_ms) if flags or recent > policy.volume_calls else 100,
         calls,
         member.daily_cap,
