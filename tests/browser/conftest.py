@@ -24,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope=LOOP)
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium, without a window."""
-    chromium = await find_or_install("chromium", "chromium", print)
+    """Debian's Chromium without its user interface, which would cost more than the pages do."""
+    chromium = await find_or_install("chromium-headless-shell", "chromium-headless-shell", print)
     async with async_playwright() as playwright:
         # Its sandbox can't work for root, and in containers; it shows our own pages alone.
         started = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
