@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from hashlib import sha256
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -15,14 +16,25 @@ from rotary.postgres.migrate import migrate
 def private_database(url: str, *, migrated: bool = True) -> Iterator[str]:
     """Creates a database on the server of `url`, yields its URL, and drops it with whoever is still connected."""
     name = f"rotary_test_{uuid4().hex}"
-    own = urlsplit(url)._replace(path=f"/{name}").geturl()
-    execute(url, f'CREATE DATABASE "{name}"')
+    template = f'TEMPLATE "{_migrated_template(url)}"' if migrated else ""
+    execute(url, f'CREATE DATABASE "{name}" {template}')
     try:
-        if migrated:
-            asyncio.run(_migrate(own))
-        yield own
+        yield _at(url, name)
     finally:
         execute(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@cache
+def _migrated_template(url: str) -> str:
+    """A migrated database that ends with the server: copying it is quicker than migrating another."""
+    name = f"rotary_template_{uuid4().hex}"
+    execute(url, f'CREATE DATABASE "{name}"')
+    asyncio.run(_migrate(_at(url, name)))
+    return name
+
+
+def _at(url: str, name: str) -> str:
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 def execute(url: str, *statements: str) -> None:
