@@ -1,15 +1,20 @@
 """A database of a test module's own on the real server, so that its rows are nobody else's."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from hashlib import sha256
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from asyncpg import InsufficientPrivilegeError
+
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.migrate import migrate
+
+_TRIES = 50
 
 
 @contextmanager
@@ -21,7 +26,16 @@ def private_database(url: str, *, migrated: bool = True) -> Iterator[str]:
     try:
         yield _at(url, name)
     finally:
-        execute(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        _drop(url, name)
+
+
+def _drop(url: str, name: str) -> None:
+    """Tries again while an autovacuum worker is connected, which we may not terminate."""
+    for _ in range(_TRIES):
+        with suppress(InsufficientPrivilegeError):
+            return execute(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        time.sleep(0.1)
+    return execute(url, f'DROP DATABASE "{name}"')
 
 
 @cache
