@@ -121,7 +121,7 @@ def rabbitmq_url() -> str:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Mapping[str, str]]:
-    """The variables of a stack with services of the tests' own, who may kill what runs in it. Started when asked for."""
+    """The variables of a stack with services of the tests' own: they may kill what runs in it."""
     with private_stack("--services", "--management") as variables:
         yield variables
 
