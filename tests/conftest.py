@@ -1,6 +1,7 @@
 """Fixtures for every test that touches a server. The servers are real: `make test` starts them with rotary-stack."""
 
 import os
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import count
 
@@ -15,7 +16,17 @@ from integration.private_stack import private_stack
 
 _SERVERS = pytest.StashKey[ExitStack]()
 _FIRST_WORKER = "gw0"
-_BROWSER = "tests/browser/"
+_INTEGRATION = "tests/integration/test_"
+_TOGETHER = {
+    "services": ("tests/browser/", *(f"{_INTEGRATION}{name}" for name in ("console_end_to_end", "dialing"))),
+    "walls": tuple(
+        f"{_INTEGRATION}{name}" for name in ("admin_dialers", "console_customers", "server_files", "tls", "walls")
+    ),
+}
+"""Beginnings of paths, by what those files share: a stack that takes as long to start as their tests take to run."""
+_LONG = tuple(
+    f"{_INTEGRATION}{name}" for name in ("openapi_fuzz", "picks_machine", "demo", "history", "admin_import", "stack")
+)
 
 # Tests never assert on time.
 hypothesis.settings.register_profile("rotary", deadline=None)
@@ -47,17 +58,34 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
 
 
-class _OneBrowser(LoadFileScheduling):  # type: ignore[misc]
-    """Each file goes to one worker, as with `--dist loadfile`; the browser tests all go to the same one."""
+class _Together(LoadFileScheduling):  # type: ignore[misc]
+    """Each file goes to one worker, as with `--dist loadfile`; files that share a stack all go to the same one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _BROWSER if nodeid.startswith(_BROWSER) else str(super()._split_scope(nodeid))
+        return next(
+            (scope for scope, paths in _TOGETHER.items() if nodeid.startswith(paths)), str(super()._split_scope(nodeid))
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
-    """Browser tests share a browser and a stack, which take longer to start than the tests take to run."""
-    return _OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
+    """Files are given out in the order in which they were collected."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return _Together(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers begin with what takes longest, and end with unit tests: files that are short keep all of them busy."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _turn(item.nodeid))
+
+
+def _turn(nodeid: str) -> int:
+    beginnings = (*_TOGETHER["services"], "tests/faults/", *_LONG, *_TOGETHER["walls"], "tests/integration/")
+    return next((turn for turn, path in enumerate(beginnings) if nodeid.startswith(path)), len(beginnings))
 
 
 @pytest.hookimpl(trylast=True)
@@ -89,6 +117,13 @@ def redis_url() -> str:
 def rabbitmq_url() -> str:
     """A broker that all tests share."""
     return _server("ROTARY_RABBITMQ_URL")
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Mapping[str, str]]:
+    """The variables of a stack with services of the tests' own: they may kill what runs in it."""
+    with private_stack("--services", "--management") as variables:
+        yield variables
 
 
 @pytest.fixture

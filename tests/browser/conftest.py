@@ -1,6 +1,6 @@
 """One browser and one stack for all browser tests; each test has windows of its own."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import pytest
@@ -8,7 +8,6 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright, expect
 
 from browser.world import SECONDS, Visitors, World, open_world
-from integration.private_stack import private_stack
 from rotary_stack.binaries import find_or_install
 
 LOOP: Final = "session"
@@ -24,21 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope=LOOP)
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium, without a window."""
-    chromium = await find_or_install("chromium", "chromium", print)
+    """Debian's Chromium without its user interface, which would cost more than the pages do."""
+    chromium = await find_or_install("chromium-headless-shell", "chromium-headless-shell", print)
     async with async_playwright() as playwright:
         # Its sandbox can't work for root, and in containers; it shows our own pages alone.
         started = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         expect.set_options(timeout=SECONDS * 1000)
         yield started
         await started.close()
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Mapping[str, str]]:
-    """The variables of a stack of these tests' own: they kill its servers."""
-    with private_stack("--services", "--management") as variables:
-        yield variables
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope=LOOP)

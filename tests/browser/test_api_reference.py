@@ -1,15 +1,14 @@
 """The API reference in a browser: whole, under its policy, tried with a token, and usable with a keyboard alone."""
 
-import gzip
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from browser.test_appearance import VIOLATIONS, axe
 from browser.world import SECONDS, Group, World
 from rotary.definitions import PICK_SCOPE, SCOPE
 from rotary.management.fields import NewToken
@@ -17,7 +16,6 @@ from rotary.management.tokens import create_token
 from rotary.postgres.connection import connect
 from running import until
 
-AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js.gz"
 SERVICES = ("ROTARY_API_URL", "ROTARY_ENGINE_URL", "ROTARY_CAMPAIGNS_URL")
 WATCH = (
     "window.violations = []; addEventListener('securitypolicyviolation', (event) => violations.push(event.blockedURI))"
@@ -122,9 +120,9 @@ async def test_axe_finds_nothing_in_an_open_operation(readers: Readers, variable
     reader = await readers.reader(variable, color_scheme=scheme)
     await reader.operation(name).locator(".opblock-summary-control").click()
     await reader.operation(name).get_by_role("button", name="Try it out").click()
-    await reader.page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
-    found = await reader.page.evaluate("axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'] })")
-    assert [(one["id"], one["nodes"][0]["target"]) for one in found["violations"]] == []
+    await reader.page.evaluate(axe())
+    found = await reader.page.evaluate(VIOLATIONS, ["wcag2a", "wcag2aa", "wcag21aa"])
+    assert [(one["id"], one["nodes"][0]["target"]) for one in found] == []
 
 
 async def test_a_request_is_tried_with_a_token_and_a_keyboard_alone(readers: Readers, world: World) -> None:

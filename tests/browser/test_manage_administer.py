@@ -35,7 +35,7 @@ async def reads(visitor: Visitor, token: str) -> int:
 
 
 async def test_a_token_is_shown_once_works_is_rotated_and_revoked(visitors: Visitors) -> None:
-    visitor = await visitors.visitor("admin", permissions=["clipboard-read", "clipboard-write"])
+    visitor = await visitors.visitor("admin", permissions=["clipboard-read"])
     page = await visitor.open("/#/tokens")
     await page.get_by_role("button", name="New token").click()
     await page.get_by_label("Name").fill("Dashboard")

@@ -213,8 +213,10 @@ class Visitors:
     async def visitor(self, role: Role | None = "viewer", **options: Any) -> Visitor:
         """A new window; with a role, of somebody who is signed in. Options are those of Playwright's contexts."""
         state = None if role is None else await self._state(role)
+        # A page that is clicked on may write to the clipboard, but Chromium's shell has nobody who says so.
+        permissions = ["clipboard-write", *options.pop("permissions", ())]
         chosen = {"locale": "en-GB", "timezone_id": "Asia/Ho_Chi_Minh", "reduced_motion": "reduce"} | options
-        context = await self._browser.new_context(storage_state=state, **chosen)
+        context = await self._browser.new_context(storage_state=state, permissions=permissions, **chosen)
         context.set_default_timeout(SECONDS * 1000)
         visitor = Visitor(self.world, context, await context.new_page())
         self._open.append(visitor)

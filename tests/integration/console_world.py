@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from integration.campaigns_world import CampaignsWorld, campaigns_world
+from integration.cheap_passwords import cheap_passwords, costly_passwords
 from integration.private_redis import own, private_redis
 from integration.query_world import Got
 from rotary.clock import system_clock
@@ -28,10 +29,17 @@ PASSWORD = "correct horse battery"
 _names = count(1)
 
 
-@cache
 def hash_of(password: str) -> str:
-    """Hashing takes a while: once a password is enough."""
-    return hash_password(password)
+    """A hash that consoles in this process verify at once."""
+    with cheap_passwords():
+        return hash_password(password)
+
+
+@cache
+def costly_hash_of(password: str) -> str:
+    """A hash that any console verifies, which takes a while. Making it does, too: once a password is enough."""
+    with costly_passwords():
+        return hash_password(password)
 
 
 class Browser:
@@ -153,7 +161,7 @@ async def lone_console(
 async def _console(
     kind: type[W], database_url: str, connection: Connection, settings: Mapping[str, Any]
 ) -> AsyncIterator[W]:
-    """Addresses of browsers come by X-Forwarded-For."""
+    """Addresses of browsers come by X-Forwarded-For. Passwords are hashed cheaply."""
     await connection.execute("DELETE FROM users; DELETE FROM sign_in_attempts")
     port = free_port()
     chosen = {
@@ -166,12 +174,13 @@ async def _console(
         **settings,
     }
     made = ConsoleSettings(**chosen)
-    async with serving(made, system_clock()) as service, aiohttp.ClientSession() as session:
-        world = kind(service, connection, session, made.origin)
+    with cheap_passwords():
+        async with serving(made, system_clock()) as service, aiohttp.ClientSession() as session:
+            world = kind(service, connection, session, made.origin)
 
-        async def is_ready() -> bool:
-            async with session.get(world.ops + "/readyz") as response:
-                return response.status == 200
+            async def is_ready() -> bool:
+                async with session.get(world.ops + "/readyz") as response:
+                    return response.status == 200
 
-        await until(is_ready, 10, "the console is ready")
-        yield world
+            await until(is_ready, 10, "the console is ready")
+            yield world

@@ -2,32 +2,20 @@
 
 import hashlib
 import json
-import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any
 
 import aiohttp
 import asyncpg
 
-from integration.private_stack import private_stack
 from rotary.definitions import PICK_SCOPE, SCOPE
 from rotary.publisher import Publisher
 from running import until
 
 VISIBLE_SECONDS = 30
 """A deadline. A committed row is visible within a second, on a machine that does nothing else."""
-
-
-@contextmanager
-def dialing_stack() -> Iterator[Mapping[str, str]]:
-    """The variables of a stack with services: of the one around the tests, or of one of their own."""
-    if "ROTARY_ENGINE_URL" in os.environ:
-        yield os.environ
-        return
-    with private_stack("--services") as variables:
-        yield variables
 
 
 class Dialing:

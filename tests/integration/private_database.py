@@ -1,28 +1,54 @@
 """A database of a test module's own on the real server, so that its rows are nobody else's."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache
 from hashlib import sha256
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from asyncpg import InsufficientPrivilegeError
+
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.migrate import migrate
+
+_TRIES = 50
 
 
 @contextmanager
 def private_database(url: str, *, migrated: bool = True) -> Iterator[str]:
     """Creates a database on the server of `url`, yields its URL, and drops it with whoever is still connected."""
     name = f"rotary_test_{uuid4().hex}"
-    own = urlsplit(url)._replace(path=f"/{name}").geturl()
-    execute(url, f'CREATE DATABASE "{name}"')
+    template = f'TEMPLATE "{_migrated_template(url)}"' if migrated else ""
+    execute(url, f'CREATE DATABASE "{name}" {template}')
     try:
-        if migrated:
-            asyncio.run(_migrate(own))
-        yield own
+        yield _at(url, name)
     finally:
-        execute(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        _drop(url, name)
+
+
+def _drop(url: str, name: str) -> None:
+    """Tries again while an autovacuum worker is connected, which we may not terminate."""
+    for _ in range(_TRIES):
+        with suppress(InsufficientPrivilegeError):
+            return execute(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        time.sleep(0.1)
+    return execute(url, f'DROP DATABASE "{name}"')
+
+
+@cache
+def _migrated_template(url: str) -> str:
+    """A migrated database that ends with the server: copying it is quicker than migrating another."""
+    name = f"rotary_template_{uuid4().hex}"
+    execute(url, f'CREATE DATABASE "{name}"')
+    asyncio.run(_migrate(_at(url, name)))
+    return name
+
+
+def _at(url: str, name: str) -> str:
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 def execute(url: str, *statements: str) -> None:

@@ -6,7 +6,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from integration.console_world import PASSWORD, Browser, hash_of
+from integration.console_world import PASSWORD, Browser, costly_hash_of
 from integration.dialing import VISIBLE_SECONDS, Dialing, dialing
 from running import until
 
@@ -26,7 +26,7 @@ async def browser(customer_of_stack: Dialing, services: Mapping[str, str]) -> As
     connection = await asyncpg.connect(services["ROTARY_POSTGRES_URL"])
     try:
         user = await connection.fetchval(
-            "INSERT INTO users (name, password_hash) VALUES ($1, $2) RETURNING id", name, hash_of(PASSWORD)
+            "INSERT INTO users (name, password_hash) VALUES ($1, $2) RETURNING id", name, costly_hash_of(PASSWORD)
         )
         await connection.execute("INSERT INTO user_roles VALUES ($1, $2, 'operator')", user, customer_of_stack.customer)
     finally:

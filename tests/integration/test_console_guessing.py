@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pyotp
 import pytest
 
-from integration.console_world import PASSWORD, Browser, ConsoleWorld, lone_console
+from integration.console_world import PASSWORD, Browser, ConsoleWorld, costly_hash_of, lone_console
 from rotary.postgres.connection import Connection
 from rotary_console.sign_in import hashing, throttle
 from rotary_console.sign_in.attempts import Credentials
@@ -54,7 +54,7 @@ async def test_a_name_that_nobody_has_is_counted_alike(world: ConsoleWorld) -> N
 
 
 async def test_attempts_at_the_same_time_all_count(world: ConsoleWorld) -> None:
-    name = await world.user()
+    name = await world.user(password_hash=costly_hash_of(PASSWORD))
     browsers = [world.browser(ATTACKER) for _ in range(20)]
     got = await asyncio.gather(*(browser.sign_in(name, WRONG) for browser in browsers))
     assert sum(one.status == 401 for one in got) <= throttle.MAX_BY_PAIR
@@ -150,7 +150,8 @@ async def test_failures_count_for_a_quarter_of_an_hour(world: ConsoleWorld) -> N
 
 
 async def test_one_address_cannot_fill_the_queue_of_passwords(world: ConsoleWorld) -> None:
-    names = [await world.user() for _ in range(4 * MAX_WAITING_OF_CLIENT)]
+    costly = costly_hash_of(PASSWORD)
+    names = [await world.user(password_hash=costly) for _ in range(4 * MAX_WAITING_OF_CLIENT)]
     attacker = [world.browser(ATTACKER).sign_in(name, WRONG) for name in names]
     got = await asyncio.gather(world.browser(VICTIM).sign_in(names[0]), *attacker)
     assert got[0].status == 200
@@ -177,7 +178,7 @@ async def test_strangers_cannot_fill_the_queue_for_those_who_are_known(
 
 
 async def test_passwords_are_hashed_beside_the_event_loop(world: ConsoleWorld) -> None:
-    name = await world.user()
+    name = await world.user(password_hash=costly_hash_of(PASSWORD))
     signing_in = asyncio.create_task(world.browser().sign_in(name))
     answered = 0
     while not signing_in.done():

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from integration.dialer_runner import SOURCE, Done, run
 from integration.inbox import Inbox, open_inbox
 from integration.log_stream import declare_exchange, declare_stream, open_channel, stored_ids
-from integration.private_vhost import private_user, private_vhost
+from integration.private_vhost import lasting_vhost, private_user
 from integration.tcp_proxy import TcpProxy
 
 EXAMPLES = Path(__file__).parents[2] / "infra" / "dialers"
@@ -25,9 +25,8 @@ CONFIRM_SELECT_OK = b"\x00\x55\x00\x0b"
 
 
 @pytest.fixture
-def url(rabbitmq_url: str) -> Iterator[str]:
-    with private_vhost(rabbitmq_url) as own:
-        yield own
+def url(rabbitmq_url: str) -> str:
+    return lasting_vhost(rabbitmq_url)
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from rotary_engine.http.openapi import openapi as engine_openapi
 from rotary_query.http.openapi import openapi as query_openapi
 from running import free_port, program
 
-CASES = "25"
-"""Generated for each operation and phase."""
+CASES = "10"
+"""Drawn for each operation and phase, besides the boundaries of every schema, which are all tried."""
 
 
 @pytest.mark.parametrize(
