@@ -29,15 +29,20 @@ class Statistics:
         """A request was answered with these, after so many seconds."""
         self.latencies[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         self.seconds += seconds
-        kinds = [_kind(one) for one in outcomes]
+        if len(outcomes) == 1:
+            self._add(strategy, _kind(outcomes[0]), 1)
+            return
         # A batch has few kinds of outcomes: counted in C, then noted once for each.
-        for kind, count in Counter(kinds).items() if len(kinds) > 1 else ((kinds[0], 1),):
-            outcome, reason, ends_ms = kind
-            self.picks[strategy, outcome, reason] += count
-            if ends_ms:
-                self._ends[ends_ms // 1000] += count
-        if len(self._ends) > _SWEEP:
-            self._sweep(max(self._ends) - _SWEEP // 2)
+        for kind, count in Counter(map(_kind, outcomes)).items():
+            self._add(strategy, kind, count)
+
+    def _add(self, strategy: str, kind: tuple[str, str, int], count: int) -> None:
+        outcome, reason, ends_ms = kind
+        self.picks[strategy, outcome, reason] += count
+        if ends_ms:
+            self._ends[ends_ms // 1000] += count
+            if len(self._ends) > _SWEEP:
+                self._sweep(max(self._ends) - _SWEEP // 2)
 
     def live(self, now_ms: int) -> int:
         """Reservations whose time has not ended."""

@@ -130,8 +130,8 @@ async def growth(run: Run, url: str) -> Sequence[Row]:
 
 def _grown(found: Mapping[str, Sequence[float]], size: int, together: int, goal: float | None) -> Row:
     few, many = found[f"{SIZES[0]} {together}"], found[f"{size} {together}"]
-    # In a call of many, a member that is picked again and again is read once.
-    case = "a pick's time in Redis" if together == 1 else f"  the same, {together} in one call"
+    # Those share calls of the function, in which a member that is picked again and again is read once.
+    case = "a pick's time in Redis" if together == 1 else f"  the same, {together} at once"
     return Row(
         case=f"{case}, {SIZES[0]} → {size:,} members",
         figure=ratio(many, few),

@@ -1,7 +1,7 @@
 """What one customer asks for, however much or odd, is answered, and is nobody else's trouble."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,8 @@ from integration.picks_world import CUSTOMER, PicksWorld, picks_world
 from integration.private_redis import names
 from pick_groups import GROUP, group, member
 from rotary.domain.rotation.outcomes import NothingEligible, Picked, PickRequest
-from rotary.redis.picks import CALLS_UNDER_WAY, PICKS_AT_ONCE, Picks
+from rotary.errors import UnavailableError
+from rotary.redis.picks import CALLS_UNDER_WAY, PICKS_AT_ONCE, WORTH_A_CALL, Picks
 from rotary.redis.pipeline import Pipeline
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -207,6 +208,69 @@ async def test_a_few_picks_that_arrive_during_a_call_share_the_next_one(world: P
     assert engine.calls - before == 2
     await engine.close()
     await held.close()
+
+
+class _Noting(Pipeline):
+    """Notes the calls that are sent."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(client)
+        self.order = list[str]()
+
+    def call(self, commands: Sequence[bytes]) -> Coroutine[None, None, list[object]]:
+        self.order.append("call")
+        return super().call(commands)
+
+
+async def test_redis_has_a_call_as_soon_as_it_is_worth_one(world: PicksWorld) -> None:
+    """It picks while others of the same turn of the event loop still ask."""
+    await world.define(group([member(1, daily_cap=100_000)]))
+    noting = _Noting(world.client)
+    engine = Picks(noting, offset_ms=world.offset_ms)
+    await engine.pick(CUSTOMER, GROUP, [PickRequest()])
+    order = noting.order
+    order.clear()
+
+    async def other() -> None:
+        order.append("another's turn")
+
+    await asyncio.gather(*(engine.pick(CUSTOMER, GROUP, [PickRequest()]) for _ in range(WORTH_A_CALL)), other())
+    assert order == ["call", "another's turn"]
+    await engine.close()
+    await noting.close()
+
+
+async def test_redis_has_what_waits_before_those_who_are_answered_go_on(world: PicksWorld) -> None:
+    await world.define(group([member(1, daily_cap=100_000)]))
+    noting = _Noting(world.client)
+    engine = Picks(noting, offset_ms=world.offset_ms)
+    await engine.pick(CUSTOMER, GROUP, [PickRequest()])
+    order = noting.order
+    order.clear()
+
+    async def first() -> None:
+        await engine.pick(CUSTOMER, GROUP, [PickRequest()])
+        order.append("answered")
+
+    task = asyncio.create_task(first())
+    while not order:  # noqa: ASYNC110  # until its call is under way
+        await asyncio.sleep(0)
+    await asyncio.gather(task, *(engine.pick(CUSTOMER, GROUP, [PickRequest()]) for _ in range(5)))
+    assert order == ["call", "call", "answered"]
+    await engine.close()
+    await noting.close()
+
+
+async def test_stopping_tells_those_whose_call_has_just_been_sent(world: PicksWorld) -> None:
+    await world.define(group([member(1)]))
+    await world.pick()
+    engine = world.another()
+    await engine.plans.mend(CUSTOMER, GROUP)
+    asked = [asyncio.create_task(engine.pick(CUSTOMER, GROUP, [PickRequest()])) for _ in range(WORTH_A_CALL)]
+    stopping = asyncio.create_task(engine.close())
+    ends = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    await stopping
+    assert {type(end) for end in ends} <= {UnavailableError, list}
 
 
 async def test_who_went_away_while_it_waited_for_its_turn_is_not_picked_for(world: PicksWorld) -> None:

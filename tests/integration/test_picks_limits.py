@@ -16,7 +16,7 @@ from rotary.domain.rotation.outcomes import NothingEligible, Outcome, Picked, Pi
 from rotary.policy import Policy, WarmUpStep
 from rotary.redis import keys
 from rotary.redis.pick_plans import slices
-from rotary.redis.picks import PICKS_AT_ONCE
+from rotary.redis.picks import KEPT_BUSY, PICKS_AT_ONCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -51,7 +51,7 @@ async def test_concurrent_picks_share_calls_of_the_function(world: PicksWorld) -
     await world.pick()
     before = world.engine.calls
     await asyncio.gather(*(world.pick() for _ in range(2 * PICKS_AT_ONCE)))
-    assert world.engine.calls - before == 2
+    assert world.engine.calls - before <= KEPT_BUSY + 2
 
 
 @pytest.mark.parametrize("cap", [1, 100])

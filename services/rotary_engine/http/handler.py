@@ -1,11 +1,13 @@
 """The engine's API: from a request to picks, releases and forgotten leads."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from hashlib import blake2b
 from time import perf_counter
+from typing import Any
 
 from aiohttp import web
 from msgspec import UNSET
+from multidict import istr
 
 from rotary.auth.grant import Grant
 from rotary.clock import Clock
@@ -13,12 +15,12 @@ from rotary.domain.rotation.outcomes import MAX_LEAD, NothingEligible, Outcome, 
 from rotary.http import api
 from rotary.http.api import Access
 from rotary.http.errors import Refusal
-from rotary.http.request_bodies import read_body
+from rotary.http.request_bodies import arrived_body, read_body
 from rotary.http.responses import JSON, CachedResponse, ResponseTemplate, failure
 from rotary.http.static_files import Static
 from rotary.redis.pick_plans import PicksClosedError
 from rotary.redis.picks import GroupDisabledError, IdempotencyConflictError, Picks
-from rotary_engine.http.endpoints import ENDPOINTS, Kind, routes
+from rotary_engine.http.endpoints import ENDPOINTS, Kind, Route, routes
 from rotary_engine.http.requests import InvalidBodyError, MalformedError, PicksBody, decode
 from rotary_engine.http.schemas import encode_batch, encode_invalid, encode_pick, encode_refusal
 from rotary_engine.statistics import Statistics
@@ -28,7 +30,7 @@ MAX_BODY_BYTES = 2**21
 MAX_KEY = 255
 """Characters of an idempotency key, as Stripe has it."""
 MAX_PICK_ID = 64
-IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_KEY = istr("Idempotency-Key")
 
 _NO_STORE = {"Content-Type": JSON, "Cache-Control": "no-store"}
 _CREATED = ResponseTemplate(201, _NO_STORE)
@@ -62,18 +64,19 @@ class Api(api.Api[Kind]):
         self._picks = picks
         self._statistics = statistics
 
-    async def answer(self, context: RequestContext, grant: Grant) -> CachedResponse:
+    def answer(self, context: RequestContext, grant: Grant) -> Coroutine[Any, Any, CachedResponse]:
         """Picks, releases or forgets."""
-        route, customer = context.route, grant.customer_id
-        match route.kind:
-            case "picks":
-                return await self._pick(context.request, customer, route.group_id)
-            case "pick":
-                _check_length("pick_id", route.name, MAX_PICK_ID)
-                await self._picks.release(customer, route.name)
-            case _:
-                _check_length("lead_id", route.name, MAX_LEAD)
-                self._statistics.forgotten += await self._picks.forget_lead(customer, route.group_id, route.name)
+        if context.route.kind == "picks":
+            return self._pick(context.request, grant.customer_id, context.route.group_id)
+        return self._undo(context.route, grant.customer_id)
+
+    async def _undo(self, route: Route, customer: int) -> CachedResponse:
+        if route.kind == "pick":
+            _check_length("pick_id", route.name, MAX_PICK_ID)
+            await self._picks.release(customer, route.name)
+        else:
+            _check_length("lead_id", route.name, MAX_LEAD)
+            self._statistics.forgotten += await self._picks.forget_lead(customer, route.group_id, route.name)
         return NO_CONTENT
 
     def failure(self, error: Exception) -> CachedResponse:
@@ -96,7 +99,9 @@ class Api(api.Api[Kind]):
 
     async def _pick(self, request: web.BaseRequest, customer: int, group_id: int) -> CachedResponse:
         began = perf_counter()
-        body = await read_body(request, MAX_BODY_BYTES)
+        body = arrived_body(request, MAX_BODY_BYTES)
+        if body is None:
+            body = await read_body(request, MAX_BODY_BYTES)
         asked = decode(body)
         key = request.headers.get(IDEMPOTENCY_KEY)
         idempotency = None if key is None else (_checked_key(key), blake2b(body, digest_size=16).digest())

@@ -14,6 +14,7 @@ from typing import Generic
 import structlog
 from aiohttp import hdrs, web
 from msgspec import Struct
+from multidict import istr
 
 from rotary.auth.grant import Grant, has_checksum
 from rotary.auth.rate_limit import RateLimits, TokenWindow
@@ -39,6 +40,8 @@ from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawRespons
 from rotary.http.static_files import Static
 
 MAX_BODY_BYTES = 65_536
+REQUEST_ID = istr("X-Request-Id")
+"""Headers are looked up by names whose case is known."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _ASK_REDIS = failure(503, "Redis was not asked.")
@@ -153,7 +156,8 @@ class Api(ABC, Generic[K]):
         try:
             answer = self._known(context)
             if answer is None:
-                answer = await self._read(context)
+                grant = context.grant
+                answer = await (self._read(context) if grant is None else self.answer(context, grant))
             reply = self.reply(context, answer)
         except Exception as error:  # noqa: BLE001  # it becomes an answer, and a log entry if it is a defect
             reply = self.reply(context, self._failure(context, error))
@@ -192,13 +196,11 @@ class Api(ABC, Generic[K]):
 
     async def _read(self, context: RequestContext[K]) -> CachedResponse:
         """The answer, after verifying the token in Redis. Raises UnavailableError, TooManyAttemptsError and Refusal."""
-        grant = context.grant
-        if grant is None:
-            sha256_hex = bearer_hash(context.request) or await self.redeem(context)
-            grant = None if sha256_hex is None else await self._grant(context, sha256_hex)
-            refusal = UNAUTHENTICATED if grant is None else self._admit(context, grant)
-            if grant is None or refusal is not None:
-                return refusal or UNAUTHENTICATED
+        sha256_hex = bearer_hash(context.request) or await self.redeem(context)
+        grant = None if sha256_hex is None else await self._grant(context, sha256_hex)
+        refusal = UNAUTHENTICATED if grant is None else self._admit(context, grant)
+        if grant is None or refusal is not None:
+            return refusal or UNAUTHENTICATED
         return await self.answer(context, grant)
 
     def _admit(self, context: RequestContext[K], grant: Grant) -> CachedResponse | None:
@@ -263,7 +265,7 @@ class Api(ABC, Generic[K]):
         return answer
 
     def _request_id(self, request: web.BaseRequest) -> bytes:
-        given = request.headers.get("X-Request-Id")
+        given = request.headers.get(REQUEST_ID)
         return given.encode() if given is not None and _REQUEST_ID.fullmatch(given) else self._ids.next()
 
     def _log_access(self, context: RequestContext[K], reply: web.StreamResponse, client: str, seconds: float) -> None:

@@ -77,8 +77,10 @@ def names_gzip(accept_encoding: str) -> bool:
 
 def has_current(request: web.BaseRequest, etag: str) -> bool:
     """Whether one of the client's If-None-Match lines names this ETag, or any (`*`). ETags are compared weakly."""
+    if not etag:
+        return False
     first = request.headers.get(hdrs.IF_NONE_MATCH)
-    if first is None or not etag:
+    if first is None:
         return False
     return first == etag or any(_names(line, etag) for line in request.headers.getall(hdrs.IF_NONE_MATCH))
 

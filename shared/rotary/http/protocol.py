@@ -104,6 +104,11 @@ class HttpProtocol(web.RequestHandler):
             self._address = None
         super().connection_lost(exc)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's signature
+        """Called by aiohttp for each piece of a body that was read. Unless reading was paused, nothing waits for it."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp always closes, asyncio lets a protocol choose
         """Called by the event loop when the client sends no more: requests that it has sent are still answered.
 

@@ -12,13 +12,21 @@ BODY_SECONDS = 10.0
 
 async def read_body(request: web.BaseRequest, limit: int, seconds: float | None = None) -> bytes:
     """The whole body. Raises Refusal for more than `limit` bytes, or more than `seconds` (BODY_SECONDS)."""
-    content = request.content
-    if content.is_eof():  # all of it is here
-        body = content.read_nowait(-1)
-        if len(body) > limit:
-            raise Refusal(BODY_TOO_LARGE)
+    body = arrived_body(request, limit)
+    if body is not None:
         return body
     return await _wait(request, limit, BODY_SECONDS if seconds is None else seconds)
+
+
+def arrived_body(request: web.BaseRequest, limit: int) -> bytes | None:
+    """Likewise, if all of it is here; else None, and nothing is read."""
+    content = request.content
+    if not content.is_eof():
+        return None
+    body = content.read_nowait(-1)
+    if len(body) > limit:
+        raise Refusal(BODY_TOO_LARGE)
+    return body
 
 
 async def _wait(request: web.BaseRequest, limit: int, seconds: float) -> bytes:

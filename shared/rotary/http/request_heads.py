@@ -42,7 +42,7 @@ class HeadWatch(Protocol):
 class BoundedParser:
     """aiohttp's parser, refusing a head of more than MAX_HEAD_BYTES with LineTooLong, complete or not.
 
-    Only what is not simple costs anything: nearly every read is one request that ends with an empty line.
+    Only what is not simple costs anything: nearly every read is one request, and ends with its empty line or its body.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class BoundedParser:
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._awaiting = 0  # bytes of an incomplete head, at least
         self._is_unsure = False  # whether there may be more
-        self._is_simple = True  # whether the last read ended with a request, and there is no body
+        self._is_simple = True  # whether the last read ended with a request
 
     def feed_data(self, data: bytes) -> Fed:
         """Parses what arrived. Raises HttpProcessingError for what is no request, or too large a one."""
@@ -75,7 +75,10 @@ class BoundedParser:
         fed = self._feed(data)
         messages = fed[0]
         if messages:
-            is_complete = messages[-1][1] is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
+            if messages[-1][1] is EMPTY_PAYLOAD:
+                is_complete = data.endswith(b"\r\n\r\n")
+            else:
+                is_complete = was_simple and _ends_with_body(data, messages)
             if not (was_simple and is_complete and len(data) <= MAX_HEAD_BYTES):
                 self._parsed(data, messages, is_complete=is_complete)
             return fed
@@ -100,6 +103,14 @@ class BoundedParser:
         self._is_unsure = not is_complete
         if not is_complete and self._payload is EMPTY_PAYLOAD and data:
             self._watch.head_began()
+
+
+def _ends_with_body(data: bytes, messages: Messages) -> bool:
+    """Whether a read that begins with a head is one request, and certainly ends with its body."""
+    payload = messages[-1][1]
+    if len(messages) > 1 or not payload.is_eof():
+        return False
+    return data.find(b"\r\n\r\n") + 4 + payload.total_bytes == len(data)
 
 
 def _check(message: RawRequestMessage) -> None:

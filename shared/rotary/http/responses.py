@@ -65,10 +65,12 @@ class CachedResponse:
         self.status = sort.status
         self.body = body or b""
         self.etag = etag
-        tag = b"ETag: %b\r\n" % etag.encode() if etag else b""
-        length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
-        self.head = b"".join((sort.head, tag, length))
-        self.not_modified = sort.not_modified + tag
+        head, not_modified = sort.head, sort.not_modified
+        if etag:
+            tag = b"ETag: %b\r\n" % etag.encode()
+            head, not_modified = head + tag, not_modified + tag
+        self.head = head if body is None else b"%bContent-Length: %d\r\n" % (head, len(body))
+        self.not_modified = not_modified
 
 
 def success_template(headers: dict[str, str] | None = None, content_type: str = JSON) -> ResponseTemplate:

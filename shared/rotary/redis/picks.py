@@ -43,6 +43,8 @@ CALLS_UNDER_WAY = 4
 WORTH_A_CALL = 24
 """Picks that are sent although a call for their group is under way. Fewer wait for its answer and share the next call:
 a call alone costs Redis as much as six picks, and an engine that sends less often has more time for requests."""
+KEPT_BUSY = 2
+"""Calls of a group that are under way at once so that Redis need not wait for us: one that it is at, and the next."""
 MAX_AGE_MS = RECOVERY_LIMIT_MS
 """How old the facts may be that are picked by."""
 ATTEMPTS = 20
@@ -100,7 +102,8 @@ class Ended(NamedTuple):
 class Picks:
     """Picks, releases and forgets for any number of customers over one connection. Share one in a process.
 
-    Requests of one turn of the event loop share a round trip, those for one group a call of the function.
+    Requests of one turn of the event loop share a round trip, those for one group a call of the function, unless there
+    are many: then Redis picks for the first while the others ask.
     """
 
     def __init__(self, pipeline: Pipeline, *, offset_ms: int = 0, max_age_ms: int = MAX_AGE_MS) -> None:
@@ -186,6 +189,7 @@ class Picks:
         waiting, self._waiting = self._waiting, {}
         for some in waiting.values():
             _fail(some, UnavailableError("The engine is stopping"))
+        await asyncio.sleep(0)  # one that has not begun would tell nobody that it is cancelled
         for task in [*self._sending]:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
@@ -225,19 +229,22 @@ class Picks:
         # Kept, because asking for the running loop is a system call each time.
         loop = self._loop = self._loop or asyncio.get_running_loop()
         waiting = _Waiting(picks, key, classes, loop.create_future())
-        self._waiting.setdefault(group, []).append(waiting)
-        self._flush_soon(loop)
+        those = self._waiting.setdefault(group, [])
+        those.append(waiting)
+        if len(those) == WORTH_A_CALL and self._calling[group] < KEPT_BUSY:
+            self._flush()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            loop.call_soon(self._flush_all)
         return waiting.answered
 
-    def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            loop.call_soon(self._flush)
+    def _flush_all(self) -> None:
+        self._is_flush_due = False
+        self._flush()
 
     def _flush(self) -> None:
         """Sends what waits, except for a few picks of a group that has a call under way, and for what a customer has
         too much of: these go when an answer has come."""
-        self._is_flush_due = False
         waiting, self._waiting = self._waiting, {}
         calls = list[_Call]()
         for group, everyone in waiting.items():
@@ -253,31 +260,35 @@ class Picks:
             if late := those[room:]:
                 self._waiting[group] = [one for some in late for one in some]
         if calls:
-            task = asyncio.create_task(self._send(calls))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            self._send(calls)
 
-    async def _send(self, calls: Sequence[_Call]) -> None:
+    def _send(self, calls: Sequence[_Call]) -> None:
+        sent, commands = list[_Call](), list[bytes]()
+        for group, some in calls:
+            try:
+                commands.append(self._command(group, some))
+            except Exception as error:  # noqa: BLE001  # whoever waits is told, the others are sent
+                _fail(some, error)
+            else:
+                sent.append((group, some))
+        self._sending.add(task := asyncio.create_task(self._answers(self._pipeline.call(commands), calls, sent)))
+        task.add_done_callback(self._sending.discard)
+
+    async def _answers(
+        self, replies: Coroutine[None, None, list[object]], calls: Sequence[_Call], sent: Sequence[_Call]
+    ) -> None:
         try:
-            sent, commands = list[_Call](), list[bytes]()
-            for group, some in calls:
-                try:
-                    commands.append(self._command(group, some))
-                except Exception as error:  # noqa: BLE001  # whoever waits is told, the others are sent
-                    _fail(some, error)
-                else:
-                    sent.append((group, some))
-            await self._exchange(commands, sent)
+            await self._exchange(replies, sent)
         finally:
             for group, _ in calls:
                 _count_down(self._under_way, group[0])
                 _count_down(self._calling, group)
-            if self._waiting:
-                self._flush_soon(asyncio.get_running_loop())
+            # Now, and not after those who have just been answered: Redis has something to do meanwhile.
+            self._flush()
 
-    async def _exchange(self, commands: Sequence[bytes], calls: Sequence[_Call]) -> None:
+    async def _exchange(self, answering: Coroutine[None, None, list[object]], calls: Sequence[_Call]) -> None:
         try:
-            replies = await self._pipeline.call(commands)
+            replies = await answering
         except BaseException as error:
             told = error if isinstance(error, Exception) else UnavailableError("The engine is stopping")
             # Those who wait for their turn, too: one after the other would wait in vain.

@@ -9,7 +9,7 @@ transport as they arrive: through redis-py's streams each costs as much as a pic
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -133,15 +133,22 @@ class Pipeline:
         self._in_turn = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def call(self, commands: Sequence[bytes]) -> list[object]:
-        """Sends packed commands and returns their replies. Raises UnavailableError when Redis does not answer."""
-        if not commands:
-            return []
+    def call(self, commands: Sequence[bytes]) -> Coroutine[None, None, list[object]]:
+        """Sends packed commands and returns their replies. Raises UnavailableError when Redis does not answer.
+
+        They are sent at once, before anybody waits for the replies, if nothing has to be waited for before.
+        """
         wire = self._wire
-        if wire is None or wire.is_paused or self._in_turn:
-            return await self._call_in_turn(commands)
+        if wire is None or wire.is_paused or self._in_turn or not commands:
+            return self._call_in_turn(commands)
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        answered = self._write(wire, commands, loop)
+        return self._replies(self._write(wire, commands, loop), loop)
+
+    async def close(self) -> None:
+        """Closes the connection. Unanswered commands fail."""
+        self.lose(RedisConnectionError("closed"))
+
+    async def _replies(self, answered: asyncio.Future[list[object]], loop: asyncio.AbstractEventLoop) -> list[object]:
         giving_up = loop.call_later(self._seconds, self._give_up, answered)
         try:
             return await answered
@@ -151,12 +158,10 @@ class Pipeline:
         finally:
             giving_up.cancel()
 
-    async def close(self) -> None:
-        """Closes the connection. Unanswered commands fail."""
-        self.lose(RedisConnectionError("closed"))
-
     async def _call_in_turn(self, commands: Sequence[bytes]) -> list[object]:
         """Waits for a connection, or for room in it, behind whoever waits already."""
+        if not commands:
+            return []
         self._in_turn += 1
         with translate_errors():
             try:
