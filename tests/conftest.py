@@ -18,7 +18,7 @@ _SERVERS = pytest.StashKey[ExitStack]()
 _FIRST_WORKER = "gw0"
 _INTEGRATION = "tests/integration/test_"
 _TOGETHER = {
-    "services": ("tests/browser/", *(f"{_INTEGRATION}{name}" for name in ("console_end_to_end", "dialing"))),
+    "services": (*(f"{_INTEGRATION}{name}" for name in ("console_end_to_end", "dialing")), "tests/browser/"),
     "walls": tuple(
         f"{_INTEGRATION}{name}" for name in ("admin_dialers", "console_customers", "server_files", "tls", "walls")
     ),
