@@ -26,6 +26,7 @@ from benchmarks import (
     reads,
     rebuild,
     restart,
+    streams,
 )
 from benchmarks.cores import cores, move_servers
 from benchmarks.run import FULL, QUICK, Run, Servers
@@ -39,6 +40,7 @@ THEMES = (
     pick_costs,
     campaigns,
     freshness,
+    streams,
     folding,
     publishing,
     disk,

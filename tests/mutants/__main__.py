@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,15 +53,24 @@ def main() -> None:
     """Lays out the workspace, runs mutmut, judges what it found."""
     options = argparse.ArgumentParser("mutants", description="Mutation tests of rotary.domain.")
     options.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="tests at a time [default: cores]")
-    processes = options.parse_args().processes
+    options.add_argument(
+        "--only", default="*", metavar="PATTERN", help="functions whose name matches: 'rotary.domain.history.*'"
+    )
+    given = options.parse_args()
     lay_out()
-    mutmut("run", "--max-children", str(processes), quiet=False)
-    results = dict(line.strip().split(": ") for line in mutmut("results", "--all", "true").splitlines())
+    # Names of mutants are mangled, so that more of them may be run than are asked for.
+    mutmut("run", "--max-children", str(given.processes), f"{given.only.partition('*')[0]}*", quiet=False)
+    lines = mutmut("results", "--all", "true").splitlines()
+    results = {
+        name: status
+        for name, status in (line.strip().split(": ") for line in lines)
+        if fnmatch(function_of(name), given.only)
+    }
     # A change that makes a loop endless or very long is noticed, unless a faster machine gets to the end of it.
     slow = {shown(name) for name, status in results.items() if status == "timeout"}
     unnoticed = {shown(name) for name, status in results.items() if status not in {"killed", "timeout"}}
     print(f"{len(results)} mutants; {len(unnoticed)} not noticed by any test; {len(slow)} with which tests do not end")
-    problems = judge(unnoticed, slow, explained())
+    problems = judge(unnoticed, slow, [one for one in explained() if fnmatch(one.function, given.only)])
     print("\n".join(problems) or "Each of these has a reason in tests/mutants/survivors.toml.")
     sys.exit(bool(problems) or not results)
 
@@ -111,7 +121,7 @@ def explained() -> tuple[Survivor, ...]:
     return msgspec.toml.decode((HERE / "survivors.toml").read_bytes(), type=Survivors).survivor
 
 
-def judge(unnoticed: set[Mutant], slow: set[Mutant], survivors: tuple[Survivor, ...]) -> list[str]:
+def judge(unnoticed: set[Mutant], slow: set[Mutant], survivors: Iterable[Survivor]) -> list[str]:
     """What is wrong, each in a few lines: mutants without a reason, reasons without a mutant."""
     known = {mutant for survivor in survivors for mutant in survivor.mutants()}
     problems = [
