@@ -2,22 +2,21 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
 
+from rotary_stack.ports import Ports
+
 READY_SECONDS = 30
+_PORTS = Ports()
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on, and that nobody else is given while these tests run."""
+    return _PORTS.reserve()
 
 
 @asynccontextmanager

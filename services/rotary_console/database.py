@@ -1,10 +1,11 @@
-"""PostgreSQL, for requests: a few connections that they share."""
+"""PostgreSQL, for requests: what they change is somebody's in the audit log."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from rotary.management.actor import act_as
-from rotary.postgres.connection import Connection, Pool, acquired, translate_errors
+from rotary.postgres import database
+from rotary.postgres.connection import Connection
 from rotary.postgres.statements import statements
 
 
@@ -13,24 +14,12 @@ def statement(name: str) -> str:
     return statements("rotary_console")[name]
 
 
-class Database:
+class Database(database.Database):
     """Every method raises UnavailableError when PostgreSQL is away."""
-
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
-        """A connection, outside of a transaction."""
-        async with acquired(self.pool) as connection:
-            with translate_errors(connection):
-                yield connection
 
     @asynccontextmanager
     async def changing(self, actor: str) -> AsyncIterator[Connection]:
         """A transaction whose changes are this actor's in the audit log; rolled back when the block raises."""
-        async with acquired(self.pool) as connection:
-            with translate_errors(connection):
-                async with connection.transaction():
-                    await act_as(connection, actor)
-                    yield connection
+        async with self.transaction() as connection:
+            await act_as(connection, actor)
+            yield connection

@@ -222,31 +222,32 @@ class _Noting(Pipeline):
         return super().call(commands)
 
 
-async def test_redis_has_a_call_as_soon_as_it_is_worth_one(world: PicksWorld) -> None:
-    """It picks while others of the same turn of the event loop still ask."""
+@pytest.fixture
+async def watched(world: PicksWorld) -> AsyncIterator[tuple[Picks, list[str]]]:
+    """An engine that knows its group, and what it sends from now on."""
     await world.define(group([member(1, daily_cap=100_000)]))
     noting = _Noting(world.client)
     engine = Picks(noting, offset_ms=world.offset_ms)
     await engine.pick(CUSTOMER, GROUP, [PickRequest()])
-    order = noting.order
-    order.clear()
+    noting.order.clear()
+    yield engine, noting.order
+    await engine.close()
+    await noting.close()
+
+
+async def test_redis_has_a_call_as_soon_as_it_is_worth_one(watched: tuple[Picks, list[str]]) -> None:
+    """It picks while others of the same turn of the event loop still ask."""
+    engine, order = watched
 
     async def other() -> None:
         order.append("another's turn")
 
     await asyncio.gather(*(engine.pick(CUSTOMER, GROUP, [PickRequest()]) for _ in range(WORTH_A_CALL)), other())
     assert order == ["call", "another's turn"]
-    await engine.close()
-    await noting.close()
 
 
-async def test_redis_has_what_waits_before_those_who_are_answered_go_on(world: PicksWorld) -> None:
-    await world.define(group([member(1, daily_cap=100_000)]))
-    noting = _Noting(world.client)
-    engine = Picks(noting, offset_ms=world.offset_ms)
-    await engine.pick(CUSTOMER, GROUP, [PickRequest()])
-    order = noting.order
-    order.clear()
+async def test_redis_has_what_waits_before_those_who_are_answered_go_on(watched: tuple[Picks, list[str]]) -> None:
+    engine, order = watched
 
     async def first() -> None:
         await engine.pick(CUSTOMER, GROUP, [PickRequest()])
@@ -257,8 +258,6 @@ async def test_redis_has_what_waits_before_those_who_are_answered_go_on(world: P
         await asyncio.sleep(0)
     await asyncio.gather(task, *(engine.pick(CUSTOMER, GROUP, [PickRequest()]) for _ in range(5)))
     assert order == ["call", "call", "answered"]
-    await engine.close()
-    await noting.close()
 
 
 async def test_stopping_tells_those_whose_call_has_just_been_sent(world: PicksWorld) -> None:
