@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from faults.engine_trial import engine_trial
-from faults.on_engines import Dialing, EngineFault, write_picker
+from faults.on_engines import Dialing, EngineFault, day_of, write_picker
 from faults.pick_table import PickRow
 from faults.processes import Service, free_port, running
 from faults.table import Row
@@ -64,12 +64,12 @@ async def midnight(strike: Strike) -> None:
 
 async def midnight_of_picks(dialing: Dialing) -> None:
     """It passes while every number is full, of calls and of reservations. Each has its cap anew, and nothing more."""
-    ledger = dialing.load.ledger
-    await _pass_midnight(dialing.world)
+    world, ledger = dialing.world, dialing.load.ledger
+    await _pass_midnight(world)
     assert ledger.refusals, "no number was full before midnight"
-    given = len(ledger.given)
     await dialing.load.more(400)
-    assert len(ledger.given) > given, "nothing is picked on the new day"
+    new_day = day_of(world.timezone)(world.clock() / 1000)
+    assert any(given.day == new_day for given in ledger.given.values()), "nothing is picked on the new day"
 
 
 async def _pass_midnight(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from integration.engine_world import PATH, EngineWorld, complete_tokens, engine_world
+from integration.engine_world import PATH, EngineWorld, engine_world
 from integration.picks_world import BUCKET, CUSTOMER
 from pick_groups import GROUP, group, member
 from rotary.definitions import SCOPE
@@ -326,48 +326,6 @@ async def test_a_defect_is_a_500_and_its_trace_is_in_the_log_alone(world: Engine
     assert any(log["event"] == "request failed" for log in logs)
 
 
-# Closed while the facts can't be believed
-
-
-async def test_nothing_is_picked_by_old_facts(world: EngineWorld) -> None:
-    await world.picks.define(group([member(1)]))
-    dialer = await world.dialer()
-    await dialer.pick()
-    await world.picks.advance(lag_ms=15_000)
-    got = await dialer.post({})
-    assert (got.status, got.headers["Retry-After"]) == (503, "1")
-    assert body(got.text)["message"] == "The projections are being rebuilt. Try again soon."
-    await world.picks.advance()
-    assert (await dialer.post({})).status == 201
-
-
-async def test_after_redis_was_emptied_nothing_is_picked_until_no_reservation_can_be_missing(
-    world: EngineWorld,
-) -> None:
-    await world.picks.define(group([member(1)]))
-    await (await world.dialer()).pick()
-    await world.picks.client.flushdb()
-    world.picks.end = 0
-    await write_again(world)
-    dialer = await world.dialer()
-    got = await dialer.post({})
-    assert got.status == 503
-    assert "reservations" in body(got.text)["message"]
-    assert 50 <= int(got.headers["Retry-After"]) <= 62
-    assert await world.metric('rotary_engine_closed_total{reason="loss"}') == 1
-
-
-async def test_a_pick_meets_a_redis_that_lost_the_functions_and_the_engine_loads_them(world: EngineWorld) -> None:
-    await world.picks.define(group([member(1)]))
-    dialer = await world.dialer()
-    await world.picks.client.function_flush()
-
-    async def is_picked() -> bool:
-        return (await dialer.post({})).status == 201
-
-    await until(is_picked, 10, "the functions are loaded again")
-
-
 # What operators read
 
 
@@ -397,10 +355,3 @@ async def test_picks_are_counted_by_strategy_outcome_and_reason(world: EngineWor
 
 async def keys_of_reservations(world: EngineWorld) -> int:
     return len(await world.picks.client.keys("*:live:*"))
-
-
-async def write_again(world: EngineWorld) -> None:
-    """What consumer and projector write after a loss of everything."""
-    await complete_tokens(world.picks.client)
-    await world.picks.define(group([member(1)]))
-    await world.picks.advance()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from integration.engine_world import PATH, Dialer, EngineWorld, engine_world
+from integration.engine_world import PATH, Dialer, EngineWorld, complete_tokens, engine_world
 from integration.picks_world import BUCKET
 from integration.private_redis import own
 from integration.tcp_proxy import TcpProxy
@@ -228,3 +228,49 @@ async def test_a_request_under_way_is_answered_before_the_engine_ends(world: Eng
         # On a machine that is slow to come here, what Redis said is too late.
         assert (await under_way).status in (201, 503)
         assert await asyncio.wait_for(process.wait(), 15) == 0
+
+
+async def test_nothing_is_picked_by_old_facts(world: EngineWorld) -> None:
+    await world.picks.define(group([member(1)]))
+    dialer = await world.dialer()
+    await dialer.pick()
+    await world.picks.advance(lag_ms=15_000)
+    got = await dialer.post({})
+    assert (got.status, got.headers["Retry-After"]) == (503, "1")
+    assert json.loads(got.text)["message"] == "The projections are being rebuilt. Try again soon."
+    await world.picks.advance()
+    assert (await dialer.post({})).status == 201
+
+
+async def test_after_redis_was_emptied_nothing_is_picked_until_no_reservation_can_be_missing(
+    world: EngineWorld,
+) -> None:
+    await world.picks.define(group([member(1)]))
+    await (await world.dialer()).pick()
+    await world.picks.client.flushdb()
+    world.picks.end = 0
+    await write_again(world)
+    dialer = await world.dialer()
+    got = await dialer.post({})
+    assert got.status == 503
+    assert "reservations" in json.loads(got.text)["message"]
+    assert 50 <= int(got.headers["Retry-After"]) <= 62
+    assert await world.metric('rotary_engine_closed_total{reason="loss"}') == 1
+
+
+async def test_a_pick_meets_a_redis_that_lost_the_functions_and_the_engine_loads_them(world: EngineWorld) -> None:
+    await world.picks.define(group([member(1)]))
+    dialer = await world.dialer()
+    await world.picks.client.function_flush()
+
+    async def is_picked() -> bool:
+        return (await dialer.post({})).status == 201
+
+    await until(is_picked, 10, "the functions are loaded again")
+
+
+async def write_again(world: EngineWorld) -> None:
+    """What consumer and projector write after a loss of everything."""
+    await complete_tokens(world.picks.client)
+    await world.picks.define(group([member(1)]))
+    await world.picks.advance()

@@ -24,7 +24,7 @@ from rotary_engine.http.openapi import openapi as engine_openapi
 from rotary_query.http.openapi import openapi as query_openapi
 from running import free_port, program
 
-CASES = "10"
+CASES = "25"
 """Drawn for each operation and phase, besides the boundaries of every schema, which are all tried."""
 
 

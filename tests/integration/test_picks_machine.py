@@ -345,5 +345,5 @@ async def _as_coroutine(work: Awaitable[T]) -> T:
 def test_the_function_answers_what_the_model_does_whatever_happens(redis_url: str) -> None:
     machine = type("PicksMachine", (PicksMachine,), {"url": redis_url})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None, phases=(Phase.generate,))
+        machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None, phases=(Phase.generate,))
     )

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,23 +53,19 @@ def main() -> None:
     options = argparse.ArgumentParser("mutants", description="Mutation tests of rotary.domain.")
     options.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="tests at a time [default: cores]")
     options.add_argument(
-        "--only", default="*", metavar="PATTERN", help="functions whose name matches: 'rotary.domain.history.*'"
+        "--only", default="rotary.domain", metavar="MODULE", help="mutants of one module: rotary.domain.history"
     )
     given = options.parse_args()
     lay_out()
-    # Names of mutants are mangled, so that more of them may be run than are asked for.
-    mutmut("run", "--max-children", str(given.processes), f"{given.only.partition('*')[0]}*", quiet=False)
+    module = f"{given.only}."
+    mutmut("run", "--max-children", str(given.processes), f"{module}*", quiet=False)
     lines = mutmut("results", "--all", "true").splitlines()
-    results = {
-        name: status
-        for name, status in (line.strip().split(": ") for line in lines)
-        if fnmatch(function_of(name), given.only)
-    }
+    results = {name: status for name, status in (line.strip().split(": ") for line in lines) if name.startswith(module)}
     # A change that makes a loop endless or very long is noticed, unless a faster machine gets to the end of it.
     slow = {shown(name) for name, status in results.items() if status == "timeout"}
     unnoticed = {shown(name) for name, status in results.items() if status not in {"killed", "timeout"}}
     print(f"{len(results)} mutants; {len(unnoticed)} not noticed by any test; {len(slow)} with which tests do not end")
-    problems = judge(unnoticed, slow, [one for one in explained() if fnmatch(one.function, given.only)])
+    problems = judge(unnoticed, slow, [one for one in explained() if one.function.startswith(module)])
     print("\n".join(problems) or "Each of these has a reason in tests/mutants/survivors.toml.")
     sys.exit(bool(problems) or not results)
 
