@@ -11,6 +11,7 @@ from rotary.domain.transitions import WebhookEvent
 from rotary.events import Id, Timestamp
 from rotary.management.audit import Action, Entity
 from rotary.management.fields import Count
+from rotary.management.imports import ImportCount, ImportMistake, ImportStatus
 from rotary.policy import Policy
 
 S = TypeVar("S", bound=Struct)
@@ -122,25 +123,6 @@ class AuditEntry(Struct, frozen=True):
     action: Action
     before: Annotated[Raw | None, Meta(extra_json_schema={"type": ["object", "null"]})]
     after: Annotated[Raw | None, Meta(extra_json_schema={"type": ["object", "null"]})]
-
-
-ImportStatus = Literal["queued", "running", "succeeded", "failed"]
-
-
-class ImportMistake(Struct, frozen=True):
-    """One mistake of a file."""
-
-    line: int | None
-    field: str
-    message: str
-
-
-class ImportCount(Struct, frozen=True):
-    """How many changes of one kind."""
-
-    action: str
-    what: str
-    count: _Number0
 
 
 class Import(Struct, frozen=True):

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from rotary.definitions import MANAGE_SCOPE
 from rotary.management import imports as model
 from rotary.management.definitions_file.read import Format
 from rotary.management.pages import PageRequest
 from rotary_campaigns.http.operations import Call, Operation, RawBody, Reply, Resource
-from rotary_campaigns.http.schemas import Import, ImportChange, ImportCount, ImportMistake, shown
+from rotary_campaigns.http.schemas import Import, ImportChange, shown
 
 PATH = "/api/management/imports"
 MAX_FILE_BYTES = 32 * 2**20
@@ -36,7 +36,7 @@ class ImportQuery(Struct, frozen=True):
 async def list_imports(call: Call) -> Reply:
     """A page of the customer's imports."""
     page = await model.find_imports(call.connection, call.customer_id, call.query)
-    return Reply(page.map(_shown))
+    return Reply(page.map(lambda row: shown(Import, row)))
 
 
 async def create_import(call: Call) -> Reply:
@@ -44,12 +44,12 @@ async def create_import(call: Call) -> Reply:
     body: RawBody = call.body
     form = _FORMATS[body.content_type]
     row = await model.create_import(call.connection, call.customer_id, form, body.content, dry_run=call.query.dry_run)
-    return Reply(_shown(row), location=f"{PATH}/{row.id}")
+    return Reply(shown(Import, row), location=f"{PATH}/{row.id}")
 
 
 async def read_import(call: Call) -> Reply:
     """One import as it is now."""
-    return Reply(_shown(await model.read_import(call.connection, call.row_id, call.customer_id)))
+    return Reply(shown(Import, await model.read_import(call.connection, call.row_id, call.customer_id)))
 
 
 async def list_import_changes(call: Call) -> Reply:
@@ -64,7 +64,7 @@ async def watch_import(call: Call) -> AsyncIterator[bytes]:
     while True:
         async with call.parts.database.reading() as connection:
             row = await model.read_import(connection, call.row_id, call.customer_id)
-        body = msgspec.json.encode(_shown(row))
+        body = msgspec.json.encode(shown(Import, row))
         is_over, now = row.finished_at is not None, asyncio.get_running_loop().time()
         if body != told or is_over:
             yield b"event: %b\ndata: %b\n\n" % (b"finished" if is_over else b"progress", body)
@@ -75,12 +75,6 @@ async def watch_import(call: Call) -> AsyncIterator[bytes]:
         if is_over:
             return
         await asyncio.sleep(LOOK_SECONDS)
-
-
-def _shown(row: model.Import) -> Import:
-    counts = [ImportCount(**structs.asdict(one)) for one in row.changes]
-    mistakes = [ImportMistake(**structs.asdict(one)) for one in row.errors]
-    return shown(Import, row, changes=counts, errors=mistakes)
 
 
 RESOURCES = (

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import asyncpg
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from rotary.management.definitions_file.apply import Edit
 from rotary.management.definitions_file.mistakes import InvalidFileError
@@ -36,7 +36,7 @@ class ImportCount(Struct, frozen=True):
 
     action: str
     what: str
-    count: int
+    count: Annotated[int, Meta(ge=0)]
 
 
 class Import(Struct, frozen=True):
