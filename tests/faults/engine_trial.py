@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from faults.on_engines import Dialing, EngineFault, day_of, reservations, two_engines
 from faults.pick_table import PickRow
 from faults.picking import PICK_TTL_SECONDS, Picker, PickLoad
+from faults.processes import with_skewed_clock
 from faults.world import World, until
 
 PICKS_BEFORE, PICKS_AFTER = 300, 200
@@ -15,8 +16,9 @@ PICKS_BEFORE, PICKS_AFTER = 300, 200
 async def engine_trial(
     world: World, fault: EngineFault, pick_rows: list[PickRow], picker: Picker, common: Mapping[str, str]
 ) -> None:
-    """Adds a row, or fails. Both engines have the settings `common`, the second one also those of the fault."""
-    async with two_engines(world, common, {**common, **fault.settings()}) as engines:
+    """Adds a row, or fails. Both engines have the settings `common`, and the second one the clock of the fault."""
+    clock = await with_skewed_clock(fault.clock_error_seconds)
+    async with two_engines(world, common, {**common, **clock}) as engines:
         urls = [engine.url for engine in engines]
         load = PickLoad(world.session, urls, world.rabbitmq_url, picker, world.clock, day_of(world.timezone))
         load.start()

@@ -158,8 +158,8 @@ async def _live_and_die(service: Service, to_redis: Proxy) -> None:
 async def with_other_clocks(strike: Strike) -> None:
     """One consumer five minutes ahead, the other five behind, the query service ahead; Redis back from a snapshot."""
     world, enter = strike.world, strike.afterwards.enter_async_context
-    await enter(other_consumers(world, with_skewed_clock(300), with_skewed_clock(-300)))
-    await enter(other_query(world, with_skewed_clock(300)))
+    await enter(other_consumers(world, await with_skewed_clock(300), await with_skewed_clock(-300)))
+    await enter(other_query(world, await with_skewed_clock(300)))
     async with bystander_unharmed(strike):
         await strike.load.more(500)
     kept = copied(world.stack)

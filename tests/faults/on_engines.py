@@ -13,7 +13,7 @@ from msgspec import Struct
 from faults.load import Line
 from faults.on_redis import copied, put_back
 from faults.picking import CAP, PICK_TTL_SECONDS, Picker, PickLoad
-from faults.processes import Service, free_port, start, with_skewed_clock
+from faults.processes import Service, free_port, start
 from faults.proxy import Proxy, proxied
 from faults.world import World, until
 from histories import flagged
@@ -53,11 +53,11 @@ class Dialing(NamedTuple):
 
 
 class EngineFault(NamedTuple):
-    """`settings` are those of the second engine's environment."""
+    """The second engine's clock is ahead by `clock_error_seconds`."""
 
     name: str
     strike: Callable[[Dialing], Awaitable[None]]
-    settings: Callable[[], Mapping[str, str]] = dict
+    clock_error_seconds: int = 0
     short: bool = False
 
 
@@ -265,11 +265,6 @@ async def flags_and_switches(dialing: Dialing) -> None:
         await dialing.load.more(150)
 
 
-def fast_clock() -> Mapping[str, str]:
-    """Twenty seconds ahead."""
-    return with_skewed_clock(20)
-
-
 def day_of(timezone: str) -> Callable[[float], int]:
     """From a UTC time in seconds to a number of the customer's day."""
 
@@ -289,5 +284,5 @@ ENGINE_FAULTS = (
     EngineFault("Redis rolled back", redis_rolled_back),
     EngineFault("consumers dead for a while, twice", consumers_dead),
     EngineFault("subscriptions lost while flags arrive", subscriptions_lost),
-    EngineFault("one engine's clock 20 s fast", flags_and_switches, fast_clock),
+    EngineFault("one engine's clock 20 s fast", flags_and_switches, clock_error_seconds=20),
 )

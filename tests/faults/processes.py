@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-import pytest
 
 from faults.world import World, until
+from rotary_stack.binaries import find_or_install
 from rotary_stack.spawn import with_parent_death_signal
 
 
@@ -80,12 +80,16 @@ async def _end(process: Process) -> None:
             process.kill()
 
 
-def with_skewed_clock(seconds: int) -> dict[str, str]:
-    """The environment of a program whose wall clock is wrong. Skips the test without Debian's libfaketime."""
-    libraries = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
-    if not libraries:
-        pytest.skip("a wrong clock needs libfaketime: apt-get install libfaketime")
-    return {"LD_PRELOAD": str(libraries[0]), "FAKETIME": f"{seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+async def with_skewed_clock(seconds: int) -> dict[str, str]:
+    """The environment of a program whose wall clock is wrong by so many seconds; installs Debian's faketime for it."""
+    if not seconds:
+        return {}
+    await find_or_install("faketime", "faketime", print)
+    return {"LD_PRELOAD": str(_faketime()), "FAKETIME": f"{seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def _faketime() -> Path:
+    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 @asynccontextmanager

@@ -194,15 +194,22 @@ async def watching(api: Api, customers: list[Customer], watch: Watch) -> AsyncIt
 @asynccontextmanager
 async def in_background(watch: Watch, *work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Runs what has no end of its own while the block lasts; a defect in it is something wrong."""
-    tasks = [asyncio.create_task(one) for one in work]
+    tasks = [asyncio.create_task(_without_end(watch, one)) for one in work]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if not isinstance(outcome, asyncio.CancelledError):
-                watch.wrong.append(f"a reader met {outcome!r}")
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _without_end(watch: Watch, work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001  # whatever it is
+        watch.wrong.append(f"a reader met {error!r} at {datetime.now(UTC):%H:%M:%S.%f}")
+    else:
+        watch.wrong.append("a reader ended")
 
 
 async def _look_on(api: Api, customer: Customer, watch: Watch) -> None:
