@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from histories import DAY
 from integration.consuming import Installation, now_ms
 from integration.past import Rows, figured, recorded
 from integration.private_database import opened
@@ -11,6 +12,7 @@ from rotary.domain.quota import local_date
 from rotary.events import Event
 from rotary.postgres import history
 from rotary.postgres.history import Customer
+from rotary.redis.facts import COUNTERS_KEPT_DAYS
 from rotary.redis.past import PastReader
 from rotary_consumer.history.sweep import sweep
 from running import until
@@ -56,5 +58,7 @@ async def swept(installed: Installation, zone: str = ZONE, offset_ms: int = 0) -
 
 
 def of_known_days(events: Sequence[Event], zone: str = ZONE) -> Rows:
-    """The rows of the days that a first roll-up finds: as far back as counters are kept."""
-    return figured(events, last_days(6, zone), CALLERS)
+    """The rows of the days that a first roll-up finds: as far back as counters, which are of UTC days, are kept."""
+    since_ms = (now_ms() // DAY - COUNTERS_KEPT_DAYS) * DAY
+    known = [day for day in last_days(COUNTERS_KEPT_DAYS + 1, zone) if day.begin_ms >= since_ms]
+    return figured(events, known, CALLERS)
