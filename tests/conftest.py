@@ -51,6 +51,13 @@ def _logs() -> None:
     )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Registers the option that makes drawn tests draw more."""
+    parser.addoption(
+        "--thorough", type=int, default=1, metavar="N", help="draw N times as many API requests and histories of picks"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Gives every worker of pytest-xdist servers of its own, except the first, which uses those of the command."""
     if os.environ.get("PYTEST_XDIST_WORKER", _FIRST_WORKER) != _FIRST_WORKER:
@@ -124,6 +131,13 @@ def stack() -> Iterator[Mapping[str, str]]:
     """The variables of a stack with services of the tests' own: they may kill what runs in it."""
     with private_stack("--services", "--management") as variables:
         yield variables
+
+
+@pytest.fixture
+def thorough(pytestconfig: pytest.Config) -> int:
+    """How many times as much to draw as usual."""
+    factor: int = pytestconfig.getoption("thorough")
+    return factor
 
 
 @pytest.fixture

@@ -342,8 +342,7 @@ async def _as_coroutine(work: Awaitable[T]) -> T:
     return await work
 
 
-def test_the_function_answers_what_the_model_does_whatever_happens(redis_url: str) -> None:
+def test_the_function_answers_what_the_model_does_whatever_happens(redis_url: str, thorough: int) -> None:
     machine = type("PicksMachine", (PicksMachine,), {"url": redis_url})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None, phases=(Phase.generate,))
-    )
+    drawn = settings(max_examples=25 * thorough, stateful_step_count=40, deadline=None, phases=(Phase.generate,))
+    run_state_machine_as_test(machine, settings=drawn)
