@@ -20,7 +20,7 @@ run: .venv/ready ## the demo: three real servers, a simulated dialer, a live mon
 test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
 	@$(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" -n 3 --dist loadfile $(ARGS)
 
-coverage: .venv/ready ## every test again, and which lines and branches of the product none of them runs (about 10 minutes)
+coverage: .venv/ready ## every test again, and which lines and branches of the product none of them runs (about 14 minutes)
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" -n 3 --dist loadfile $(ARGS) || failed=$$?; \
 	$(BIN)/coverage combine --quiet; $(BIN)/coverage report || failed=$${failed:-$$?}; exit $${failed:-0}
@@ -28,7 +28,7 @@ coverage: .venv/ready ## every test again, and which lines and branches of the p
 mutants: .venv/ready ## change the domain in every small way and see that a test notices (long)
 	@cd tests && ../$(BIN)/python -m mutants $(ARGS)
 
-faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 10 minutes)
+faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 20 minutes)
 	@$(BIN)/pytest tests/faults tests/integration/test_publisher_restart.py $(ARGS)
 
 bench: .venv/ready ## measure against a bare server, a bare consumer, and what one writes in a day
