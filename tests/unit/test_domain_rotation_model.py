@@ -6,7 +6,7 @@ from random import Random
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -209,6 +209,7 @@ def test_the_asked_carrier_goes_before_the_asked_prefix() -> None:
     assert chosen(model, PickRequest(prefix="0289")).callers == (1, 2)
     assert chosen(model, PickRequest(prefix="025")).callers == (1, 2, 3, 4)
     assert chosen(model, PickRequest(prefix="9")).callers == (1, 2, 3, 4)
+    assert chosen(model, PickRequest(prefix="9281")).callers == (1, 2, 3, 4)
     assert chosen(model, PickRequest(prefix="02810009")).callers == (1,)
 
 
@@ -231,15 +232,12 @@ def test_a_weighted_members_phase_shifts_its_turns_within_its_share() -> None:
 
 
 @given(st.dictionaries(st.integers(0, 100), st.integers(1, 6), min_size=1, max_size=6))
+@example({5: 1, 10: 2})  # their first turns lie at the same place: ids decide, as text
 def test_turn_k_of_a_weighted_member_lies_at_k_and_its_phase_by_its_weight(weights: dict[int, int]) -> None:
     model = model_of([member(caller, weight=weight) for caller, weight in weights.items()], "weighted")
-    places = [
-        (k + Fraction(one.phase, PHASES)) / one.weight
-        for one in model.groups[GROUP].plan.members
-        for k in range(one.weight)
-    ]
-    callers = [caller for caller, weight in weights.items() for _ in range(weight)]
-    round_ = [caller for _, caller in sorted(zip(places, callers, strict=True))]
+    turns = [(one, k) for one in model.groups[GROUP].plan.members for k in range(one.weight)]
+    turns.sort(key=lambda turn: ((turn[1] + Fraction(turn[0].phase, PHASES)) / turn[0].weight, str(turn[0].id)))
+    round_ = [one.id for one, _ in turns]
     assert picks(model, 2 * len(round_)) == 2 * round_
 
 
@@ -255,10 +253,10 @@ def test_the_last_places_of_a_round_are_those_that_a_float_can_tell_apart() -> N
 
 
 def test_a_changed_weight_counts_from_here_on_in_the_round() -> None:
-    model = model_of([member(0, weight=4), member(2**32, weight=1)], "weighted")
+    model = model_of([member(0, weight=4), member(2**32, weight=2)], "weighted")
     assert picks(model, 3) == [0, 2**32, 0]
-    define(model, [member(0, weight=2), member(2**32, weight=1)], "weighted")
-    assert picks(model, 4) == [0, 0, 2**32, 0]
+    define(model, [member(0, weight=2), member(2**32, weight=2)], "weighted")
+    assert picks(model, 4) == [0, 2**32, 0, 2**32], "its second turn is the one at half of the round"
 
 
 def test_who_joins_a_weighted_group_begins_where_the_round_is() -> None:
@@ -301,3 +299,11 @@ def test_a_preferred_or_kept_pick_does_not_move_the_weighted_round_even_of_whoev
     assert [pick(model, PickRequest(lead_id="a")), pick(model), pick(model, asked)] == [0, 1, 0]
     define(model, [*members, member(3)], "weighted")  # the phase of 1 is 0.618, that of 3 is 0.854
     assert picks(model, 3) == [3, 1, 3]
+
+
+def test_a_pick_of_which_nobody_has_what_is_asked_for_moves_the_weighted_round() -> None:
+    members = [member(0), member(1)]
+    model = model_of(members, "weighted")
+    assert [*picks(model, 2), pick(model, PickRequest(carrier="landline", prefix="9281"))] == [0, 1, 0]
+    define(model, [*members, member(3)], "weighted")
+    assert picks(model, 3) == [1, 3, 0], "3 begins in the round of the last pick"
