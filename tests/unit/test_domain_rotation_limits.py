@@ -185,6 +185,10 @@ def test_an_hour_counts_reservations_and_they_may_be_what_it_waits_for() -> None
     model = model_of([member(1, hourly_cap=2)])
     assert picks(model, 3) == [1, 1, None]
     assert refusal(model) == NothingEligible({"hourly_cap": 1}, NOW + TTL)
+    model = model_of([member(1, hourly_cap=2)])
+    model.call(1, NOW + QUARTER)  # dated ahead a little, so that it is in the hour for longest
+    assert picks(model, 2) == [1, None]
+    assert refusal(model) == NothingEligible({"hourly_cap": 1}, NOW + TTL)
 
 
 def test_reservations_last_as_long_as_the_policy_says() -> None:

@@ -1,11 +1,12 @@
 """The laws of the model, which the atomic function is compared with: strategies, caps, reservations."""
 
 from collections import Counter
+from fractions import Fraction
 from random import Random
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -14,6 +15,7 @@ from pick_groups import GROUP, member
 from rotary.definitions import RotationStrategy
 from rotary.domain.rotation.model import Choice
 from rotary.domain.rotation.outcomes import PickRequest
+from rotary.domain.rotation.plan import PHASES
 from rotary.policy import Policy
 from rotation_model import ANY, chosen, define, model_of, pick, picks
 
@@ -83,6 +85,13 @@ def test_no_history_passes_a_cap(seed: int) -> None:
             else:
                 model.release(name)
         assert all(model.used(plan, one.id) <= one.cap for one in plan.members)
+
+
+def test_picks_are_numbered_one_by_one_and_a_refusal_takes_no_number() -> None:
+    model = model_of([member(1, daily_cap=2), member(2, daily_cap=1)])
+    assert picks(model, 4) == [1, 2, 1, None]
+    assert model.groups[GROUP].turns == {1: 3, 2: 2}
+    assert model.number == 3
 
 
 def test_a_preferred_pick_leaves_the_others_in_their_order() -> None:
@@ -200,6 +209,7 @@ def test_the_asked_carrier_goes_before_the_asked_prefix() -> None:
     assert chosen(model, PickRequest(prefix="0289")).callers == (1, 2)
     assert chosen(model, PickRequest(prefix="025")).callers == (1, 2, 3, 4)
     assert chosen(model, PickRequest(prefix="9")).callers == (1, 2, 3, 4)
+    assert chosen(model, PickRequest(prefix="9281")).callers == (1, 2, 3, 4)
     assert chosen(model, PickRequest(prefix="02810009")).callers == (1,)
 
 
@@ -221,11 +231,32 @@ def test_a_weighted_members_phase_shifts_its_turns_within_its_share() -> None:
     assert picks(model, 6) == [0, 0, 1, 0, 0, 1]
 
 
+@given(st.dictionaries(st.integers(0, 100), st.integers(1, 6), min_size=1, max_size=6))
+@example({5: 1, 10: 2})  # their first turns lie at the same place: ids decide, as text
+def test_turn_k_of_a_weighted_member_lies_at_k_and_its_phase_by_its_weight(weights: dict[int, int]) -> None:
+    model = model_of([member(caller, weight=weight) for caller, weight in weights.items()], "weighted")
+    turns = [(one, k) for one in model.groups[GROUP].plan.members for k in range(one.weight)]
+    turns.sort(key=lambda turn: ((turn[1] + Fraction(turn[0].phase, PHASES)) / turn[0].weight, str(turn[0].id)))
+    round_ = [one.id for one, _ in turns]
+    assert picks(model, 2 * len(round_)) == 2 * round_
+
+
+def test_the_last_places_of_a_round_are_those_that_a_float_can_tell_apart() -> None:
+    """The last turn of 1 would be rounded to the end of the round; 2 has the last place in it, 3 the one before."""
+    model = model_of([member(1, weight=2**31 - 1), member(2, weight=2**20), member(3, weight=2**20)], "weighted")
+    turns = model.groups[GROUP]
+    phases = {1: PHASES - 1, 2: PHASES - 1, 3: PHASES - 2}
+    model.plan(replace(turns.plan, members=tuple(replace(one, phase=phases[one.id]) for one in turns.plan.members)))
+    turns.rounds = {one.id: ((0, one.weight - 1), one.weight) for one in turns.plan.members}
+    assert chosen(model).callers == (3,)
+    assert chosen(model, PickRequest(exclude=(3,))).callers == (1,), "as close to the end as 2, and its id is less"
+
+
 def test_a_changed_weight_counts_from_here_on_in_the_round() -> None:
-    model = model_of([member(0, weight=4), member(2**32, weight=1)], "weighted")
+    model = model_of([member(0, weight=4), member(2**32, weight=2)], "weighted")
     assert picks(model, 3) == [0, 2**32, 0]
-    define(model, [member(0, weight=2), member(2**32, weight=1)], "weighted")
-    assert picks(model, 4) == [0, 0, 2**32, 0]
+    define(model, [member(0, weight=2), member(2**32, weight=2)], "weighted")
+    assert picks(model, 4) == [0, 2**32, 0, 2**32], "its second turn is the one at half of the round"
 
 
 def test_who_joins_a_weighted_group_begins_where_the_round_is() -> None:
@@ -233,6 +264,13 @@ def test_who_joins_a_weighted_group_begins_where_the_round_is() -> None:
     picks(model, 2)
     define(model, [member(0, weight=2), member(2**32, weight=2)], "weighted")
     assert picks(model, 4) == [2**32, 0, 2**32, 0]
+
+
+def test_who_joins_a_weighted_group_after_its_places_have_passed_begins_with_the_next_round() -> None:
+    model = model_of([member(0), member(1)], "weighted")
+    assert picks(model, 2) == [0, 1]
+    define(model, [member(0), member(1), member(2**32)], "weighted")
+    assert picks(model, 4) == [0, 2**32, 1, 0]
 
 
 def test_who_could_not_be_picked_for_rounds_has_no_turns_to_catch_up() -> None:
@@ -252,3 +290,20 @@ def test_a_pick_out_of_turn_does_not_move_the_weighted_round() -> None:
     assert pick(sticky, PickRequest(lead_id="a", exclude=(0,))) == 2**32
     assert picks(sticky, 2, PickRequest(lead_id="a")) == [2**32, 2**32]
     assert picks(sticky, 2) == [0, 2**33]
+
+
+@pytest.mark.parametrize("asked", [PickRequest(carrier="mobifone"), PickRequest(prefix="0"), PickRequest(lead_id="a")])
+def test_a_preferred_or_kept_pick_does_not_move_the_weighted_round_even_of_whoever_is_next(asked: PickRequest) -> None:
+    members = [member(0, carrier="mobifone"), member(1)]
+    model = model_of(members, "weighted", sticky_enabled=True)
+    assert [pick(model, PickRequest(lead_id="a")), pick(model), pick(model, asked)] == [0, 1, 0]
+    define(model, [*members, member(3)], "weighted")  # the phase of 1 is 0.618, that of 3 is 0.854
+    assert picks(model, 3) == [3, 1, 3]
+
+
+def test_a_pick_of_which_nobody_has_what_is_asked_for_moves_the_weighted_round() -> None:
+    members = [member(0), member(1)]
+    model = model_of(members, "weighted")
+    assert [*picks(model, 2), pick(model, PickRequest(carrier="landline", prefix="9281"))] == [0, 1, 0]
+    define(model, [*members, member(3)], "weighted")
+    assert picks(model, 3) == [1, 3, 0], "3 begins in the round of the last pick"

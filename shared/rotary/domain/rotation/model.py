@@ -14,7 +14,7 @@ from rotary.domain.facts import QUARTER_MS
 from rotary.domain.rotation.outcomes import NothingEligible, PickRequest, Reason, Refusal
 from rotary.domain.rotation.plan import PHASES, Plan, PlanMember
 
-_TURNS = 2**52
+_PLACES = 2**52
 
 
 class Choice(Struct, frozen=True):
@@ -34,13 +34,13 @@ class Reservation(Struct, frozen=True):
 class Group(Struct):
     """A group's plan, and whose turn it is.
 
-    `turns`: the number of a member's last pick. `rounds`: (round, turn, weight) of its next weighted one; `passed`:
-    (round, place in it) of the last. `leads`: the number that a lead keeps, and until when.
+    `turns`: the number of a member's last pick. `rounds`: (round, turn) of its next weighted one, and its weight then;
+    `passed`: (round, place in it) of the last. `leads`: the number that a lead keeps, and until when.
     """
 
     plan: Plan
     turns: dict[int, int] = {}
-    rounds: dict[int, tuple[int, int, int]] = {}
+    rounds: dict[int, tuple[tuple[int, int], int]] = {}
     passed: tuple[int, int] = (0, 0)
     leads: dict[str, tuple[int, int]] = {}
 
@@ -50,7 +50,7 @@ class Model:
 
     def __init__(self) -> None:
         self.groups: dict[int, Group] = {}
-        self.calls: dict[int, Counter[int]] = {}
+        self.calls: dict[int, list[int]] = {}
         self.reservations: dict[str, Reservation] = {}
         self.picked_ms: dict[int, int] = {}
         self.number = 0
@@ -67,9 +67,8 @@ class Model:
 
     def call(self, caller: int, at_ms: int, pick_id: str | None = None) -> None:
         """A call was counted; if it names its pick, the reservation is gone in the same step."""
-        self.calls.setdefault(caller, Counter())[at_ms // QUARTER_MS] += 1
-        held = self.reservations.get(pick_id or "")
-        if pick_id and held is not None and held.caller == caller:
+        self.calls.setdefault(caller, []).append(at_ms)
+        if pick_id in self.reservations and self.reservations[pick_id].caller == caller:
             del self.reservations[pick_id]
 
     def release(self, pick_id: str) -> bool:
@@ -100,12 +99,11 @@ class Model:
             return self._nothing(group.plan, asked, blocked)
         keeps = self._kept(group, asked, now_ms)
         if keeps in {one.id for one in available}:
-            assert keeps is not None
             return Choice((keeps,), "sticky")
         strategy = group.plan.strategy
         if strategy == "random":
             return Choice(tuple(one.id for one in _preferred(available, asked)), "random")
-        best = min(_preferred(available, asked), key=lambda one: self._place(group, one))
+        best = self._first(group, _preferred(available, asked))
         return Choice((best.id,), "least_used" if strategy == "sticky_lead" else strategy)
 
     def take(self, group_id: int, asked: PickRequest, choice: Choice, caller: int, pick_id: str, now_ms: int) -> int:
@@ -132,10 +130,10 @@ class Model:
 
     def refusal(self, plan: Plan, member: PlanMember, now_ms: int) -> tuple[Refusal, int] | None:
         """The first reason why a member can't be picked, and when it may hold no longer; None when it can be."""
+        spent = self._spent(plan, member, now_ms)
         if member.until_ms > now_ms:
-            later = self._spent(plan, member, now_ms)
-            return "cooldown", max(member.until_ms, later[1] if later else 0)
-        return self._spent(plan, member, now_ms)
+            return "cooldown", max(member.until_ms, spent[1]) if spent else member.until_ms
+        return spent
 
     def _spent(self, plan: Plan, member: PlanMember, now_ms: int) -> tuple[Refusal, int] | None:
         if self.used(plan, member.id) >= member.cap:
@@ -166,40 +164,41 @@ class Model:
     def _kept(self, group: Group, asked: PickRequest, now_ms: int) -> int | None:
         if not group.plan.is_sticky or asked.lead_id is None:
             return None
-        caller, until_ms = group.leads.get(asked.lead_id, (None, 0))
-        return caller if until_ms > now_ms else None
+        match group.leads.get(asked.lead_id):
+            case caller, until_ms if until_ms > now_ms:
+                return caller
+        return None
 
-    def _place(self, group: Group, member: PlanMember) -> tuple[float, int, bytes]:
+    def _first(self, group: Group, members: Iterable[PlanMember]) -> PlanMember:
         """The least goes first. Ids decide last, as text, because Redis compares them so."""
-        name, turn = str(member.id).encode(), group.turns.get(member.id, 0)
+        return min(members, key=lambda one: (self._place(group, one), str(one.id).encode()))
+
+    def _place(self, group: Group, member: PlanMember) -> tuple[float, ...]:
+        turn = group.turns.get(member.id, 0)
         match group.plan.strategy:
             case "weighted":
-                return (*self._next_turn(group, member)[1], name)
+                return _place_of(member, self._next_turn(group, member))
             case "round_robin":
-                return (turn, 0, name)
+                return (turn,)
             case "cap_based":
-                return (self.used(group.plan, member.id) / member.cap, turn, name)
+                return (self.used(group.plan, member.id) / member.cap, turn)
             case _:
-                return (self.used(group.plan, member.id), turn, name)
+                return (self.used(group.plan, member.id), turn)
 
-    def _next_turn(self, group: Group, member: PlanMember) -> tuple[int, tuple[int, int]]:
-        """A member's next turn, and (round, place in it): its own next, or the first not before the last pick."""
-        passed_round, passed = group.passed
-        round_, k, weight = group.rounds.get(member.id, (-1, 0, member.weight))
-        if weight == member.weight and (round_, _turn(member, k)) >= group.passed:
-            return k, (round_, _turn(member, k))
-        for turn in range(member.weight):
-            if _turn(member, turn) >= passed:
-                return turn, (passed_round, _turn(member, turn))
-        return 0, (passed_round + 1, _turn(member, 0))
+    def _next_turn(self, group: Group, member: PlanMember) -> tuple[int, int]:
+        """(round, turn) of a member: its own next, or if that has passed the first that is not before the last pick."""
+        passed_round, _ = group.passed
+        turns = ((passed_round, turn) for turn in range(member.weight))
+        first = next((turn for turn in turns if _place_of(member, turn) >= group.passed), (passed_round + 1, 0))
+        own, weight = group.rounds.get(member.id, (first, member.weight))
+        return max(first, own) if weight == member.weight else first
 
     def _take_turn(self, group: Group, member: PlanMember, *, is_next: bool) -> None:
-        k, place = self._next_turn(group, member)
-        round_ = place[0]
+        round_, turn = self._next_turn(group, member)
         if is_next:
-            group.passed = place
-        following = (round_, k + 1) if k + 1 < member.weight else (round_ + 1, 0)
-        group.rounds[member.id] = (*following, member.weight)
+            group.passed = _place_of(member, (round_, turn))
+        following = (round_, turn + 1) if turn + 1 < member.weight else (round_ + 1, 0)
+        group.rounds[member.id] = (following, member.weight)
 
     def _is_next(self, group: Group, asked: PickRequest, choice: Choice, now_ms: int) -> bool:
         """Whether the picked one was first of all, so that the round has come so far."""
@@ -208,10 +207,11 @@ class Model:
         available = [one for one in group.plan.members if self.refusal(group.plan, one, now_ms) is None]
         if any(_is_preferred(one, asked) for one in available if one.id not in asked.exclude):
             return False
-        return min(available, key=lambda one: self._place(group, one)).id == choice.callers[0]
+        return self._first(group, available).id == choice.callers[0]
 
     def _calls(self, caller: int, begin: int, end: int) -> int:
-        return sum(n for quarter, n in self.calls.get(caller, Counter[int]()).items() if begin <= quarter < end)
+        """In the quarter hours begin ≤ q < end."""
+        return sum(begin * QUARTER_MS <= at_ms < end * QUARTER_MS for at_ms in self.calls.get(caller, []))
 
     def _live(self, caller: int) -> int:
         return sum(held.caller == caller for held in self.reservations.values())
@@ -220,20 +220,24 @@ class Model:
         return min(held.expires_ms for held in self.reservations.values() if held.caller == caller)
 
 
-def _turn(member: PlanMember, k: int) -> int:
-    return min(floor((k + member.phase / PHASES) / member.weight * _TURNS), _TURNS - 1)
+def _place_of(member: PlanMember, turn: tuple[int, int]) -> tuple[int, int]:
+    """(round, place in it) of a turn, which is (round, number in it)."""
+    round_, k = turn
+    return round_, min(floor((k + member.phase / PHASES) / member.weight * _PLACES), _PLACES - 1)
 
 
 def _preferred(members: Iterable[PlanMember], asked: PickRequest) -> list[PlanMember]:
     """Those of the asked carrier, if there are any; of these the ones that share most of the asked prefix."""
     some = list(members)
     some = [one for one in some if one.carrier == asked.carrier] or some
-    shared = {one.id: _shared(one.number, asked.prefix or "") for one in some}
+    shared = {one.id: _shared(one.number, asked.prefix) for one in some}
     return [one for one in some if shared[one.id] == max(shared.values())]
 
 
-def _shared(number: str, prefix: str) -> int:
+def _shared(number: str, prefix: str | None) -> int:
     """How many characters both begin with."""
+    if prefix is None:
+        return 0
     length = 0
     while length < min(len(number), len(prefix)) and number[length] == prefix[length]:
         length += 1
@@ -241,4 +245,4 @@ def _shared(number: str, prefix: str) -> int:
 
 
 def _is_preferred(member: PlanMember, asked: PickRequest) -> bool:
-    return member.carrier == asked.carrier or _shared(member.number, asked.prefix or "") > 0
+    return member.carrier == asked.carrier or _shared(member.number, asked.prefix) > 0
