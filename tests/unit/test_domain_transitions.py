@@ -63,6 +63,39 @@ def test_a_flag_begins_a_cooldown_and_time_ends_it() -> None:
     assert transitions(began, held(TWO, facts, NOW + HOUR), subjects(TWO)) == [("caller_id.cooldown_ended", 18)]
 
 
+def test_a_clear_ends_a_cooldown() -> None:
+    facts = Facts()
+    facts.flag(18)
+    facts.facts[18] = structs.replace(facts.facts[18], cleared_at_ms=NOW)
+    assert held(TWO, facts) == set()
+
+
+def test_a_status_is_what_a_webhook_says_of_a_caller_id_with_and_without_facts() -> None:
+    facts = Facts()
+    facts.calls(18, 3)
+    ours, other = TWO.members
+    assert statuses(TWO, facts, NOW) == {
+        18: CallerStatus(
+            ours.number,
+            is_eligible=False,
+            until_ms=None,
+            is_over_quota=True,
+            calls_today=3,
+            daily_cap=3,
+            changes_ms=MIDNIGHT,
+        ),
+        19: CallerStatus(
+            other.number,
+            is_eligible=True,
+            until_ms=None,
+            is_over_quota=False,
+            calls_today=0,
+            daily_cap=3,
+            changes_ms=None,
+        ),
+    }
+
+
 def test_a_quota_is_told_when_it_is_reached_and_midnight_alone_recovers_the_group() -> None:
     facts = Facts()
     facts.calls(18, 3)

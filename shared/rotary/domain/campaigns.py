@@ -25,6 +25,12 @@ FOLLOWING: Mapping[CampaignStatus, frozenset[CampaignStatus]] = {
 """What may follow each status."""
 RUNNING: frozenset[CampaignStatus] = frozenset({"active", "paused"})
 """A campaign in these needs its group: the group can't be taken away from it."""
+_REFUSED_FOR: Mapping[GroupState | None, Refusal | None] = {
+    None: "no_group",
+    "usable": None,
+    "disabled": "group_disabled",
+    "missing": "group_missing",
+}
 
 
 def refusal(current: CampaignStatus, wanted: CampaignStatus, group: GroupState | None) -> Refusal | None:
@@ -39,15 +45,7 @@ def refusal(current: CampaignStatus, wanted: CampaignStatus, group: GroupState |
 
 def group_refusal(group: GroupState | None) -> Refusal | None:
     """Why calls can't be made with this group; None if they can."""
-    match group:
-        case None:
-            return "no_group"
-        case "disabled":
-            return "group_disabled"
-        case "missing":
-            return "group_missing"
-        case "usable":
-            return None
+    return _REFUSED_FOR[group]
 
 
 _Time = Annotated[str, Meta(pattern=r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z")]

@@ -73,9 +73,8 @@ _NONE: Window = (0, 0, QUARTERS_A_DAY)
 def windows_at(timezone: str, quarter: int) -> Mapping[int, Window]:
     """What counts at a given quarter hour, by UTC day. All members of all groups in a zone share the result."""
     (begin, end), (since, last) = today(timezone, quarter), last_day(quarter * QUARTER_MS)
-    days = range(min(begin, since) // QUARTERS_A_DAY, (max(end, last) - 1) // QUARTERS_A_DAY + 1)
-    windows = {day: (_within(day, begin), _within(day, end), _within(day, since)) for day in days}
-    return {day: window for day, window in windows.items() if window[0] < window[1] or window[2] < QUARTERS_A_DAY}
+    days = range(min(begin, since) // QUARTERS_A_DAY, last // QUARTERS_A_DAY)
+    return {day: (_within(day, begin), _within(day, end), _within(day, since)) for day in days}
 
 
 def _within(day: int, quarter: int) -> int:

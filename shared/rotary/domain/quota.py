@@ -1,6 +1,6 @@
 """The calendar day of a customer, in quarter hours of UTC."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ def today(timezone: str, quarter: int) -> tuple[int, int]:
 
 def local_date(timezone: str, at_ms: int) -> date:
     """The date in a zone at a UTC millisecond."""
-    return datetime.fromtimestamp(at_ms // 1000, ZoneInfo(timezone)).date()
+    return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date()
 
 
 def calendar_day(timezone: str, of: date) -> tuple[int, int]:
@@ -42,4 +42,4 @@ def days_read(now_ms: int) -> range:
 
 
 def _quarter(moment: datetime) -> int:
-    return int(moment.astimezone(UTC).timestamp()) * 1000 // QUARTER_MS
+    return int(moment.timestamp()) * 1000 // QUARTER_MS

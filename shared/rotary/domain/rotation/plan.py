@@ -6,16 +6,14 @@ definition and the flags that it was made from; what depends on time alone is in
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cached_property
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from rotary.definitions import Carrier, GroupDefinition, MemberDefinition, RotationStrategy, Status
 from rotary.domain.cooldown import cooldown_until
 from rotary.domain.facts import NO_FACTS, QUARTER_MS, CallerFacts
-from rotary.domain.quota import today
+from rotary.domain.quota import local_date, today
 from rotary.policy import DAY_SECONDS, Policy
 
 PHASES = 2**32
@@ -89,12 +87,8 @@ def effective_cap(member: MemberDefinition, policy: Policy, timezone: str, now_m
     """The daily cap, or that of the warm-up when it is lower. Days are the customer's; activation is on day 0."""
     if not policy.warm_up or member.activated_ms is None:
         return member.daily_cap
-    age_days = _date(timezone, now_ms) - _date(timezone, member.activated_ms)
-    return min([member.daily_cap, *(step.cap for step in policy.warm_up if age_days < step.before_day)])
-
-
-def _date(timezone: str, at_ms: int) -> int:
-    return datetime.fromtimestamp(at_ms // 1000, ZoneInfo(timezone)).toordinal()
+    age = local_date(timezone, now_ms) - local_date(timezone, member.activated_ms)
+    return min([member.daily_cap, *(step.cap for step in policy.warm_up if age.days < step.before_day)])
 
 
 def _member(member: MemberDefinition, facts: CallerFacts, group: GroupDefinition, now_ms: int) -> PlanMember:
@@ -123,8 +117,8 @@ class Preferences:
         """The active members of a class."""
         carrier, _, prefix = name.partition("|")
         members = self._members.get(carrier, [])
-        first = bisect_left(members, (prefix,))
-        return [caller for _, caller in members[first : bisect_left(members, (prefix + "\U0010ffff",), first)]]
+        first, after = bisect_left(members, (prefix,)), bisect_left(members, (prefix + "\U0010ffff",))
+        return [caller for _, caller in members[first:after]]
 
     @cached_property
     def _members(self) -> dict[str, list[tuple[str, int]]]:
@@ -154,18 +148,13 @@ class Preferences:
 
     def _sharing(self, carrier: str, prefix: str | None) -> list[str]:
         """Longest beginning first; of those that the same numbers have, the longest."""
+        if prefix is None:
+            return []
         numbers, found, count = self._numbers[carrier], list[str](), 0
-        for length in range(len(prefix or ""), 0, -1):
-            beginning = (prefix or "")[:length]
-            first = bisect_left(numbers, beginning)
-            having = bisect_left(numbers, beginning + "\U0010ffff", first) - first
+        for length in range(len(prefix), 0, -1):
+            beginning = prefix[:length]
+            having = bisect_left(numbers, beginning + "\U0010ffff") - bisect_left(numbers, beginning)
             if having > count:
                 found.append(f"{carrier}|{beginning}")
                 count = having
         return found
-
-
-def is_in_class(name: str, carrier: Carrier, number: str) -> bool:
-    """Whether a caller ID with this carrier and number is in the class."""
-    wanted, _, prefix = name.partition("|")
-    return wanted in ("", carrier) and number.startswith(prefix)
