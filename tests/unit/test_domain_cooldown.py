@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from histories import DAY, HOUR, MINUTE, NOW, facts_about, flags, histories, policies
-from rotary.domain.cooldown import cooldown_until
+from rotary.domain.cooldown import cooldown_until, rests
 from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, Facts, Flag, merge_flags
 from rotary.events import FLAG_KINDS, Event, FlagKind
 from rotary.policy import DEFAULT_POLICY, Policy
@@ -71,8 +71,10 @@ def test_worked_examples_of_clears_rest_as_long_as_written(
 def test_the_window_and_the_end_are_exact_to_the_millisecond() -> None:
     a_week_apart = flags(("spam_label", NOW - 7 * DAY), ("spam_label", NOW))
     assert cooldown_until(a_week_apart, None, DEFAULT_POLICY, NOW) == NOW + 6 * HOUR
+    assert list(rests(a_week_apart, (), DEFAULT_POLICY))[-1] == (NOW, NOW + 6 * HOUR)
     just_within = flags(("spam_label", NOW - 7 * DAY + 1), ("spam_label", NOW))
     assert cooldown_until(just_within, None, DEFAULT_POLICY, NOW) == NOW + 12 * HOUR
+    assert list(rests(just_within, (), DEFAULT_POLICY))[-1] == (NOW, NOW + 12 * HOUR)
 
     until = NOW + 6 * HOUR
     label = flags(("spam_label", NOW))

@@ -1,21 +1,18 @@
 """History: the figures of a finished day, in every zone, and what facts can no longer tell."""
 
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histories import DAY, HOUR, MINUTE, NOW, SECOND, facts_about, flags, histories, policies, utc
+from histories import DAY, HOUR, MINUTE, SECOND, facts_about, flags, histories, policies, utc
 from rotary.domain.cooldown import cooldown_until
 from rotary.domain.facts import MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, Facts, Flag
 from rotary.domain.health import health_score
 from rotary.domain.history import (
-    HISTORY_DAYS,
-    MARGIN_MS,
     NOTHING,
-    SWEEPS_MS,
     Coverage,
     Day,
     Figures,
@@ -23,15 +20,10 @@ from rotary.domain.history import (
     PastFacts,
     completed,
     day_of,
-    days_to_add,
-    due_ms,
     figures,
-    is_over,
     known,
     nothing,
-    utc_days,
 )
-from rotary.domain.quota import local_date
 from rotary.events import FLAG_KINDS, FlagKind
 from rotary.policy import DEFAULT_POLICY, Policy
 
@@ -65,35 +57,7 @@ def a_burst(kind: FlagKind, count: int, begin_ms: int, step_ms: int) -> tuple[tu
     return tuple((kind, begin_ms + number * step_ms) for number in range(count))
 
 
-# Days
-
-
-@pytest.mark.parametrize("zone", ZONES)
-@given(at_ms=st.integers(utc("2024-01-01T00:00:00Z"), utc("2027-12-31T00:00:00Z")))
-@settings(max_examples=60, deadline=None)
-def test_every_moment_is_in_the_day_of_its_local_date(zone: str, at_ms: int) -> None:
-    day = day_of(zone, local_date(zone, at_ms))
-    assert day.begin_ms <= at_ms < day.end_ms
-    assert day_of(zone, day.date + timedelta(days=1)).begin_ms == day.end_ms
-    assert day.begin_ms % QUARTER_MS == day.end_ms % QUARTER_MS == 0
-
-
-@pytest.mark.parametrize(
-    ("zone", "of", "hours"),
-    [
-        ("Asia/Ho_Chi_Minh", "2026-06-05", 24),
-        ("Europe/Berlin", "2026-03-29", 23),
-        ("Europe/Berlin", "2026-10-25", 25),
-        ("Australia/Lord_Howe", "2026-04-05", 24.5),
-        ("Australia/Lord_Howe", "2026-10-04", 23.5),
-        ("America/Santiago", "2026-09-06", 23),  # the clock skips midnight
-        ("America/Havana", "2026-11-01", 25),  # and here repeats it
-        ("Pacific/Apia", "2011-12-30", 0),  # a date that was skipped
-    ],
-)
-def test_a_day_is_as_long_as_its_clock_says(zone: str, of: str, hours: float) -> None:
-    day = day_of(zone, date.fromisoformat(of))
-    assert day.end_ms - day.begin_ms == hours * HOUR
+# Figures
 
 
 @pytest.mark.parametrize(
@@ -109,58 +73,17 @@ def test_calls_of_days_around_a_clock_change_are_each_in_one_day(zone: str, of: 
     assert sum(count or 0 for count in counted) == len(times)
 
 
-def test_yesterday_is_the_last_day_on_record() -> None:
-    added = days_to_add(None, "Asia/Kolkata", utc("2026-06-06T18:29:59Z"), 0)
-    assert added[-1].date == date(2026, 6, 5)  # half an hour to midnight, by half an hour
-    assert len(added) == HISTORY_DAYS
-    assert days_to_add(added[-1], "Asia/Kolkata", utc("2026-06-06T18:29:59Z"), 0) == []
-    [next_day] = days_to_add(added[-1], "Asia/Kolkata", utc("2026-06-06T18:30:00Z"), 0)
-    assert (next_day.date, next_day.end_ms) == (date(2026, 6, 6), utc("2026-06-06T18:30:00Z"))
-
-
-def test_history_begins_with_the_first_day_of_which_all_calls_are_known() -> None:
-    since = day_of("UTC", date(2026, 6, 3)).begin_ms
-    assert [day.date.day for day in days_to_add(None, "UTC", NOW, since)] == [3, 4, 5]
-    assert [day.date.day for day in days_to_add(None, "UTC", NOW, since + 1)] == [4, 5]
-
-
-def test_days_missed_by_a_roll_up_that_was_down_are_all_added() -> None:
-    last = day_of("UTC", date(2026, 5, 20))
-    assert [day.date for day in days_to_add(last, "UTC", NOW, NOW)] == [
-        date(2026, 5, 21) + timedelta(days=number) for number in range(16)
-    ]
-    assert len(days_to_add(day_of("UTC", date(2026, 1, 1)), "UTC", NOW, NOW)) == HISTORY_DAYS
-
-
-@given(
-    before=st.sampled_from((*ZONES, "Pacific/Kiritimati", "Pacific/Pago_Pago")),
-    after=st.sampled_from((*ZONES, "Pacific/Kiritimati", "Pacific/Pago_Pago")),
-    hours=st.integers(0, 72),
-)
-@settings(deadline=None)
-def test_no_call_is_in_two_days_or_in_none_after_the_zone_changed(before: str, after: str, hours: int) -> None:
-    changed_ms = NOW + hours * HOUR
-    days = days_to_add(None, before, changed_ms, NOW - 5 * DAY)
-    days += days_to_add(days[-1], after, changed_ms + 4 * DAY, 0)
-    for earlier, later in pairwise(days):
-        assert earlier.end_ms == later.begin_ms <= later.end_ms
-        assert later.date - earlier.date == timedelta(days=1)
-    assert days[-1].end_ms == day_of(after, days[-1].date).end_ms
-
-
-def test_a_customer_is_due_soon_after_its_midnight_and_once_more() -> None:
-    midnight = utc("2026-06-05T18:30:00Z")
-    first, second = (midnight + after for after in SWEEPS_MS)
-    for now_ms, expected in ((first - 1, second - DAY), (first, first), (second - 1, first), (second + HOUR, second)):
-        assert due_ms("Asia/Kolkata", now_ms) == expected
-
-
-# Figures
-
-
 def test_calls_are_those_of_the_day() -> None:
     facts = calls_at(D.begin_ms - 1, D.begin_ms, D.begin_ms + 5 * HOUR, D.end_ms - 1, D.end_ms)
     assert seen(facts).calls == 3
+
+
+@pytest.mark.parametrize("shift", range(QUARTERS_A_DAY))
+def test_calls_are_exact_at_whatever_quarter_hour_of_utc_a_day_begins(shift: int) -> None:
+    begin_ms = utc("2026-06-05T00:00:00Z") + shift * QUARTER_MS
+    facts = calls_at(*range(begin_ms - 3 * DAY, begin_ms + 4 * DAY, QUARTER_MS))
+    for quarters in (1, QUARTERS_A_DAY - 1, QUARTERS_A_DAY, QUARTERS_A_DAY + 4):
+        assert seen(facts, Day(date(2026, 6, 5), begin_ms, begin_ms + quarters * QUARTER_MS)).calls == quarters
 
 
 def test_flags_are_counted_by_kind() -> None:
@@ -208,6 +131,11 @@ def test_resting_is_the_time_of_the_day_in_cooldown(
         clears=tuple(D.begin_ms + hour * HOUR for hour in clears),
     )
     assert seen(facts).resting_seconds == hours * 3600
+
+
+def test_resting_is_in_whole_seconds_rounded_down() -> None:
+    assert seen(flag_facts(("blocked", D.end_ms - 1_999))).resting_seconds == 1
+    assert seen(flag_facts(("blocked", D.end_ms - 2_000))).resting_seconds == 2
 
 
 def rested_by_samples(facts: PastFacts, policy: Policy, day: Day, step_ms: int) -> int:
@@ -258,8 +186,16 @@ def test_health_is_what_the_monitor_shows_at_midnight(events: list[object], poli
     assert figured.health == health_score(figured.calls or 0, earlier, policy, D.end_ms)
 
 
-def test_a_day_on_which_nothing_happened_has_the_figures_of_nothing() -> None:
-    assert seen(PastFacts({})) == NOTHING == nothing(EVERYTHING)
+def test_a_flag_counts_for_health_until_it_is_thirty_days_old() -> None:
+    flagged_ms = D.end_ms - 30 * DAY
+    assert seen(flag_facts(*a_burst("blocked", 63, flagged_ms, 0))).health == 92
+    assert seen(flag_facts(*a_burst("blocked", 63, flagged_ms - 1, 0))).health == 100
+
+
+@pytest.mark.parametrize("knows", [Known(*each) for each in product((True, False), repeat=4)])
+def test_a_day_on_which_nothing_happened_has_the_figures_of_nothing(knows: Known) -> None:
+    assert figures(D, PastFacts({}), DEFAULT_POLICY, knows) == nothing(knows)
+    assert nothing(EVERYTHING) == NOTHING
 
 
 # What can't be known
@@ -290,6 +226,8 @@ def test_a_figure_on_record_is_never_overwritten_by_less() -> None:
     old = Figures(57, (1, 2, None, 0), 3600, 80)
     assert completed(nothing(NOTHING_KNOWN), old) == old
     assert completed(Figures(58, (None, 3, 4, None), None, 70), old) == Figures(58, (1, 3, 4, 0), 3600, 70)
+    new = Figures(0, (0, 0, 0, 1), 0, 0)
+    assert completed(new, old) == new
 
 
 def test_more_flags_than_are_kept_are_not_a_number() -> None:
@@ -308,6 +246,25 @@ def test_a_number_that_rests_whatever_is_not_kept_rests_all_day() -> None:
     assert seen(cleared_since).resting_seconds is None
 
 
+def test_rejected_calls_that_are_not_kept_leave_resting_known() -> None:
+    rejected = a_burst("rejected", MAX_FLAGS_OF_A_KIND, D.begin_ms + HOUR, SECOND)
+    assert seen(flag_facts(*rejected, ("spam_label", D.begin_ms + 2 * HOUR))).resting_seconds == 6 * 3600
+
+
+def test_flags_that_are_not_kept_matter_for_the_longest_rest_and_the_window() -> None:
+    policy = Policy(cooldown_cap_seconds=24 * 3600)
+    later = a_burst("user_report", MAX_FLAGS_OF_A_KIND - 1, D.end_ms, MINUTE)
+
+    def rested(lost_to_ms: int, *signs: tuple[FlagKind, int]) -> int | None:
+        return seen(flag_facts(("user_report", lost_to_ms), *signs, *later), policy=policy).resting_seconds
+
+    assert rested(D.begin_ms - 24 * HOUR) == 0
+    assert rested(D.begin_ms - 24 * HOUR + 1) is None
+    label: tuple[FlagKind, int] = ("spam_label", D.begin_ms + 2 * HOUR)
+    assert rested(label[1] - 7 * DAY, label) == 6 * 3600
+    assert rested(label[1] - 7 * DAY + 1, label) is None
+
+
 def test_more_clears_than_are_kept_leave_resting_unknown() -> None:
     clears = tuple(D.begin_ms + number * SECOND for number in range(MAX_CLEARS))
     facts = flag_facts(("blocked", D.begin_ms - HOUR), clears=clears)
@@ -315,11 +272,44 @@ def test_more_clears_than_are_kept_leave_resting_unknown() -> None:
     assert seen(PastFacts({}, facts.flags, clears[1:])).resting_seconds == 1
 
 
+def test_clears_that_are_not_kept_matter_for_a_rest_and_its_window() -> None:
+    facts = flag_facts(("blocked", D.end_ms - HOUR))
+    early_ms = D.begin_ms - 14 * DAY
+    for first_ms, expected in ((early_ms, 3600), (early_ms + 1, None)):
+        clears = tuple(first_ms + number * SECOND for number in range(MAX_CLEARS))
+        assert seen(PastFacts({}, facts.flags, clears)).resting_seconds == expected
+
+
 def test_health_that_flags_could_change_that_are_not_kept_is_not_given() -> None:
     kept = MAX_FLAGS_OF_A_KIND
-    assert seen(flag_facts(*a_burst("spam_label", kept, D.begin_ms, MINUTE))).health == 0
     assert seen(flag_facts(*a_burst("spam_label", kept, D.end_ms, MINUTE))).health is None
-    assert seen(flag_facts(*a_burst("spam_label", kept, D.end_ms - 30 * DAY - 1, MINUTE))).health is not None
+    # One flag at the very beginning of the 30 days, and so many that are not kept, or none.
+    after = a_burst("spam_label", kept - 1, D.end_ms, MINUTE)
+    assert seen(flag_facts(("spam_label", D.end_ms - 30 * DAY), *after)).health is None
+    assert seen(flag_facts(("spam_label", D.end_ms - 30 * DAY - 1), *after)).health == 100
+
+
+def test_health_that_flags_could_not_change_that_are_not_kept_is_given() -> None:
+    kept = MAX_FLAGS_OF_A_KIND
+    assert seen(flag_facts(*a_burst("spam_label", kept, D.end_ms - 32 * MINUTE, MINUTE))).health == 0
+    # The newest 64 of a kind are all that count.
+    assert seen(flag_facts(*a_burst("rejected", kept, D.end_ms - 29 * DAY, MINUTE))).health == 99
+    # What came after midnight and is not kept could count with at most its weight then, which is next to nothing here.
+    light = Policy(severity_rejected=0.0001)
+    assert seen(flag_facts(*a_burst("rejected", kept, D.end_ms + 6 * DAY, MINUTE)), policy=light).health == 100
+
+
+@pytest.mark.parametrize("kind", FLAG_KINDS)
+def test_health_is_not_given_whichever_kind_is_not_kept(kind: FlagKind) -> None:
+    """The other kinds have as many flags, all of them old."""
+    others = [a_burst(other, MAX_FLAGS_OF_A_KIND, D.end_ms - 29 * DAY, 0) for other in FLAG_KINDS if other != kind]
+    facts = flag_facts(*(sign for other in others for sign in other))
+    assert seen(facts).health is not None
+    # From before the others: it is the first that is looked at.
+    after = a_burst(kind, MAX_FLAGS_OF_A_KIND - 1, D.end_ms, MINUTE)
+    for first_ms in (D.end_ms - 29 * DAY - 1, D.end_ms - 29 * DAY + 1):
+        mixed = tuple(sorted((*facts.flags, *flags((kind, first_ms), *after))))
+        assert seen(PastFacts({}, mixed)).health is None
 
 
 @given(st.data())
@@ -368,24 +358,3 @@ def ends(every: tuple[Flag, ...], clears: tuple[int, ...]) -> set[int]:
         until = cooldown_until([one for one in every if one.at_ms <= flag.at_ms], cleared, DEFAULT_POLICY, flag.at_ms)
         found |= {until} if until is not None else set()
     return found
-
-
-# Finality
-
-
-@pytest.mark.parametrize(("kind", "hours"), [("calls", 48), ("flags", 720)])
-def test_a_day_is_over_when_no_event_can_change_it(kind: str, hours: int) -> None:
-    over_ms = D.end_ms + hours * HOUR + MARGIN_MS
-    assert not is_over(D, kind, over_ms - 1)  # type: ignore[arg-type]  # a parameter
-    assert is_over(D, kind, over_ms)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("zone", ["Europe/London", "Asia/Ho_Chi_Minh", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
-@given(st.integers(0, 730))
-@example(297)  # London's day of 25 hours in 2026
-@settings(max_examples=40, deadline=None)
-def test_counters_outlive_the_last_correction_by_the_three_days_of_the_logs(zone: str, number: int) -> None:
-    day = day_of(zone, date(2026, 1, 1) + timedelta(days=number))
-    first_utc_day = utc_days([day])[0]
-    kept_until_ms = (first_utc_day + 1 + 7) * DAY
-    assert kept_until_ms - (day.end_ms + 48 * HOUR + MARGIN_MS) >= 3 * DAY

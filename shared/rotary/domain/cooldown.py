@@ -30,15 +30,12 @@ def cooldown_until(flags: Sequence[Flag], cleared_at_ms: int | None, policy: Pol
     return until if until > now_ms else None
 
 
-def rests(
-    flags: Sequence[Flag], clears: Sequence[int], policy: Policy, uncertain_to_ms: int | None = None
-) -> Iterator[tuple[int, int]]:
+def rests(flags: Sequence[Flag], clears: Sequence[int], policy: Policy) -> Iterator[tuple[int, int]]:
     """The cooldown that each triggering flag causes, as (from, until) in UTC milliseconds. `flags` and `clears` ascend.
 
     They overlap. At any moment t one of them contains t exactly if `cooldown_until` of the flags up to t, with the last
     clear up to t, is not None at t: a clear ends what the flags before it caused, and they no longer count for later
-    ones. Of flags up to `uncertain_to_ms` more may have been there than are known: what they count for gets the longest
-    cooldown that it can have had.
+    ones.
     """
     triggering = [flag for flag in flags if flag.kind != "rejected"]
     times = [flag.at_ms for flag in triggering]
@@ -48,10 +45,7 @@ def rests(
         if upcoming:
             begin = max(begin, clears[upcoming - 1])
         earlier = bisect_right(times, flag.at_ms) - bisect_right(times, begin) - 1
-        seconds = _cooldown_seconds(flag.kind, earlier, policy)
-        if uncertain_to_ms is not None and begin < uncertain_to_ms:
-            seconds = policy.cooldown_cap_seconds
-        until = flag.at_ms + 1000 * seconds
+        until = flag.at_ms + 1000 * _cooldown_seconds(flag.kind, earlier, policy)
         yield flag.at_ms, min(until, clears[upcoming]) if upcoming < len(clears) else until
 
 

@@ -4,12 +4,12 @@ A figure is None when the facts can't tell it any more: a number that is too low
 docs/history.md defines each figure, and says when it is final.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rotary.domain.cooldown import rests
 from rotary.domain.facts import DAY_MS, MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, DayCounts, Flag
@@ -132,8 +132,10 @@ def is_over(day: Day, kind: LogKind, now_ms: int) -> bool:
 def figures(day: Day, facts: PastFacts, policy: Policy, knows: Known, calls: int | None = None) -> Figures:
     """The figures of a day. `calls` are those on record, for a day whose counters are gone."""
     if knows.calls:
-        calls = calls_between(facts.calls, day.begin_ms // QUARTER_MS, day.end_ms // QUARTER_MS)
-    by_kind = {kind: [flag for flag in facts.flags if flag.kind == kind] for kind in FLAG_KINDS} if facts.flags else {}
+        calls = _calls(day, facts.calls)
+    by_kind: dict[FlagKind, list[Flag]] = {}
+    for flag in facts.flags:
+        by_kind.setdefault(flag.kind, []).append(flag)
     return Figures(
         calls,
         _counts(day, by_kind) if knows.flags else UNKNOWN_FLAGS,
@@ -144,11 +146,12 @@ def figures(day: Day, facts: PastFacts, policy: Policy, knows: Known, calls: int
 
 def completed(new: Figures, old: Figures) -> Figures:
     """What the facts can tell now, and for the rest what is on record: it is never overwritten by less."""
+    first, second, third, fourth = map(_completed, new.flags, old.flags)
     return Figures(
-        old.calls if new.calls is None else new.calls,
-        _completed_counts(new.flags, old.flags),
-        old.resting_seconds if new.resting_seconds is None else new.resting_seconds,
-        old.health if new.health is None else new.health,
+        _completed(new.calls, old.calls),
+        (first, second, third, fourth),
+        _completed(new.resting_seconds, old.resting_seconds),
+        _completed(new.health, old.health),
     )
 
 
@@ -162,20 +165,24 @@ def nothing(knew: Known) -> Figures:
     )
 
 
-def calls_between(counts: DayCounts, first: int, after: int) -> int:
-    """The calls of the quarter hours from `first` to before `after`, counted since 1970."""
-    total = 0
-    for day in range(first // QUARTERS_A_DAY, (after - 1) // QUARTERS_A_DAY + 1):
-        quarters = counts.get(day)
-        if quarters:
-            begin = day * QUARTERS_A_DAY
-            total += sum(quarters[max(first - begin, 0) : min(after - begin, QUARTERS_A_DAY)])
-    return total
-
-
 def utc_days(days: Iterable[Day]) -> list[int]:
     """The UTC days that these days touch, ascending."""
-    return sorted({utc for day in days for utc in range(day.begin_ms // DAY_MS, (day.end_ms - 1) // DAY_MS + 1)})
+    return sorted({utc for day in days for utc in _utc_days(day)})
+
+
+def _utc_days(day: Day) -> range:
+    return range(day.begin_ms // DAY_MS, (day.end_ms - QUARTER_MS) // DAY_MS + 1)
+
+
+def _calls(day: Day, counts: DayCounts) -> int:
+    first, after = day.begin_ms // QUARTER_MS, day.end_ms // QUARTER_MS
+    total = 0
+    for utc in _utc_days(day):
+        quarters = counts.get(utc)
+        if quarters:
+            begin = utc * QUARTERS_A_DAY
+            total += sum(quarters[max(first - begin, 0) : after - begin])
+    return total
 
 
 def _resting_lookback_ms(policy: Policy) -> int:
@@ -183,26 +190,25 @@ def _resting_lookback_ms(policy: Policy) -> int:
     return (policy.cooldown_cap_seconds + policy.cooldown_window_seconds) * 1000
 
 
-def _completed_counts(new: FlagCounts, old: FlagCounts) -> FlagCounts:
-    first, second, third, fourth = (known if count is None else count for count, known in zip(new, old, strict=True))
-    return first, second, third, fourth
+def _completed(new: int | None, old: int | None) -> int | None:
+    return old if new is None else new
 
 
-def _lost_to_ms(kept: Sequence[Flag]) -> int | None:
-    """Flags of one kind up to this time may be more than are kept; None if all are kept."""
-    return kept[0].at_ms if len(kept) >= MAX_FLAGS_OF_A_KIND else None
+def _lost_up_to(kept: Sequence[Flag]) -> Flag | None:
+    """Flags of one kind up to this one may be more than are kept; None if all are kept."""
+    return kept[0] if len(kept) >= MAX_FLAGS_OF_A_KIND else None
 
 
 def _counts(day: Day, by_kind: Mapping[FlagKind, Sequence[Flag]]) -> FlagCounts:
     if not by_kind:
         return NOTHING.flags
-    first, second, third, fourth = (_count(by_kind[kind], day) for kind in FLAG_KINDS)
+    first, second, third, fourth = (_count(by_kind.get(kind, ()), day) for kind in FLAG_KINDS)
     return first, second, third, fourth
 
 
 def _count(kept: Sequence[Flag], day: Day) -> int | None:
-    lost_to_ms = _lost_to_ms(kept)
-    if lost_to_ms is not None and lost_to_ms >= day.begin_ms:
+    lost_up_to = _lost_up_to(kept)
+    if lost_up_to is not None and lost_up_to.at_ms >= day.begin_ms:
         return None
     return sum(day.begin_ms <= flag.at_ms < day.end_ms for flag in kept)
 
@@ -216,20 +222,21 @@ def _resting_seconds(
     if len(facts.clears) >= MAX_CLEARS and facts.clears[0] > since_ms:
         return None
     least = _measure(rests(facts.flags, facts.clears, policy), day)
-    lost = [_lost_to_ms(kept) for kind, kept in by_kind.items() if kind != "rejected"]
-    lost_to_ms = max((at_ms for at_ms in lost if at_ms is not None), default=since_ms)
-    if lost_to_ms > since_ms and least != _measure(_longest_rests(facts, policy, lost_to_ms), day):
+    lost = [_lost_up_to(kept) for kind, kept in by_kind.items() if kind != "rejected"]
+    lost_up_to = max((flag for flag in lost if flag is not None), default=None)
+    if lost_up_to is not None and least != _measure(_longest_rests(day, facts, policy, lost_up_to), day):
         return None
     return least // 1000
 
 
-def _longest_rests(facts: PastFacts, policy: Policy, lost_to_ms: int) -> Iterable[tuple[int, int]]:
-    """The longest rests that are possible when flags up to a time are not kept."""
-    until_ms = lost_to_ms + policy.cooldown_cap_seconds * 1000
-    upcoming = bisect_left(facts.clears, lost_to_ms)
-    if upcoming < len(facts.clears):
-        until_ms = min(until_ms, facts.clears[upcoming])
-    return [(0, until_ms), *rests(facts.flags, facts.clears, policy, lost_to_ms)]
+def _longest_rests(day: Day, facts: PastFacts, policy: Policy, lost_up_to: Flag) -> Iterable[tuple[int, int]]:
+    """The longest rests that are possible when flags up to one are not kept.
+
+    Any moment before that one may have been in a rest. 64 more flags at its time get the longest cooldown, and so does
+    each later flag that they count for.
+    """
+    worst = [*facts.flags, *[lost_up_to] * MAX_FLAGS_OF_A_KIND]
+    return [(day.begin_ms, lost_up_to.at_ms), *rests(sorted(worst), facts.clears, policy)]
 
 
 def _measure(spans: Iterable[tuple[int, int]], day: Day) -> int:
@@ -243,17 +250,15 @@ def _measure(spans: Iterable[tuple[int, int]], day: Day) -> int:
 
 def _health(day: Day, by_kind: Mapping[FlagKind, Sequence[Flag]], policy: Policy, calls: int) -> int | None:
     """The health at the end of the day; None when flags that are not kept could change it."""
-    if not by_kind:
-        return health_score(calls, (), policy, day.end_ms)
     begin_ms = day.end_ms - HEALTH_LOOKBACK_MS
     counted, lost = [], []
     for kept in by_kind.values():
         before = [flag for flag in kept if begin_ms <= flag.at_ms < day.end_ms]
         counted += before
-        lost_to_ms = _lost_to_ms(kept)
-        if lost_to_ms is not None and lost_to_ms >= begin_ms:
+        lost_up_to = _lost_up_to(kept)
+        if lost_up_to is not None and lost_up_to.at_ms >= begin_ms:
             # As in the monitor, the newest 64 of a kind count: so many that are not kept may be among them.
-            worst = Flag(min(lost_to_ms, day.end_ms), 0, kept[0].kind)
+            worst = replace(lost_up_to, at_ms=min(lost_up_to.at_ms, day.end_ms))
             lost += [worst] * (MAX_FLAGS_OF_A_KIND - len(before))
     health = health_score(calls, sorted(counted), policy, day.end_ms)
     return health if not lost or health == health_score(calls, sorted(counted + lost), policy, day.end_ms) else None
