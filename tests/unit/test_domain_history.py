@@ -299,6 +299,12 @@ def test_health_that_flags_could_not_change_that_are_not_kept_is_given() -> None
     assert seen(flag_facts(*a_burst("rejected", kept, D.end_ms + 6 * DAY, MINUTE)), policy=light).health == 100
 
 
+def test_flags_that_are_not_kept_weigh_no_more_than_at_the_end_of_the_day() -> None:
+    harmless = Policy(severity_rejected=0.0001)  # 64 of them at midnight do not change a health of 100
+    later = a_burst("rejected", MAX_FLAGS_OF_A_KIND, D.end_ms + 30 * DAY, MINUTE)
+    assert seen(flag_facts(*later), policy=harmless).health == 100
+
+
 @pytest.mark.parametrize("kind", FLAG_KINDS)
 def test_health_is_not_given_whichever_kind_is_not_kept(kind: FlagKind) -> None:
     """The other kinds have as many flags, all of them old."""
