@@ -32,8 +32,11 @@ from rotary_query.cache.roundtrip import RoundTrips, pack_fact_keys
 from rotary_query.http.endpoints import Kind
 from rotary_query.http.rendering import detail_answer, list_answer
 
-MAX_BATCH = 16
-"""Entries in one batch: enough to share a round trip, and few enough to read another batch meanwhile."""
+MAX_BATCH = 8
+"""Entries in one batch: enough to share a round trip, and few enough that Redis has work while others are decoded."""
+IN_FLIGHT = 4
+"""Batches at a time. Measured with 32 clients: with batches of 16, three at a time, this process waited for Redis for a
+seventh of the time."""
 MAX_CALLERS = 2_000
 """Members in one round trip. More would make other clients of Redis wait."""
 
@@ -78,7 +81,7 @@ class Loader:
         self._versions = known
         self._redis_clock = redis_clock
         self._clock = clock
-        self._batches = ReadBatcher(self._read, MAX_BATCH, in_flight=3)
+        self._batches = ReadBatcher(self._read, MAX_BATCH, in_flight=IN_FLIGHT)
         self._shared: dict[Key, PendingResult] = {}
         self.entries_read = 0
         self.batches_read = 0
