@@ -40,8 +40,8 @@ class Operator:
 
     async def __call__(self, *arguments: str) -> Done:
         argv = (sys.executable, "-m", "rotary_admin", "log", *arguments)
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*argv, env=self._environ, stdout=pipe, stderr=pipe)
+        pipe, nobody = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(*argv, env=self._environ, stdin=nobody, stdout=pipe, stderr=pipe)
         out, err = await process.communicate()
         assert process.returncode is not None
         return Done(process.returncode, out.decode(), err.decode())

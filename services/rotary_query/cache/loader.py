@@ -35,8 +35,7 @@ from rotary_query.http.rendering import detail_answer, list_answer
 MAX_BATCH = 8
 """Entries in one batch: enough to share a round trip, and few enough that Redis has work while others are decoded."""
 IN_FLIGHT = 4
-"""Batches at a time. Measured with 32 clients: with batches of 16, three at a time, this process waited for Redis for a
-seventh of the time."""
+"""Batches at a time: while one is decoded, Redis works on the others."""
 MAX_CALLERS = 2_000
 """Members in one round trip. More would make other clients of Redis wait."""
 
