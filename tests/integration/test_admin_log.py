@@ -4,13 +4,12 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
 
 from histories import placed
-from integration.consuming import Installation, Servers, installation, now_ms
+from integration.consuming import Installation, now_ms
 from rotary.postgres import logs as records
 from rotary.rabbitmq.topology import Log
 from running import until
@@ -64,29 +63,18 @@ class Operator:
 
 
 @pytest.fixture
-async def installed(servers: Servers) -> AsyncIterator[Installation]:
-    """No log is registered yet."""
-    async with installation(servers) as made:
-        yield made
-
-
-@pytest.fixture
 def log(installed: Installation) -> Operator:
     return Operator(installed)
 
 
-async def one_log_of_each_kind(installed: Installation) -> None:
-    await records.add_logs(installed.postgres, ["calls.0", "flags.0"], "active")
-
-
-async def test_before_the_first_consumer_there_is_nothing_to_manage(log: Operator) -> None:
+async def test_before_the_first_consumer_there_is_nothing_to_manage(installed: Installation, log: Operator) -> None:
+    await installed.postgres.execute("DELETE FROM event_logs")
     assert await log("list") == (0, "", "no logs: a consumer declares them when it starts\n")
     assert "there are no logs yet" in await log.refused("add", "calls")
     assert "there are no logs yet" in await log.refused("retire", "calls.0", "--yes")
 
 
 async def test_a_log_is_added_and_another_retired_while_events_flow(installed: Installation, log: Operator) -> None:
-    await one_log_of_each_kind(installed)
     async with installed.consumer():
         await installed.caught_up()
         assert await log.logs() == {"calls.0": ("active", "exists"), "flags.0": ("active", "exists")}
@@ -106,7 +94,6 @@ async def test_a_log_is_added_and_another_retired_while_events_flow(installed: I
 
 
 async def test_the_only_active_log_of_a_kind_is_not_retired(installed: Installation, log: Operator) -> None:
-    await one_log_of_each_kind(installed)
     async with installed.consumer():
         await installed.caught_up()
         assert "calls.0 is the only active log of its kind" in await log.refused("retire", "calls.0", "--yes")
@@ -117,7 +104,6 @@ async def test_the_only_active_log_of_a_kind_is_not_retired(installed: Installat
 async def test_accepting_what_a_deleted_log_lost_declares_it_anew_and_opens_the_monitors(
     installed: Installation, log: Operator
 ) -> None:
-    await one_log_of_each_kind(installed)
     async with installed.consumer():
         await installed.caught_up()
         await installed.delete(Log("calls", 0))
@@ -140,7 +126,7 @@ async def test_accepting_what_a_deleted_log_lost_declares_it_anew_and_opens_the_
 
 
 async def test_without_a_yes_nothing_is_retired(installed: Installation, log: Operator) -> None:
-    await records.add_logs(installed.postgres, ["calls.0", "calls.1", "flags.0"], "active")
+    await records.add_logs(installed.postgres, ["calls.1"], "active")
     done = await log("retire", "calls.0")
     assert done.status != 0
     assert (await installed.record("calls.0")).state == "active"
