@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib.resources import files
 
 import aiohttp
@@ -95,9 +96,15 @@ async def _parts(stack: AsyncExitStack, settings: ConsoleSettings, clock: Clock)
         sign_in=SignIn(database, sessions, hashing),
         bearers=Bearers(database, client, clock),
         upstream=Upstream(session, settings.campaigns_url),
-        files=StaticFiles.load(files("rotary_console") / "static"),
+        files=_static_files(),
         provider=_provider(session, settings),
     )
+
+
+@cache
+def _static_files() -> StaticFiles:
+    """The pages, compressed once."""
+    return StaticFiles.load(files("rotary_console") / "static")
 
 
 def _http(settings: ConsoleSettings) -> aiohttp.ClientSession:

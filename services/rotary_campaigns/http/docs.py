@@ -1,10 +1,13 @@
 """The pages that need no token."""
 
+from functools import cache
+
 from rotary.http.docs import docs_files, docs_page, document_page
 from rotary.http.static_files import Static
 from rotary_campaigns.http.openapi import openapi
 
 
+@cache
 def pages() -> dict[str, Static]:
     """The OpenAPI document, and the page that renders it for people with the files it is made of."""
     document = openapi()

@@ -1,5 +1,6 @@
 """The fields of a definition: types, lengths and patterns. The tables' constraints state the same rules in SQL."""
 
+from functools import cache
 from typing import Annotated, Literal, TypeVar
 from zoneinfo import available_timezones
 
@@ -161,12 +162,18 @@ def given(fields: Struct, *excluded: str) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not UNSET}
 
 
+@cache
+def _timezones() -> set[str]:
+    """All names, found once: it takes a walk through hundreds of files."""
+    return available_timezones()
+
+
 def timezone_problem(timezone: str | UnsetType) -> str | None:
     """Why this is not a time zone of ours; None if it is.
 
     On a machine without a time zone database only PostgreSQL checks the name.
     """
-    known = available_timezones()
+    known = _timezones()
     if timezone is UNSET or not known or timezone in known:
         return None
     return f'"{timezone}" is not an IANA time zone: expected a name such as Asia/Ho_Chi_Minh or UTC'

@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -17,6 +18,9 @@ from rotary.errors import ConfigurationError, UnavailableError
 from rotary.tls import certificate_error
 
 _AWAY = (RedisConnectionError, RedisTimeoutError, MasterDownError, ReadOnlyError, OutOfMemoryError, OSError)
+
+_DRIVER = DriverInfo()
+"""Without it, redis-py looks up its own version in the file system for every connection."""
 
 
 def connect(url: str, timeout_seconds: float = 5.0, max_connections: int = 50) -> Redis:
@@ -31,6 +35,7 @@ def connect(url: str, timeout_seconds: float = 5.0, max_connections: int = 50) -
         socket_connect_timeout=timeout_seconds,
         max_connections=max_connections,
         retry=Retry(NoBackoff(), 0),
+        driver_info=_DRIVER,
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
 
