@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import cast
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
@@ -121,12 +120,14 @@ class Installation:
 
     async def bucket_statuses(self, generation: int | None = None) -> list[BucketStatus]:
         """What every bucket that readers read says of itself."""
-        found = []
-        for bucket in range(keys.BUCKETS):
-            read = int(await self.redis.get(keys.generation(bucket)) or 0) if generation is None else generation
-            stored = await self.redis.hget(keys.position(bucket, read), "read")
-            found.append(decode_bucket_status(cast("bytes | None", stored)))
-        return found
+        generations: Sequence[int] = [generation or 0] * keys.BUCKETS
+        if generation is None:
+            current = await self.redis.mget([keys.generation(bucket) for bucket in range(keys.BUCKETS)])
+            generations = [int(one or 0) for one in current]
+        pipeline = self.redis.pipeline(transaction=False)
+        for bucket, read in enumerate(generations):
+            pipeline.hget(keys.position(bucket, read), "read")
+        return [decode_bucket_status(stored) for stored in await pipeline.execute()]
 
     async def caught_up(self, seconds: float = SECONDS) -> None:
         """Returns once everything that was confirmed before now is in the facts."""
