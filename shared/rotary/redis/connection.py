@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -105,10 +106,11 @@ async def load_functions(client: Redis) -> None:
             await client.function_load(library, replace=True)
 
 
-def libraries() -> list[str]:
+@cache
+def libraries() -> tuple[str, ...]:
     """The text of each library in `functions`. A library is a file, or a folder whose parts are joined by name."""
     entries = sorted((files("rotary.redis") / "functions").iterdir(), key=_name)
-    return [_library(entry) for entry in entries]
+    return tuple(_library(entry) for entry in entries)
 
 
 def _library(entry: Traversable) -> str:
