@@ -1,6 +1,8 @@
-"""Runs rotary-admin in this process against a database."""
+"""Runs rotary-admin in this process: against a database, or in a thread while the test's own loop goes on."""
 
+import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -43,6 +45,33 @@ class Admin:
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         return rows(self.url, query)
+
+
+class Operator:
+    """Runs commands in a thread of this process, with these settings. Nobody answers what they ask."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = dict(environ)
+
+    async def __call__(self, *arguments: object, **settings: str) -> Result:
+        environ = self.environ | settings
+        words = [str(each) for each in arguments]
+        result = await asyncio.to_thread(CliRunner().invoke, cli, words, input="", env=environ)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    async def done(self, *arguments: object) -> str:
+        """The standard output of a command that has to succeed."""
+        result = await self(*arguments)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    async def refused(self, *arguments: object, code: int = 1, **settings: str) -> str:
+        """The standard error of a command that has to fail."""
+        result = await self(*arguments, **settings)
+        assert (result.exit_code, result.stdout) == (code, ""), result.output
+        return result.stderr
 
 
 def dump(admin: Admin) -> list[list[tuple[object, ...]]]:

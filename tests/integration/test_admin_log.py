@@ -1,14 +1,12 @@
 """`rotary-admin log`: an operator adds and retires logs while events flow, and answers for what a log lost."""
 
-import asyncio
 import json
-import os
-import sys
-from typing import NamedTuple
 
 import pytest
+from click.testing import Result
 
 from histories import placed
+from integration.admin_runner import Operator
 from integration.consuming import Installation, now_ms
 from rotary.postgres import logs as records
 from rotary.rabbitmq.topology import Log
@@ -19,43 +17,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 CUSTOMER = 7
 
 
-class Done(NamedTuple):
-    """What a command printed, and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-
-class Operator:
+class LogOperator(Operator):
     """Runs `rotary-admin log` on an installation."""
 
     def __init__(self, installed: Installation) -> None:
-        self._environ = os.environ | {
-            "ROTARY_POSTGRES_URL": installed.servers.postgres_url,
-            "ROTARY_RABBITMQ_URL": installed.servers.rabbitmq_url,
-            "ROTARY_REDIS_URL": installed.redis_url,
-        }
+        super().__init__(
+            {
+                "ROTARY_POSTGRES_URL": installed.servers.postgres_url,
+                "ROTARY_RABBITMQ_URL": installed.servers.rabbitmq_url,
+                "ROTARY_REDIS_URL": installed.redis_url,
+            }
+        )
 
-    async def __call__(self, *arguments: str) -> Done:
-        argv = (sys.executable, "-m", "rotary_admin", "log", *arguments)
-        pipe, nobody = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(*argv, env=self._environ, stdin=nobody, stdout=pipe, stderr=pipe)
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
-
-    async def done(self, *arguments: str) -> str:
-        """What a command printed that has to succeed."""
-        done = await self(*arguments)
-        assert done.status == 0, done.err
-        return done.out
-
-    async def refused(self, *arguments: str) -> str:
-        """Why a command that has to fail did so."""
-        done = await self(*arguments)
-        assert (done.status, done.out) == (1, "")
-        return done.err
+    async def __call__(self, *arguments: object, **settings: str) -> Result:
+        return await super().__call__("log", *arguments, **settings)
 
     async def logs(self) -> dict[str, tuple[str, str]]:
         """(state, stream) of every log."""
@@ -63,18 +38,20 @@ class Operator:
 
 
 @pytest.fixture
-def log(installed: Installation) -> Operator:
-    return Operator(installed)
+def log(installed: Installation) -> LogOperator:
+    return LogOperator(installed)
 
 
-async def test_before_the_first_consumer_there_is_nothing_to_manage(installed: Installation, log: Operator) -> None:
+async def test_before_the_first_consumer_there_is_nothing_to_manage(installed: Installation, log: LogOperator) -> None:
     await installed.postgres.execute("DELETE FROM event_logs")
-    assert await log("list") == (0, "", "no logs: a consumer declares them when it starts\n")
+    listed = await log("list")
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert listed.stderr == "no logs: a consumer declares them when it starts\n"
     assert "there are no logs yet" in await log.refused("add", "calls")
     assert "there are no logs yet" in await log.refused("retire", "calls.0", "--yes")
 
 
-async def test_a_log_is_added_and_another_retired_while_events_flow(installed: Installation, log: Operator) -> None:
+async def test_a_log_is_added_and_another_retired_while_events_flow(installed: Installation, log: LogOperator) -> None:
     async with installed.consumer():
         await installed.caught_up()
         assert await log.logs() == {"calls.0": ("active", "exists"), "flags.0": ("active", "exists")}
@@ -93,7 +70,7 @@ async def test_a_log_is_added_and_another_retired_while_events_flow(installed: I
         assert await installed.calls(CUSTOMER) == 2
 
 
-async def test_the_only_active_log_of_a_kind_is_not_retired(installed: Installation, log: Operator) -> None:
+async def test_the_only_active_log_of_a_kind_is_not_retired(installed: Installation, log: LogOperator) -> None:
     async with installed.consumer():
         await installed.caught_up()
         assert "calls.0 is the only active log of its kind" in await log.refused("retire", "calls.0", "--yes")
@@ -102,7 +79,7 @@ async def test_the_only_active_log_of_a_kind_is_not_retired(installed: Installat
 
 
 async def test_accepting_what_a_deleted_log_lost_declares_it_anew_and_opens_the_monitors(
-    installed: Installation, log: Operator
+    installed: Installation, log: LogOperator
 ) -> None:
     async with installed.consumer():
         await installed.caught_up()
@@ -125,8 +102,8 @@ async def test_accepting_what_a_deleted_log_lost_declares_it_anew_and_opens_the_
         assert await installed.calls(CUSTOMER) == 1
 
 
-async def test_without_a_yes_nothing_is_retired(installed: Installation, log: Operator) -> None:
+async def test_without_a_yes_nothing_is_retired(installed: Installation, log: LogOperator) -> None:
     await records.add_logs(installed.postgres, ["calls.1"], "active")
     done = await log("retire", "calls.0")
-    assert done.status != 0
+    assert done.exit_code != 0
     assert (await installed.record("calls.0")).state == "active"

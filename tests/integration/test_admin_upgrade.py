@@ -1,8 +1,5 @@
 """`rotary-admin upgrade` moves a broker of version 0.1, whatever is where: nothing is lost, nothing counts twice."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
@@ -14,6 +11,7 @@ from pamqp.common import FieldTable
 from redis.asyncio import Redis
 
 from histories import DAY, flagged, placed
+from integration.admin_runner import Operator
 from integration.private_database import private_database
 from integration.private_redis import comparable, expected, own, stored_facts
 from integration.private_vhost import lasting_vhost
@@ -53,12 +51,9 @@ def servers(postgres_url: str, rabbitmq_url: str, redis_url: str) -> Iterator[di
         }
 
 
-def admin(servers: Mapping[str, str], *arguments: str) -> str:
-    environ = os.environ | {f"ROTARY_{name.upper()}": value for name, value in servers.items()}
-    command = [sys.executable, "-m", "rotary_admin", *arguments]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def admin(servers: Mapping[str, str]) -> Operator:
+    return Operator({f"ROTARY_{name.upper()}": value for name, value in servers.items()})
 
 
 async def publish(broker: AbstractChannel, *events: Event, exchange: str = EXCHANGE, key: str = "") -> None:
@@ -110,14 +105,13 @@ async def messages(servers: Mapping[str, str], queue: str) -> int:
         return (await broker.declare_queue(queue, passive=True)).declaration_result.message_count or 0
 
 
-async def test_nothing_is_lost_and_nothing_counts_twice(servers: dict[str, str], redis: Redis) -> None:
+async def test_nothing_is_lost_and_nothing_counts_twice(servers: dict[str, str], admin: Operator, redis: Redis) -> None:
     async with channel(servers["rabbitmq_url"], confirms=True) as broker:
         events = await old_broker(broker)
     wanted = expected(fold({}, events), CALLERS, DAYS)
-    with pytest.raises(AssertionError, match="run rotary-admin upgrade first"):
-        admin(servers, "upgrade", "--delete-old", "--yes")
-    assert "parked: 1" in admin(servers, "upgrade", "--yes")
-    assert "published again" in admin(servers, "upgrade", "--yes"), "again is harmless"
+    assert "run rotary-admin upgrade first" in await admin.refused("upgrade", "--delete-old", "--yes")
+    assert "parked: 1" in await admin.done("upgrade", "--yes")
+    assert "published again" in await admin.done("upgrade", "--yes"), "again is harmless"
 
     async def agrees() -> bool:
         stored = await stored_facts(redis, CUSTOMER, CALLERS, DAYS)
@@ -126,7 +120,7 @@ async def test_nothing_is_lost_and_nothing_counts_twice(servers: dict[str, str],
     async with program("rotary_consumer", **servers):
         await until(agrees, 30, "the facts are those of all events")
         assert (await messages(servers, FOLD), await messages(servers, PARKED)) == (0, 1)
-        admin(servers, "upgrade", "--delete-old", "--yes")
+        await admin.done("upgrade", "--delete-old", "--yes")
         for queue in (FOLD, *LOGS):
             with pytest.raises(UnavailableError, match="NOT_FOUND"):
                 await messages(servers, queue)

@@ -17,6 +17,7 @@ from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 
 from histories import placed
+from integration.admin_runner import Operator
 from rotary.domain.facts import DAY_MS
 from rotary.domain.quota import days_read
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_batch, encode_event
@@ -49,20 +50,14 @@ async def calls(shared_redis: Redis, customer: int, caller: int) -> int:
     return sum(sum(quarters) for quarters in caller_facts.calls.values())
 
 
-async def admin(*arguments: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "rotary_admin", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+ADMIN = Operator({})
+"""With the stack's settings."""
 
 
 async def listed(key: str) -> list[dict[str, str]]:
     """What an operator is shown."""
-    code, out, err = await admin("parked", "list", "--limit", "10000", "--json")
-    assert code == 0, err
-    return [row for row in json.loads(out) if row["routing_key"] == key]
+    rows = json.loads(await ADMIN.done("parked", "list", "--limit", "10000", "--json"))
+    return [row for row in rows if row["routing_key"] == key]
 
 
 async def parked(url: str, key: str) -> int:
@@ -88,21 +83,16 @@ async def test_a_poisoned_batch_is_parked_once_and_an_operator_can_deal_with_it(
         [row] = await listed(key)
         first, second = "out_of_window: 1 of the batch, at 0. ", "unknown_type: 1 of the batch, at 1. "
         assert row["reason"].startswith(f"{first}{second}not_decodable: 1 of the batch, at 3.")
-        code, out, _ = await admin("parked", "show", row["id"], "--json")
-        assert (code, json.loads(out)["body"]) == (0, body.decode())
-
-        code, out, _ = await admin("parked", "replay", row["id"])
-        assert (code, out) == (0, "replayed: 1\n")
+        assert json.loads(await ADMIN.done("parked", "show", row["id"], "--json"))["body"] == body.decode()
+        assert await ADMIN.done("parked", "replay", row["id"]) == "replayed: 1\n"
 
         async def back() -> bool:
             return await parked(rabbitmq_url, key) == 1
 
         await until(back, 20, "what still can't be folded is parked again")
         assert await calls(shared_redis, customer, 18) == 1
-        code, _, err = await admin("parked", "drop", "--all")
-        assert (code, "nothing was changed; pass --yes" in err) == (1, True)
-        code, out, _ = await admin("parked", "drop", row["id"])
-        assert (code, out) == (0, "dropped: 1\n")
+        assert "nothing was changed; pass --yes" in await ADMIN.refused("parked", "drop", "--all")
+        assert await ADMIN.done("parked", "drop", row["id"]) == "dropped: 1\n"
         assert await parked(rabbitmq_url, key) == 0
 
 
@@ -140,9 +130,7 @@ async def test_rebuild_counts_anew_from_the_logs(customer: int, rabbitmq_url: st
         generation = await current(shared_redis)
         day = now_ms() // DAY_MS
         await shared_redis.delete(*(keys.calls(customer, 18, at, generation) for at in (day - 1, day)))
-        code, out, err = await admin("rebuild", "--yes", "--json")
-        assert code == 0, err
-        assert json.loads(out)["generation"] == generation + 1
+        assert json.loads(await ADMIN.done("rebuild", "--yes", "--json"))["generation"] == generation + 1
         assert await folded()
 
 
