@@ -34,32 +34,54 @@ SCRIPTS = {
 EXTRAS = {"click", "rich", "redis", "aiohttp", "uvloop", "structlog", "prometheus_client", "asyncpg", "yaml"}
 """What a base install does not bring, by the names that are imported."""
 
-# Loads a script as pip's own wrapper does, once, and runs it in a fork for each list of arguments: loading is most of
-# the work. Without the blocked packages it stands for a base install.
+COMMON = ("aio_pika", "aiohttp", "asyncpg", "click", "prometheus_client", "redis.asyncio", "rich.progress", "structlog")
+"""What most programs import, and nothing of ours."""
+
+# Loads scripts as pip's own wrapper does, each in a fork, and runs it in forks of that for each list of arguments:
+# loading is most of the work. Without the blocked packages it stands for a base install.
 RUN = """
-import json, os, sys
+import importlib, json, os, sys
+
+scripts, argument_lists, blocked, common = json.loads(sys.argv[1])
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+def load(program, script):
+    module, _, function = script.partition(":")
+    main = getattr(importlib.import_module(module), function)
+    if not blocked:
+        importlib.import_module(program.replace("-", "_") + ".__main__")
+    statuses = [in_fork(run, program, main, number) for number in range(len(argument_lists))]
+    with open(f"{program}.statuses", "w") as file:
+        json.dump(statuses, file)
+    sys.exit()
+
+def run(program, main, number):
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{program}.{number}.{name}", os.O_WRONLY | os.O_CREAT), descriptor)
+    sys.argv = [program, *argument_lists[number]]
+    try:
+        sys.exit(main())
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(ended.code or 0)  # a fork of all that was loaded takes longer to tear down than it ran
+
+def in_fork(what, *arguments):
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    what(*arguments)
 
 sys.meta_path.insert(0, Blocked())
-from {module} import {function}
-if not {blocked!r}:
-    import {package}.__main__
-statuses = []
-for number, arguments in enumerate({arguments!r}):
-    if not (pid := os.fork()):
-        for descriptor, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{{number}}.{{name}}", os.O_WRONLY | os.O_CREAT), descriptor)
-        sys.argv = [{program!r}, *arguments]
-        break
-    statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-else:
-    print(json.dumps(statuses))
-    sys.exit()
-sys.exit({function}())
+for name in common:
+    importlib.import_module(name)
+if any([in_fork(load, *each) for each in scripts.items()]):
+    sys.exit("a script cannot be loaded")
 """
 Arguments = tuple[str, ...]
 ARGUMENTS: tuple[Arguments, ...] = (
@@ -77,31 +99,44 @@ class Done(NamedTuple):
 
 
 @cache
-def all_done(program: str, argument_lists: tuple[Arguments, ...], without: frozenset[str]) -> Mapping[Arguments, Done]:
-    """Runs a console script without any setting, and without these packages, for each list of arguments."""
-    module, _, function = SCRIPTS[program].partition(":")
-    names = {"module": module, "function": function, "package": program.replace("-", "_")}
-    code = RUN.format(blocked=set(without), program=program, arguments=argument_lists, **names)
+def all_done(
+    programs: tuple[str, ...], argument_lists: tuple[Arguments, ...], without: frozenset[str] = frozenset()
+) -> Mapping[tuple[str, Arguments], Done]:
+    """Runs console scripts without any setting, and without these packages, for each list of arguments."""
+    scripts = {program: SCRIPTS[program] for program in programs}
+    told = json.dumps([scripts, argument_lists, sorted(without), [] if without else COMMON])
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ROTARY_")}
     with TemporaryDirectory() as name:
-        command = [sys.executable, "-c", code]
-        told = subprocess.run(command, cwd=name, stdout=subprocess.PIPE, env=environ, timeout=30, check=True).stdout
-        files = [[Path(name, f"{number}.{kind}") for kind in ("out", "err")] for number in range(len(argument_lists))]
-        texts = [[file.read_text() for file in pair] for pair in files]
-    statuses = json.loads(told)
-    done = [Done(status, out, err) for status, (out, err) in zip(statuses, texts, strict=True)]
-    return dict(zip(argument_lists, done, strict=True))
+        command = [sys.executable, "-c", RUN, told]
+        ended = subprocess.run(command, cwd=name, env=environ, timeout=60, check=False, capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+        return {
+            (program, arguments): done
+            for program in programs
+            for arguments, done in zip(argument_lists, _read(Path(name), program), strict=True)
+        }
+
+
+def _read(folder: Path, program: str) -> list[Done]:
+    return [
+        Done(status, *((folder / f"{program}.{number}.{kind}").read_text() for kind in ("out", "err")))
+        for number, status in enumerate(json.loads((folder / f"{program}.statuses").read_text()))
+    ]
 
 
 def run(program: str, *arguments: str) -> Done:
     """Runs a console script with one of ARGUMENTS."""
-    return all_done(program, ARGUMENTS, frozenset())[arguments]
+    return all_done(tuple(PROGRAMS), ARGUMENTS)[program, arguments]
 
 
 def run_without(packages: set[str], program: str, *arguments: str) -> Done:
     """Runs a console script where these packages are not installed."""
-    lists = BASE_ARGUMENTS if arguments in BASE_ARGUMENTS else (arguments,)
-    return all_done(program, lists, frozenset(packages))[arguments]
+    return all_done((program,), (arguments,), frozenset(packages))[program, arguments]
+
+
+def run_base(program: str, arguments: Arguments) -> Done:
+    """Runs a console script of a base install with one of BASE_ARGUMENTS."""
+    return all_done(tuple(PROGRAMS), BASE_ARGUMENTS, frozenset(EXTRAS))[program, arguments]
 
 
 def test_these_are_the_programs() -> None:
@@ -142,7 +177,7 @@ def test_the_help_of_a_server_names_its_settings(program: str) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("arguments", BASE_ARGUMENTS)
 def test_a_base_install_names_the_extra_that_is_missing(program: str, arguments: tuple[str, ...]) -> None:
-    done = run_without(EXTRAS, program, *arguments)
+    done = run_base(program, arguments)
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith(f"{program}: ")
     distribution, extra = "rotary" if program == "rotary-dialer" else "rotary-server", program.removeprefix("rotary-")
