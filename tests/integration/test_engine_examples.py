@@ -1,6 +1,7 @@
 """The examples that pick, run against the engine itself: one table of laws for every platform."""
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -66,6 +67,8 @@ async def environ(world: EngineWorld, tmp_path: Path) -> dict[str, str]:
     spool.mkdir()
     token = await world.token()
     return os.environ | {
+        # The python3 that ours is made of, and not a shell script of pyenv's that looks for it each time.
+        "PATH": f"{sys.base_exec_prefix}/bin:{os.environ['PATH']}",
         "ROTARY_ENGINE_URL": world.base,
         "ROTARY_ENGINE_TOKEN": token,
         "ROTARY_SPOOL": str(spool),
