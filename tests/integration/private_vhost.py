@@ -24,24 +24,20 @@ def rabbitmqctl(*arguments: str) -> str:
 @contextmanager
 def private_vhost(url: str) -> Iterator[str]:
     """Creates a virtual host on the broker of `url`, yields its URL for the same user, and removes it."""
-    name = f"rotary_test_{uuid4().hex}"
-    _evaluate(_adding(name, url))
+    made = lasting_vhost(url)
     try:
-        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+        yield made
     finally:
-        _evaluate(f'rabbit_vhost:delete(<<"{name}">>, <<"test">>)')
+        _evaluate(f'ok = rabbit_vhost:delete(<<"{urlsplit(made).path[1:]}">>, <<"test">>)')
 
 
 def lasting_vhost(url: str) -> str:
     """The URL of a virtual host that nobody had before, and that ends with the broker."""
     name = f"rotary_test_{uuid4().hex}"
-    _evaluate(_adding(name, url))
+    _evaluate(f"""
+        ok = rabbit_vhost:add(<<"{name}">>, <<"test">>),
+        {_permissions(name, urlsplit(url).username or "guest", ".*", ".*")}""")
     return urlsplit(url)._replace(path=f"/{name}").geturl()
-
-
-def _adding(name: str, url: str) -> str:
-    return f"""rabbit_vhost:add(<<"{name}">>, <<"test">>),
-        {_permissions(name, urlsplit(url).username or "guest", ".*", ".*")}"""
 
 
 @contextmanager
@@ -52,27 +48,27 @@ def private_user(url: str, topics: str) -> Iterator[str]:
     """
     name, vhost, password = f"dialer_{uuid4().hex}", urlsplit(url).path.removeprefix("/"), uuid4().hex
     _evaluate(f"""
-        rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"{password}">>, <<"test">>),
+        ok = rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"{password}">>, <<"test">>),
         {_permissions(vhost, name, "^$", "^rotary[.]events$")},
-        rabbit_auth_backend_internal:set_topic_permissions(
+        ok = rabbit_auth_backend_internal:set_topic_permissions(
           <<"{name}">>, <<"{vhost}">>, <<"rotary.events">>, <<"{topics}">>, <<"^$">>, <<"test">>)""")
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
         yield urlsplit(url)._replace(netloc=f"{name}:{password}@{host}").geturl()
     finally:
-        _evaluate(f'rabbit_auth_backend_internal:delete_user(<<"{name}">>, <<"test">>)')
+        _evaluate(f'ok = rabbit_auth_backend_internal:delete_user(<<"{name}">>, <<"test">>)')
 
 
 def _permissions(vhost: str, user: str, own: str, write: str) -> str:
     """`own` is what the user may configure and read."""
-    return f"""rabbit_auth_backend_internal:set_permissions(
+    return f"""ok = rabbit_auth_backend_internal:set_permissions(
         <<"{user}">>, <<"{vhost}">>, <<"{own}">>, <<"{write}">>, <<"{own}">>, <<"test">>)"""
 
 
 def _evaluate(expressions: str) -> str:
     """Evaluates in the broker, and returns the result as Erlang writes it.
 
-    Erlang's own erl_call does so in milliseconds. rabbitmqctl starts an Erlang of its own first, half a second of CPU.
+    Erlang's own erl_call does so at once, where rabbitmqctl starts an Erlang of its own first.
     """
     if not shutil.which("erl_call"):
         return rabbitmqctl("eval", f"{expressions}.").strip()
