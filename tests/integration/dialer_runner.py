@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from click.testing import CliRunner
+
+from rotary_dialer.__main__ import cli
+
 SOURCE = "/dialers/hcm-1"
 
 
@@ -35,3 +39,11 @@ async def run(*command: str | Path, env: Mapping[str, str], stdin: str | bytes =
 
 async def dialer(url: str, *arguments: str | Path, stdin: str | bytes = "") -> Done:
     return await run(sys.executable, "-m", "rotary_dialer", *arguments, env=environ(url), stdin=stdin)
+
+
+async def dialer_here(url: str, *arguments: str | Path) -> Done:
+    """The same in this process, for tests with many inputs: what a library logs is not in `err` then."""
+    done = CliRunner().invoke(cli, [*map(str, arguments)], env=environ(url))
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)

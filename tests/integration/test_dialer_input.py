@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from integration.dialer_runner import SOURCE, Done
-from integration.dialer_runner import dialer as piped
+from integration.dialer_runner import dialer, dialer_here
 from integration.inbox import Inbox
 from integration.private_vhost import private_user
 from rotary.events import EXCHANGE
@@ -29,14 +28,6 @@ HEADER = b"type,caller_id_id,id\n"
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-async def dialer(url: str, *arguments: str | Path) -> Done:
-    """Runs rotary-dialer in this process: for so many inputs, starting it would take most of the time."""
-    environ = {"ROTARY_RABBITMQ_URL": url, "ROTARY_CUSTOMER": "7", "ROTARY_SOURCE": SOURCE}
-    done = CliRunner().invoke(cli, [*map(str, arguments)], env=environ)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
-    return Done(done.exit_code, done.stdout, done.stderr)
 
 
 INVALID_FILES = {
@@ -68,7 +59,7 @@ async def test_spool_keeps_a_file_in_an_unknown_format_with_the_reason(
     broker_url: str, tmp_path: Path, content: bytes, told: str
 ) -> None:
     (tmp_path / "invalid").write_bytes(content)
-    done = await dialer(broker_url, "spool", "--once", tmp_path)
+    done = await dialer_here(broker_url, "spool", "--once", tmp_path)
     assert done.status == 1
     assert "invalid refused: " in done.err
     assert told in done.err
@@ -83,7 +74,7 @@ async def test_publish_rejects_a_file_in_an_unknown_format_and_leaves_it(
 ) -> None:
     file = tmp_path / "invalid"
     file.write_bytes(content)
-    done = await dialer(broker_url, "publish", file)
+    done = await dialer_here(broker_url, "publish", file)
     assert (done.status, done.out) == (1, "confirmed 0, refused 0\n")
     assert f"rotary-dialer: {file}: " in done.err
     assert told in done.err
@@ -93,18 +84,18 @@ async def test_publish_rejects_a_file_in_an_unknown_format_and_leaves_it(
 
 
 async def test_a_pipe_in_an_unknown_format_is_an_error_and_can_be_kept(broker_url: str, tmp_path: Path) -> None:
-    told = await piped(broker_url, "publish", stdin=b"date,number\n2026-06-06,0901\n")
+    told = await dialer(broker_url, "publish", stdin=b"date,number\n2026-06-06,0901\n")
     assert (told.status, told.out) == (1, "confirmed 0, refused 0\n")
     assert "standard input: line 1: not a JSON object, and 'date' is not a column; expected a JSON object" in told.err
-    kept = await piped(broker_url, "publish", "--rejected", tmp_path / "kept", stdin=b"date,number\n2026-06-06,0901\n")
+    kept = await dialer(broker_url, "publish", "--rejected", tmp_path / "kept", stdin=b"date,number\n2026-06-06,0901\n")
     assert kept.status == 1
     assert (tmp_path / "kept").read_bytes() == b"date,number\n2026-06-06,0901\n"
 
 
 async def test_an_empty_pipe_is_not_an_error(broker_url: str) -> None:
-    done = await piped(broker_url, "publish", stdin=b"")
+    done = await dialer(broker_url, "publish", stdin=b"")
     assert (done.status, done.out, done.err) == (0, "confirmed 0, refused 0\n", "")
-    blank = await piped(broker_url, "publish", stdin=b"\n")
+    blank = await dialer(broker_url, "publish", stdin=b"\n")
     assert (blank.status, blank.out) == (1, "confirmed 0, refused 0\n")
 
 
@@ -144,7 +135,7 @@ async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
     kept = (HEADER if good.startswith(HEADER) else b"") + bad
     line = len((good + bad).splitlines())
 
-    done = await dialer(broker_url, "publish", file)
+    done = await dialer_here(broker_url, "publish", file)
     assert (done.status, done.out) == (1, "confirmed 1, refused 1\n")
     assert f"line {line}: {told}" in done.err
     assert file.read_bytes() == good + bad
@@ -152,7 +143,7 @@ async def test_an_invalid_line_is_stored_and_the_other_lines_are_published(
     assert (tmp_path / "calls.rejected.reason").read_text().startswith(f"line {line}: {told}")
     assert [event["id"] for event in await inbox.events(1)] == ["good"]
 
-    done = await dialer(broker_url, "spool", "--once", spool)
+    done = await dialer_here(broker_url, "spool", "--once", spool)
     assert done.status == 1
     assert f"line {line}: {told}" in done.err
     assert (spool / ".refused" / "calls.rejected").read_bytes() == kept
@@ -164,11 +155,11 @@ async def test_a_stored_line_is_rejected_again_until_it_is_corrected(
     broker_url: str, inbox: Inbox, tmp_path: Path
 ) -> None:
     (tmp_path / "calls").write_bytes(HEADER + b"call-placed,18,good\ncall-placed,18,17807")
-    await dialer(broker_url, "publish", tmp_path / "calls")
+    await dialer_here(broker_url, "publish", tmp_path / "calls")
     kept = tmp_path / "calls.rejected"
-    assert (await dialer(broker_url, "publish", kept)).out == "confirmed 0, refused 1\n"
+    assert (await dialer_here(broker_url, "publish", kept)).out == "confirmed 0, refused 1\n"
     kept.write_bytes(kept.read_bytes() + b"47140.17\n")
-    assert (await dialer(broker_url, "publish", kept)).out == "confirmed 1, refused 0\n"
+    assert (await dialer_here(broker_url, "publish", kept)).out == "confirmed 1, refused 0\n"
     assert [event["id"] for event in await inbox.events(2)] == ["good", "1780747140.17"]
 
 
@@ -176,26 +167,26 @@ async def test_stored_lines_replace_no_file(broker_url: str, inbox: Inbox, tmp_p
     file = tmp_path / "calls"
     for content in (b"one", b"two"):
         file.write_bytes(content)
-        assert (await dialer(broker_url, "spool", "--once", tmp_path)).status == 1
+        assert (await dialer_here(broker_url, "spool", "--once", tmp_path)).status == 1
     kept = tmp_path / ".refused"
     assert [(kept / name).read_bytes() for name in ("calls", "calls.2")] == [b"one", b"two"]
     for bad in (b"one\n", b"two\n"):
         file.write_bytes(CALL + bad)
-        assert (await dialer(broker_url, "publish", file)).status == 1
+        assert (await dialer_here(broker_url, "publish", file)).status == 1
     assert [(tmp_path / name).read_bytes() for name in ("calls.rejected", "calls.rejected.2")] == [b"one\n", b"two\n"]
 
 
 async def test_a_file_stays_until_its_valid_lines_are_confirmed(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b"oops\n")
     with private_user(broker_url, "^$") as nobody:
-        done = await dialer(nobody, "spool", "--once", tmp_path)
+        done = await dialer_here(nobody, "spool", "--once", tmp_path)
     assert (done.status, names(tmp_path)) == (1, ["calls"])
     assert (tmp_path / "calls").read_bytes() == CALL + b"oops\n"
 
 
 async def test_ids_default_to_the_file_name_and_the_place(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(b'{"type": "call-placed", "caller_id_id": 18}\n' * 3)
-    assert (await dialer(broker_url, "spool", "--once", tmp_path)).status == 0
+    assert (await dialer_here(broker_url, "spool", "--once", tmp_path)).status == 0
     assert {event["id"] for event in await inbox.events(3)} == {"calls", "calls/2", "calls/3"}
 
 
@@ -203,7 +194,7 @@ async def test_two_different_events_with_one_identity_are_an_error(
     broker_url: str, inbox: Inbox, tmp_path: Path
 ) -> None:
     (tmp_path / "calls").write_bytes(CALL + CALL.replace(b"18", b"19"))
-    done = await dialer(broker_url, "spool", "--once", tmp_path)
+    done = await dialer_here(broker_url, "spool", "--once", tmp_path)
     assert done.status == 1
     assert "line 2: line 1 is a different event with the same source and id" in done.err
     assert [event["data"] for event in await inbox.events(1)] == [{"caller_id_id": 18}]
@@ -227,7 +218,7 @@ def test_a_file_that_grew_while_it_was_published_is_read_again(broker_url: str, 
 async def test_text_of_a_file_cannot_control_the_terminal(broker_url: str, inbox: Inbox, tmp_path: Path) -> None:
     (tmp_path / "calls").write_bytes(CALL + b'{"type": "call-placed", "caller_id_id": 18, "\\u001b[2J": 1}\n')
     for command in (("publish", tmp_path / "calls"), ("spool", "--once", tmp_path)):
-        done = await dialer(broker_url, *command)
+        done = await dialer_here(broker_url, *command)
         assert (done.status, "\x1b" in done.err) == (1, False)
 
 
