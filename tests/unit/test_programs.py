@@ -34,15 +34,12 @@ SCRIPTS = {
 EXTRAS = {"click", "rich", "redis", "aiohttp", "uvloop", "structlog", "prometheus_client", "asyncpg", "yaml"}
 """What a base install does not bring, by the names that are imported."""
 
-COMMON = ("aio_pika", "aiohttp", "asyncpg", "click", "prometheus_client", "redis.asyncio", "rich.progress", "structlog")
-"""What most programs import, and nothing of ours."""
-
 # Loads scripts as pip's own wrapper does, each in a fork, and runs it in forks of that for each list of arguments:
 # loading is most of the work. Without the blocked packages it stands for a base install.
 RUN = """
 import importlib, json, os, sys
 
-scripts, argument_lists, blocked, common = json.loads(sys.argv[1])
+scripts, argument_lists, blocked = json.loads(sys.argv[1])
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
@@ -78,8 +75,6 @@ def in_fork(what, *arguments):
     what(*arguments)
 
 sys.meta_path.insert(0, Blocked())
-for name in common:
-    importlib.import_module(name)
 if any([in_fork(load, *each) for each in scripts.items()]):
     sys.exit("a script cannot be loaded")
 """
@@ -104,7 +99,7 @@ def all_done(
 ) -> Mapping[tuple[str, Arguments], Done]:
     """Runs console scripts without any setting, and without these packages, for each list of arguments."""
     scripts = {program: SCRIPTS[program] for program in programs}
-    told = json.dumps([scripts, argument_lists, sorted(without), [] if without else COMMON])
+    told = json.dumps([scripts, argument_lists, sorted(without)])
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ROTARY_")}
     with TemporaryDirectory() as name:
         command = [sys.executable, "-c", RUN, told]
