@@ -92,7 +92,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """The garbage collector leaves alone what is there now: going through a million objects again finds nothing."""
+    """The garbage collector leaves alone what is there now: all modules and tests, which stay."""
     gc.collect()
     gc.freeze()
 
