@@ -85,6 +85,9 @@ async def listening(misbehave: Misbehaviour, scheme: str = "amqp", port: int = 0
     tasks: set[asyncio.Task[object]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():  # accepted as the block ended: nobody would cancel this task
+            writer.close()
+            return
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
