@@ -1,5 +1,6 @@
 """For everyone: both themes, both languages, phones and walls, keyboards and screen readers."""
 
+import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from browser.world import PASSWORD, Visitor, Visitors, World
 
@@ -160,6 +161,45 @@ async def test_the_language_is_the_persons_and_is_kept(world: World, visitors: V
     async with page.expect_response("**/api/session/language"):
         await page.get_by_role("button", name="English").click()
     await expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+async def hold(page: Page, path: str) -> Callable[[], None]:
+    """Keeps a module that the page asks for on its way, until what is returned is called."""
+    released = asyncio.Event()
+
+    async def go_on(route: Route) -> None:
+        await released.wait()
+        await route.continue_()
+
+    await page.route(path, go_on)
+    return released.set
+
+
+async def test_the_language_chosen_last_stays_whichever_arrives_last(world: World, visitors: Visitors) -> None:
+    visitor = await visitors.visitor("admin")
+    await world.execute("UPDATE users SET language = 'vi' WHERE name = $1", world.user("admin"))
+    try:
+        release = await hold(visitor.page, "**/js/i18n/en.js")  # the browser's language, until the person is known
+        await visitor.open("/#/groups")
+        await expect(visitor.page.locator("html")).to_have_attribute("lang", "vi")
+        release()
+        await expect(visitor.page.locator("h1")).to_have_text("Giám sát trực tiếp")
+    finally:
+        await world.execute("UPDATE users SET language = 'en' WHERE name = $1", world.user("admin"))
+
+
+async def test_a_part_of_the_page_that_comes_while_the_language_changes_has_its_texts(visitors: Visitors) -> None:
+    visitor = await visitors.visitor("admin")
+    page = await visitor.open("/#/account")
+    release = await hold(page, "**/js/i18n/vi.js")
+    await page.get_by_role("button", name="Tiếng Việt").click()
+    async with page.expect_request("**/js/manage/i18n/*.js"):
+        await page.get_by_role("link", name="Campaigns").click()
+    async with page.expect_response("**/api/session/language"):
+        release()
+    await expect(page.locator("h1")).to_have_text("Chiến dịch")
+    await expect(page.get_by_text("Gọi cho ai, gọi thế nào và bằng những số nào.")).to_be_visible()
+    await visitor.ask("PUT", "/api/session/language", {"language": "en"})
 
 
 async def test_who_signs_in_in_vietnamese_goes_on_in_it(world: World, visitors: Visitors) -> None:

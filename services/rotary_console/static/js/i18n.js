@@ -7,6 +7,7 @@ export const LANGUAGES = { en: "English", vi: "Tiếng Việt" };
 export const language = new Store("en");
 
 const loaders = new Map([["shell", (code) => import(`./i18n/${code}.js`)]]);
+let chosen = "en";
 let messages = {};
 let plural = new Intl.PluralRules("en");
 
@@ -21,21 +22,30 @@ export function locale() {
   return navigator.languages.find((tag) => tag.slice(0, 2) === language.value) ?? language.value;
 }
 
-/** Shows another language, once all its dictionaries are here. */
+/** Shows another language, once all its dictionaries are here. The one that was chosen last stays. */
 export async function setLanguage(code) {
-  const found = await Promise.all([...loaders.values()].map((load) => load(code)));
-  messages = Object.assign({}, ...found.map((module) => module.default));
-  plural = new Intl.PluralRules(code);
-  document.documentElement.lang = code;
-  memory.set("language", code);
-  language.set(code);
+  chosen = code;
+  await loadDictionaries();
+  memory.set("language", language.value);
 }
 
 /** Adds a part's dictionaries: `load(code)` imports the module whose default export is one. Returns when it is here. */
 export async function addDictionaries(part, load) {
-  if (loaders.has(part)) return;
   loaders.set(part, load);
-  Object.assign(messages, (await load(language.value)).default);
+  await loadDictionaries();
+}
+
+async function loadDictionaries() {
+  let code, count, found;
+  do { // again when, meanwhile, another language was chosen or a part added
+    code = chosen;
+    count = loaders.size;
+    found = await Promise.all([...loaders.values()].map((load) => load(code)));
+  } while (code !== chosen || count !== loaders.size);
+  messages = Object.assign({}, ...found.map((module) => module.default));
+  plural = new Intl.PluralRules(code);
+  document.documentElement.lang = code;
+  language.set(code);
 }
 
 /**
