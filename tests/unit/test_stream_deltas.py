@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC
 from zlib import crc32
 
 import msgspec
@@ -28,7 +29,7 @@ members = st.builds(
     health_score=st.integers(0, 100),
     calls_today=st.integers(0, 3),
     daily_cap=st.just(200),
-    cooldown_until=st.none() | st.datetimes().map(lambda at: at.replace(microsecond=0).astimezone()),
+    cooldown_until=st.none() | st.datetimes(timezones=st.just(UTC)).map(lambda at: at.replace(microsecond=0)),
 )
 
 
