@@ -61,6 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gives every worker of pytest-xdist servers of its own, except the first, which uses those of the command."""
+    gc.disable()  # until all tests are collected: none of that is garbage
     if os.environ.get("PYTEST_XDIST_WORKER", _FIRST_WORKER) != _FIRST_WORKER:
         config.stash[_SERVERS] = ExitStack()
         os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
@@ -95,6 +96,7 @@ def pytest_collection_finish() -> None:
     """The garbage collector leaves alone what is there now: all modules and tests, which stay."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _turn(nodeid: str) -> int:

@@ -1,38 +1,6 @@
-"""The query service as a process."""
+"""`python -m rotary_query` is `rotary-query`."""
 
-import asyncio
-
-import structlog
-
-from rotary.clock import system_clock
-from rotary.http.open_files import raise_limit
-from rotary.runtime.program import on_stop_signal, run_program
-from rotary_query.service import serving
-from rotary_query.settings import QuerySettings
-
-_log = structlog.get_logger("rotary_query")
-
-
-async def serve(settings: QuerySettings) -> None:
-    """Serves until SIGTERM; then lets the requests under way finish. Raises TaskEndedError."""
-    raise_limit()
-    stop = asyncio.Event()
-    on_stop_signal(stop.set)
-    async with serving(settings, system_clock(settings.clock_offset)) as service:
-        _log.info("serving", host=service.host, port=service.port, ops_port=service.ops[1])
-        await service.reader.supervisor.until(stop)
-        _log.info("stopping")
-
-
-def main() -> None:
-    """The program."""
-    run_program(
-        "rotary-query",
-        "Serves the API and the event streams from Redis alone, and history from Postgres.",
-        QuerySettings,
-        serve,
-    )
-
+from rotary.runtime.programs import query
 
 if __name__ == "__main__":
-    main()
+    query()

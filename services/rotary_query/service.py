@@ -1,4 +1,4 @@
-"""The query service, composed: what `__main__` runs until it is told to stop."""
+"""The query service, composed: what `cli` runs until it is told to stop."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -1,6 +1,6 @@
 """`python -m rotary_stack` is `rotary-stack`."""
 
-from rotary_stack.cli import main
+from rotary.runtime.programs import stack
 
 if __name__ == "__main__":
-    main()
+    stack()

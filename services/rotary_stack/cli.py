@@ -1,6 +1,5 @@
 """The command line of `rotary-stack`. The commands that control a running stack are here."""
 
-import importlib
 import os
 import sys
 
@@ -9,6 +8,7 @@ import msgspec
 
 from rotary import __version__
 from rotary.errors import RotaryError
+from rotary.programs import load
 from rotary_stack.control.client import send
 from rotary_stack.control.messages import Request, Status
 
@@ -28,7 +28,7 @@ class LazyGroup(click.Group):
         if cmd_name not in _LAZY_COMMANDS:
             return super().get_command(ctx, cmd_name)
         module, name = _LAZY_COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        command: click.Command = getattr(load(module), name)
         return command
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from integration.private_database import rows
-from rotary_admin.__main__ import cli
+from rotary_admin.cli import cli
 
 EXAMPLE = Path(__file__).parents[2] / "infra" / "example"
 DEFINITIONS = str(EXAMPLE / "definitions.yaml")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from click.testing import CliRunner
 
-from rotary_dialer.__main__ import cli
+from rotary_dialer.cli import cli
 
 SOURCE = "/dialers/hcm-1"
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from integration.admin_runner import Admin, dump
 from integration.private_database import private_database
-from rotary_admin.__main__ import cli
+from rotary_admin.cli import cli
 
 # Customers, groups, caller IDs, members.
 

@@ -19,7 +19,7 @@ from integration.inbox import Inbox
 from integration.private_vhost import private_user
 from rotary.events import EXCHANGE
 from rotary.publisher import BlockingPublisher
-from rotary_dialer.__main__ import cli
+from rotary_dialer.cli import cli
 from rotary_dialer.spooler import Spooler
 
 CALL = b'{"type": "call-placed", "caller_id_id": 18, "id": "good"}\n'

@@ -158,7 +158,7 @@ async def test_a_service_that_can_not_watch_any_more_exits_loudly(filled: World)
     code = """
 import asyncio
 from rotary_query.cache import subscriber as watch
-from rotary_query.__main__ import main
+from rotary_query.cli import main
 
 async def ends(self):
     await asyncio.sleep(0)

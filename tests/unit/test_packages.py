@@ -70,9 +70,9 @@ def imported(*modules: str, wheels: tuple[Path, ...]) -> set[str]:
 
 def test_a_dialers_wheel_holds_what_the_dialer_imports_and_nothing_else(dialer: Path) -> None:
     loaded = imported(
-        "rotary.programs", "rotary.publisher", "rotary.engine.engine", "rotary_dialer.__main__", wheels=(dialer,)
+        "rotary.programs", "rotary.publisher", "rotary.engine.engine", "rotary_dialer.cli", wheels=(dialer,)
     )
-    assert files(dialer) == loaded | {"rotary/py.typed"}
+    assert files(dialer) == loaded | {"rotary/py.typed", "rotary_dialer/__main__.py"}
 
 
 def test_the_publisher_needs_nothing_of_the_command_line(dialer: Path) -> None:
@@ -103,7 +103,7 @@ def test_every_program_of_the_server_runs_from_the_two_wheels(dialer: Path, serv
             target = tmp_path / file
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((wheel / file).read_bytes())
-    modules = [f"{program}.__main__" for program in SERVER_PROGRAMS]
+    modules = [f"{program}.cli" for program in SERVER_PROGRAMS]
     assert imported(*modules, wheels=(tmp_path,)) <= files(dialer) | files(server)
 
 

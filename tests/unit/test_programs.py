@@ -50,7 +50,7 @@ def load(program, script):
     module, _, function = script.partition(":")
     main = getattr(importlib.import_module(module), function)
     if not blocked:
-        importlib.import_module(program.replace("-", "_") + ".__main__")
+        importlib.import_module(program.replace("-", "_") + ".cli")
     statuses = [in_fork(run, program, main, number) for number in range(len(argument_lists))]
     with open(f"{program}.statuses", "w") as file:
         json.dump(statuses, file)

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import fields
 
 from rotary.runtime.settings import variable
-from rotary_admin.__main__ import cli
+from rotary_admin.cli import cli
 from rotary_admin.context import ManagementSettings
 from rotary_campaigns.settings import CampaignsSettings
 from rotary_console.settings import ConsoleSettings

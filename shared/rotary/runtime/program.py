@@ -60,7 +60,6 @@ def _parser(name: str, about: str, kind: type[Struct]) -> argparse.ArgumentParse
 def _calm_collector() -> None:
     # Few of our objects are in cycles, but the collector runs every 700 allocations, and scans the whole cache every
     # 70,000. That cost cold reads a sixth of their rate and tripled their 99th percentile.
-    gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
 

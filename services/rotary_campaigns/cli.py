@@ -1,0 +1,34 @@
+"""The campaigns service as a process."""
+
+import asyncio
+
+import structlog
+
+from rotary.clock import system_clock
+from rotary.http.open_files import raise_limit
+from rotary.runtime.program import on_stop_signal, run_program
+from rotary_campaigns.service import serving
+from rotary_campaigns.settings import CampaignsSettings
+
+_log = structlog.get_logger("rotary_campaigns")
+
+
+async def serve(settings: CampaignsSettings) -> None:
+    """Serves until SIGTERM; then lets the requests under way finish. Raises TaskEndedError."""
+    raise_limit()
+    stop = asyncio.Event()
+    on_stop_signal(stop.set)
+    async with serving(settings, system_clock(settings.clock_offset)) as service:
+        _log.info("serving", host=service.host, port=service.port, ops_port=service.ops[1])
+        await service.supervisor.until(stop)
+        _log.info("stopping")
+
+
+def main() -> None:
+    """The program."""
+    run_program(
+        "rotary-campaigns",
+        "Campaigns, and the management of caller IDs, groups, tokens and webhooks.",
+        CampaignsSettings,
+        serve,
+    )
