@@ -11,7 +11,6 @@ import aiohttp
 from yarl import URL
 
 from integration.engine_world import complete_tokens
-from integration.private_database import EMPTY, SEED
 from integration.private_redis import own, private_redis
 from integration.query_world import Got
 from rotary.clock import system_clock
@@ -114,15 +113,19 @@ async def inserted_token(
     return text
 
 
+BEYOND_SEED = "".join(
+    f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1000);"
+    for table in ("customers", "caller_ids", "caller_id_groups", "api_tokens")
+)
+"""The ids of new rows are greater than those that SEED gives."""
+
+
 @asynccontextmanager
 async def campaigns_world(
     database_url: str, redis_url: str, rabbitmq_url: str, connection: Connection, **settings: Any
 ) -> AsyncIterator[CampaignsWorld]:
-    """A service in this process, on ports of its own, that is ready. `connection` is to the database; it is emptied."""
-    await connection.execute(EMPTY)
-    await connection.execute(SEED)
-    for table in ("customers", "caller_ids", "caller_id_groups", "api_tokens"):
-        await connection.execute("SELECT setval(pg_get_serial_sequence($1, 'id'), 1000)", table)
+    """A service in this process, on ports of its own, that is ready. `connection` is to its database, as in SEED."""
+    await connection.execute(BEYOND_SEED)
     async with private_redis(redis_url) as client:
         await complete_tokens(client)
         chosen = CampaignsSettings(

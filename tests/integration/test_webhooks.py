@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from histories import cleared, flagged, placed
 from integration.campaigns_world import MANAGEMENT, Client, inserted_token
-from integration.private_database import EMPTY, SEED
 from integration.query_world import World, group, member, world
 from integration.webhook_receiver import Receiver, receiver
 from rotary.clock import system_clock
@@ -51,8 +50,6 @@ async def hook(tmp_path: Path) -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def start(facts: World, hook: Receiver, connection: Connection, database_url: str, broker_url: str) -> Start:
     """Starts a service, by default one that may send to loopback."""
-    await connection.execute(EMPTY)
-    await connection.execute(SEED)
 
     @asynccontextmanager
     async def started(networks: str = "127.0.0.0/8") -> AsyncIterator[tuple[Service, Client]]:
