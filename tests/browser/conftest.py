@@ -1,4 +1,4 @@
-"""One browser and one stack for all browser tests; each test has windows of its own."""
+"""One browser and one stack for all browser tests; windows are emptied between tests."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
@@ -47,6 +47,6 @@ async def _visitors(world: World, browser: Browser) -> Visitors:
 
 @pytest_asyncio.fixture(loop_scope=LOOP)
 async def visitors(_visitors: Visitors) -> AsyncIterator[Visitors]:
-    """Opens windows, which are closed after the test; a page that complained fails it."""
+    """Opens windows, which are closed or emptied after the test; a page that complained fails it."""
     yield _visitors
     await _visitors.close()

@@ -5,19 +5,20 @@ import gzip
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from browser.world import PASSWORD, Visitor, Visitors, World
+from browser.world import NOWHERE, PASSWORD, PHONE, Visitor, Visitors, World
 
 AXE = Path(__file__).with_name("vendor") / "axe-core" / "axe.min.js.gz"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 VIOLATIONS = "async runOnly => (await axe.run({ runOnly, resultTypes: ['violations'] })).violations"
-"""Takes tags of rules. Everything else that axe tells, of every element, is much, and nobody looks at it."""
-Theme = Literal["light", "dark"]
-THEMES: tuple[Theme, ...] = ("light", "dark")
+"""Takes rules, or tags of rules. Everything else that axe tells, of every element, is much, and nobody looks at it."""
+COLOURS = """tags => axe.getRules(['cat.color'])
+    .filter(rule => rule.tags.some(tag => tags.includes(tag)))
+    .map(rule => rule.ruleId)"""
+"""Which rules look at colours, of those with these tags."""
 
 
 @cache
@@ -26,12 +27,25 @@ def axe() -> str:
     return gzip.decompress(AXE.read_bytes()).decode()
 
 
-async def violations(page: Page) -> list[str]:
-    """What axe finds on a page as it is."""
+async def load_axe(page: Page) -> None:
+    """Puts axe into a page that does not have it yet."""
     if not await page.evaluate("() => 'axe' in window"):
         await page.evaluate(axe())
-    found = await page.evaluate(VIOLATIONS, RULES)
+
+
+async def violations(page: Page, rules: list[str] = RULES) -> list[str]:
+    """What axe finds on a page as it is."""
+    await load_axe(page)
+    found = await page.evaluate(VIOLATIONS, rules)
     return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+async def violations_of_colours(page: Page, rules: list[str] = RULES) -> list[str]:
+    """Of what axe finds, what can depend on the theme: themes differ in colours alone."""
+    await load_axe(page)
+    colours = await page.evaluate(COLOURS, rules)
+    assert "color-contrast" in colours
+    return await violations(page, colours)
 
 
 Open = Callable[[Visitor, World], Awaitable[None]]
@@ -85,7 +99,7 @@ async def _explanation(visitor: Visitor, world: World) -> None:
 @opens("history")
 async def _history(visitor: Visitor, world: World) -> None:
     await visitor.open((await world.mixed()).page + "/history")
-    await expect(visitor.page.locator("h1")).to_be_visible()
+    await expect(visitor.page.locator(".history-tiles")).to_be_visible()
 
 
 @opens("account")
@@ -97,22 +111,22 @@ async def _account(visitor: Visitor, _: World) -> None:
 
 @opens("a page that is not there")
 async def _nowhere(visitor: Visitor, _: World) -> None:
-    await visitor.open("/#/nowhere")
+    await visitor.open(NOWHERE)
     await expect(visitor.page.get_by_text("There is no such page")).to_be_visible()
 
 
 async def violations_in_both_themes(page: Page) -> list[str]:
     """What axe finds in the light theme, and then in the dark one."""
-    found = []
-    for theme in THEMES:
-        await page.emulate_media(color_scheme=theme)
-        found += [f"{theme}: {one}" for one in await violations(page)]
-    return found
+    await page.emulate_media(color_scheme="light")
+    light = await violations(page)
+    await page.emulate_media(color_scheme="dark")
+    dark = await violations_of_colours(page)
+    return [*(f"light: {one}" for one in light), *(f"dark: {one}" for one in dark)]
 
 
 @pytest.mark.parametrize("name", OPENED)
 async def test_axe_finds_no_violation(world: World, visitors: Visitors, name: str) -> None:
-    visitor = await visitors.visitor("operator")
+    visitor = await visitors.inspected("operator")
     await OPENED[name](visitor, world)
     assert await violations_in_both_themes(visitor.page) == []
 
@@ -229,14 +243,16 @@ async def test_times_are_in_the_viewers_zone_and_in_utc_on_hover(world: World, v
 
 @pytest.mark.parametrize("name", ["groups", "group", "explanation", "history", "account"])
 async def test_a_phone_needs_no_sideways_scrolling(world: World, visitors: Visitors, name: str) -> None:
-    visitor = await visitors.visitor("operator", viewport={"width": 360, "height": 740})
+    visitor = await visitors.visitor("operator")
+    await visitor.page.set_viewport_size(PHONE)
     await OPENED[name](visitor, world)
     widths = await visitor.page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
     assert widths == [360, 360]
 
 
 async def test_a_phones_menu_leads_to_the_pages(visitors: Visitors) -> None:
-    visitor = await visitors.visitor(viewport={"width": 360, "height": 740})
+    visitor = await visitors.visitor()
+    await visitor.page.set_viewport_size(PHONE)
     page = await visitor.open("/#/account")
     link = page.get_by_role("navigation", name="Main").get_by_role("link", name="Live monitor")
     await expect(link).to_be_hidden()

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from browser.test_appearance import violations_in_both_themes
-from browser.world import Visitor, Visitors, World
+from browser.world import NOWHERE, PHONE, Visitor, Visitors, World
 
 PAGES = {
     "caller IDs": "/#/caller-ids",
@@ -39,6 +39,7 @@ NO_KEYS = re.compile(r"^(?:caller_id|group|webhook)\.|^receiver\.|\.(?:vn|invali
 async def made(visitor: Visitor, world: World) -> dict[str, int]:
     """Something of everything, once."""
     if not world.things:
+        await visitor.open(NOWHERE)
         customer = f"/api/customers/{world.customer}"
         group = await world.mixed()
         hook = {"url": "https://receiver.invalid/pages", "events": ["group.exhausted"]}
@@ -55,9 +56,8 @@ async def made(visitor: Visitor, world: World) -> dict[str, int]:
 
 async def opened(visitor: Visitor, world: World, path: str) -> Page:
     """Goes to a page, and waits until all of it is there."""
-    page = await visitor.open("/#/account")
-    await expect(page.locator("h1")).to_be_visible()
-    await page.goto(world.url + path.format(**await made(visitor, world)))
+    page = await visitor.open(path.format(**await made(visitor, world)))
+    await expect(page.get_by_text("There is no such page")).to_have_count(0)
     await expect(page.locator("main .page h1")).to_be_visible()
     await expect(page.locator("main .loading")).to_have_count(0)
     return page
@@ -65,7 +65,7 @@ async def opened(visitor: Visitor, world: World, path: str) -> Page:
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_axe_finds_no_violation_of_a_management_page(world: World, visitors: Visitors, name: str) -> None:
-    page = await opened(await visitors.visitor("admin"), world, PAGES[name])
+    page = await opened(await visitors.inspected("admin"), world, PAGES[name])
     if await page.locator("details").count():
         await page.locator("details summary").first.click()
     if name == "campaign":
@@ -78,14 +78,15 @@ async def test_axe_finds_no_violation_of_a_management_page(world: World, visitor
 @pytest.mark.parametrize("name", DIALOGS)
 async def test_axe_finds_no_violation_of_a_dialog(world: World, visitors: Visitors, name: str) -> None:
     path, button = DIALOGS[name]
-    page = await opened(await visitors.visitor("admin"), world, path)
+    page = await opened(await visitors.inspected("admin"), world, path)
     await page.get_by_role("button", name=button).click()
     await expect(page.get_by_role("dialog")).to_be_visible()
     assert await violations_in_both_themes(page) == []
 
 
 async def test_every_management_page_speaks_vietnamese_and_fits_a_phone(world: World, visitors: Visitors) -> None:
-    visitor = await visitors.visitor("admin", viewport={"width": 360, "height": 740})
+    visitor = await visitors.visitor("admin")
+    await visitor.page.set_viewport_size(PHONE)
     await opened(visitor, world, PAGES["caller IDs"])
     session = "/api/session/language"
     assert (await visitor.ask("PUT", session, {"language": "vi"}))[0] == 204

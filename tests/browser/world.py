@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from msgspec import Struct
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from rotary.definitions import Carrier
@@ -27,6 +27,24 @@ ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 SECONDS = 20
 """A deadline for what takes a moment, on a machine that does much else."""
 _CARRIERS: tuple[Carrier, ...] = ("viettel", "mobifone", "vinaphone", "vietnamobile", "landline", "other")
+NOWHERE = "/#/nowhere"
+"""A page of the console that is not there."""
+PHONE: ViewportSize = {"width": 360, "height": 740}
+_SCREEN: ViewportSize = {"width": 1280, "height": 720}
+_PLAIN: Mapping[str, Any] = {
+    "viewport": _SCREEN,
+    "locale": "en-GB",
+    "timezone_id": "Asia/Ho_Chi_Minh",
+    "reduced_motion": "reduce",
+    "color_scheme": "light",
+}
+"""What windows are like unless a test says otherwise."""
+_EMPTY = "/assets/favicon.svg"
+"""A page without scripts."""
+_REMEMBER = """items => {
+    localStorage.clear();
+    for (const { name, value } of items) localStorage.setItem(name, value);
+}"""
 _ROWS = """
 SELECT $1, '+8490' || ($2 + n), 'Line ' || n, ($3::text[])[1 + n % 6], $4 FROM generate_series(0, $5::int - 1) AS n
 """
@@ -174,6 +192,24 @@ class Visitor:
         await self.page.goto(self.world.url + path)
         return self.page
 
+    async def empty(self, state: Any) -> None:
+        """Leaves nothing of what a test did, as if the window were new. Any: Playwright's, what a browser remembers."""
+        await self.context.set_offline(False)
+        await self.page.unroute_all()
+        await self.page.emulate_media(color_scheme=_PLAIN["color_scheme"])
+        await self.page.set_viewport_size(_SCREEN)
+        await self.page.mouse.move(-1, -1)
+        # Of the same origin, so that scripts stay compiled.
+        await self.open(_EMPTY)
+        await self.page.evaluate(_REMEMBER, [item for one in state["origins"] for item in one["localStorage"]])
+        await self.context.clear_cookies()
+        await self.context.add_cookies(state["cookies"])
+
+    def told(self) -> list[str]:
+        """The complaints until now, once."""
+        complaints, self.complaints = self.complaints, []
+        return complaints
+
     async def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
         """A request of the page's own. Any: JSON."""
         named = {"X-Rotary-Console": "1", **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -202,25 +238,47 @@ async def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
 
 
 class Visitors:
-    """Opens pages for people, who have signed in before."""
+    """Opens pages for people, who have signed in before.
+
+    Plain windows are kept for later tests: in a new one, the browser compiles all scripts anew.
+    """
 
     def __init__(self, world: World, browser: Browser) -> None:
         self.world = world
         self._browser = browser
         self._states: dict[Role, Any] = {}  # Playwright's own type of what a browser remembers
-        self._open: list[Visitor] = []
+        self._open: list[tuple[Visitor, Role | None]] = []
+        self._kept: dict[Role, list[Visitor]] = {role: [] for role in ROLES}
+        self._inspected: dict[Role, Visitor] = {}
 
     async def visitor(self, role: Role | None = "viewer", **options: Any) -> Visitor:
-        """A new window; with a role, of somebody who is signed in. Options are those of Playwright's contexts."""
+        """An empty window; with a role, of somebody who is signed in. Options are those of Playwright's contexts."""
+        is_plain = role is not None and not options
+        if role is not None and is_plain and self._kept[role]:
+            visitor = self._kept[role].pop()
+        else:
+            visitor = await self._new(role, options)
+        self._open.append((visitor, role if is_plain else None))
+        return visitor
+
+    async def inspected(self, role: Role) -> Visitor:
+        """A window for axe, which is slow on its first pages: others are shown without loading the window anew."""
+        if role not in self._inspected:
+            self._inspected[role] = await self._new(role, {})
+        visitor = self._inspected[role]
+        self._open.append((visitor, role))
+        await visitor.open(NOWHERE)
+        await expect(visitor.page.get_by_text("There is no such page")).to_be_visible()
+        await expect(visitor.page.get_by_role("dialog")).to_have_count(0)
+        return visitor
+
+    async def _new(self, role: Role | None, options: dict[str, Any]) -> Visitor:
         state = None if role is None else await self._state(role)
         # A page that is clicked on may write to the clipboard, but Chromium's shell has nobody who says so.
         permissions = ["clipboard-write", *options.pop("permissions", ())]
-        chosen = {"locale": "en-GB", "timezone_id": "Asia/Ho_Chi_Minh", "reduced_motion": "reduce"} | options
-        context = await self._browser.new_context(storage_state=state, permissions=permissions, **chosen)
+        context = await self._browser.new_context(storage_state=state, permissions=permissions, **{**_PLAIN, **options})
         context.set_default_timeout(SECONDS * 1000)
-        visitor = Visitor(self.world, context, await context.new_page())
-        self._open.append(visitor)
-        return visitor
+        return Visitor(self.world, context, await context.new_page())
 
     async def _state(self, role: Role) -> Any:  # likewise
         if role not in self._states:
@@ -234,12 +292,18 @@ class Visitors:
         return self._states[role]
 
     async def close(self) -> None:
-        """Closes every window. Fails the test if a page complained."""
+        """Closes every window, or empties it for the next test. Fails the test if a page complained."""
         opened, self._open = self._open, []
-        for visitor in opened:
+        for visitor, role in opened:
             try:
-                await visitor.context.close()
+                if role is None:
+                    await visitor.context.close()
+                elif visitor is self._inspected.get(role):
+                    await visitor.page.mouse.move(-1, -1)
+                else:
+                    await visitor.empty(await self._state(role))
+                    self._kept[role].append(visitor)
             except PlaywrightTimeoutError:
                 continue
-        if complaints := [text for visitor in opened for text in visitor.complaints]:
+        if complaints := [text for visitor, _ in opened for text in visitor.told()]:
             pytest.fail("\n".join(["a page complained:", *complaints]))
