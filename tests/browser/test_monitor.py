@@ -196,6 +196,19 @@ async def test_a_group_that_is_gone_and_one_of_others_read_alike(world: World, v
     await expect(page.get_by_role("heading", name="This group is not here")).to_be_visible()
 
 
+async def test_a_group_that_comes_later_is_shown_by_itself(world: World, visitors: Visitors) -> None:
+    visitor = await visitors.visitor()
+    page = await visitor.open("/#/groups/999999998")
+    await expect(page.get_by_role("heading", name="This group is not here")).to_be_visible()
+    query = (
+        "INSERT INTO caller_id_groups (id, customer_id, name, rotation_strategy)"
+        " VALUES (999999998, $1, 'Just made', 'random')"
+    )
+    await world.execute(query, world.customer)
+    await visitor.is_live()
+    await expect(page.get_by_role("heading", name="Just made")).to_be_visible()
+
+
 async def test_all_groups_show_who_may_dial_and_the_one_without_comes_first(world: World, visitors: Visitors) -> None:
     ready, spent = await world.group("Ready", 2), await world.group("Spent", 1)
     await world.publish(flag(world, spent.callers[0]))

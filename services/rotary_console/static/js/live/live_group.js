@@ -18,8 +18,8 @@ const MISFITS = 3;
 
 /**
  * `status` is { kind, since, reason }: kind is "connecting" before there is any data, "live", "stale" (what is shown is
- * not current; the server says why), "reconnecting" (no connection), or "ended" (there is no such group for this person;
- * `reason` is the server's). `since` is the moment up to which the data is complete, in milliseconds.
+ * not current; the server says why), "reconnecting" (no connection), or "ended" (there is no such group for this person
+ * now; `reason` is the server's). `since` is the moment up to which the data is complete, in milliseconds.
  *
  * `shown` counts what changed; `state` is the GroupState; `flashes` has the last change of each member: { at, fields }.
  */
@@ -71,10 +71,6 @@ export class LiveGroup {
         pause = await this.#follow();
       } catch (error) {
         if (this.#isOver) return;
-        if (error.status === 403 || error.status === 404) {
-          this.status.set({ kind: "ended", since: null, reason: error.message });
-          return;
-        }
         pause = this.#failed(error);
       }
       if (pause) await this.#sleep(pause);
@@ -149,6 +145,10 @@ export class LiveGroup {
   }
 
   #failed(error) {
+    if (error.status === 403 || error.status === 404) {
+      this.status.set({ kind: "ended", since: null, reason: error.message });
+      return this.#nextDelay(); // a group that was just made is served in a moment, and a role may be given back
+    }
     return this.#lost(error.status ? error.message : "", error.retryAfter);
   }
 
@@ -159,9 +159,14 @@ export class LiveGroup {
     if (kind === "live") this.#later(GRACE_MS, () => this.status.value.kind === "live" && this.#isLost && this.status.set(lost));
     else this.status.set(lost);
     this.#heardAt = 0;
+    const delay = this.#nextDelay();
+    return retryAfter === null ? delay : Math.min(retryAfter * 1000, LONGEST_DELAY_MS);
+  }
+
+  #nextDelay() {
     const delay = this.#delay * (0.75 + Math.random() / 2);
     this.#delay = Math.min(this.#delay * 2, LONGEST_DELAY_MS);
-    return retryAfter === null ? delay : Math.min(retryAfter * 1000, LONGEST_DELAY_MS);
+    return delay;
   }
 
   get #isLost() {
