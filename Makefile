@@ -18,11 +18,11 @@ run: .venv/ready ## the demo: three real servers, a simulated dialer, a live mon
 	@$(BIN)/rotary-stack demo
 
 test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
-	@infra/in-memory $(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" -n 4 --dist loadfile $(ARGS)
+	@infra/in-memory $(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" -n 5 --dist loadfile $(ARGS)
 
 coverage: .venv/ready ## every test again, and which lines and branches of the product none of them runs (about 14 minutes)
 	@$(BIN)/coverage erase
-	@infra/in-memory $(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" -n 4 --dist loadfile $(ARGS) || failed=$$?; \
+	@infra/in-memory $(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" -n 5 --dist loadfile $(ARGS) || failed=$$?; \
 	$(BIN)/coverage combine --quiet; $(BIN)/coverage report || failed=$${failed:-$$?}; exit $${failed:-0}
 
 mutants: .venv/ready ## change the domain in every small way and see that a test notices (long)
