@@ -20,7 +20,7 @@ run: .venv/ready ## the demo: three real servers, a simulated dialer, a live mon
 test: .venv/ready ## every test, on real PostgreSQL, Redis and RabbitMQ
 	@infra/in-memory $(BIN)/rotary-stack exec -- $(BIN)/pytest -m "not long" -n 5 --dist loadfile $(ARGS)
 
-coverage: .venv/ready ## every test again, and which lines and branches of the product none of them runs (about 14 minutes)
+coverage: .venv/ready ## every test again, and which lines and branches of the product none of them runs (about 10 minutes)
 	@$(BIN)/coverage erase
 	@infra/in-memory $(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" -n 5 --dist loadfile $(ARGS) || failed=$$?; \
 	$(BIN)/coverage combine --quiet; $(BIN)/coverage report || failed=$${failed:-$$?}; exit $${failed:-0}

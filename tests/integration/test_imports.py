@@ -5,12 +5,14 @@ import json
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from integration.campaigns_world import MANAGEMENT, CampaignsWorld, Client
 from rotary.definitions import MANAGE_SCOPE
 from rotary.management.imports import MAX_ATTEMPTS
 from rotary.postgres.connection import Connection
+from rotary_campaigns.imports.runner import ImportRunner
 from rotary_campaigns.imports.worker import GIVEN_UP, run_import
 from running import until
 
@@ -150,6 +152,31 @@ async def test_an_import_whose_worker_died_is_applied_by_another(campaigns: Camp
         )
 
     await until(is_over, 20, "the import is over")
+
+
+async def test_a_service_leaves_no_worker_behind_however_impatiently_it_is_ended(
+    connection: Connection, database_url: str
+) -> None:
+    await connection.execute(
+        "INSERT INTO imports (customer_id, actor, format, dry_run, content) VALUES (7, 'x', 'csv', false, $1)", CSV
+    )
+    running = asyncio.create_task(ImportRunner(database_url).run())
+
+    async def has_begun() -> bool:
+        return bool(workers())
+
+    await until(has_begun, 20, "a worker has begun")
+    [worker] = workers()
+    worker.suspend()  # it does not even end when it is asked to
+    while not running.done():
+        running.cancel()
+        await asyncio.sleep(0.01)
+    assert not worker.is_running()
+
+
+def workers() -> list[psutil.Process]:
+    """The import workers of this process."""
+    return [one for one in psutil.Process().children() if "rotary_campaigns.imports.worker" in one.cmdline()]
 
 
 async def test_two_workers_apply_an_import_once(connection: Connection, database_url: str) -> None:

@@ -63,5 +63,13 @@ class ImportRunner:
                 _log.warning("import worker failed", import_id=import_id, status=worker.returncode)
         finally:
             if worker.returncode is None:
-                worker.terminate()
-                await worker.wait()
+                await _end(worker)
+
+
+async def _end(worker: asyncio.subprocess.Process) -> None:
+    """Kills it, and returns when it has ended, however often that is cancelled: nothing is left behind."""
+    worker.kill()
+    ended = asyncio.ensure_future(worker.wait())
+    while not ended.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(ended)
