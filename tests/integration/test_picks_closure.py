@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from integration.definitions import RedisSnapshot
 from integration.picks_world import CUSTOMER, PicksWorld, picks_world
-from integration.private_redis import names
 from pick_groups import group, member
 from rotary.policy import MAX_PICK_TTL_SECONDS, Policy
 from rotary.redis import keys
@@ -69,11 +69,9 @@ async def test_an_operators_word_opens_a_new_redis(world: PicksWorld) -> None:
 async def picked_and_restored(world: PicksWorld) -> None:
     """Picks twice, and restores Redis to what it was in between."""
     await world.pick()
-    before = [(name, await world.client.dump(name)) for name in await names(world.client)]
+    before = await RedisSnapshot.take(world.client)
     await world.pick()
-    await world.client.flushdb()
-    for name, value in before:
-        await world.client.restore(name, 0, value or b"")
+    await before.restore(world.client)
 
 
 async def test_a_restored_redis_is_closed_also_to_an_engine_that_knows_nothing(world: PicksWorld) -> None:
@@ -143,12 +141,10 @@ async def test_a_consumer_that_finds_redis_behind_closes_it_to_engines_that_know
     """After the functions were loaded again, no process remembers what was picked."""
     await world.define(group([member(1, daily_cap=2)]))
     await world.call(1)
-    before = [(name, await world.client.dump(name)) for name in await names(world.client)]
+    before = await RedisSnapshot.take(world.client)
     world.is_behind = True  # nothing advances but what is said here
     await world.fold()
-    await world.client.flushdb()
-    for name, value in before:
-        await world.client.restore(name, 0, value or b"")
+    await before.restore(world.client)
     await load_functions(world.client)
     with pytest.raises(PositionLostError):
         await world.fold()
