@@ -3,7 +3,6 @@
 import ssl
 from pathlib import Path
 
-import trustme
 from msgspec import Struct
 
 from rotary_stack.workspace import write_private
@@ -28,6 +27,8 @@ def certificates_in(directory: Path) -> Certificates:
 
 def make_certificates(directory: Path) -> Certificates:
     """Creates `directory` with a certificate for 127.0.0.1 and localhost. The authority's key is never written."""
+    import trustme  # noqa: PLC0415 - with a library of cryptography, which few stacks need
+
     directory.mkdir(mode=0o700)
     made = certificates_in(directory)
     authority = trustme.CA()

@@ -2,9 +2,6 @@
 
 from functools import lru_cache
 
-import phonenumbers
-from phonenumbers import NumberParseException, PhoneNumberType, carrier
-
 from rotary.definitions import Carrier
 
 REGION = "VN"
@@ -27,10 +24,14 @@ def suggest_carrier(number: str) -> Carrier:
 @lru_cache(maxsize=4_096)
 def _of_range(number: str) -> Carrier:
     """Likewise for a number that ends with zeros: carriers are given whole ranges, and files hold many of each."""
+    # The carriers of the world take a tenth of the time in which a program starts; most never ask for one.
+    import phonenumbers  # noqa: PLC0415 - see above
+    from phonenumbers import carrier  # noqa: PLC0415 - see above
+
     try:
         parsed = phonenumbers.parse(number, REGION)
-    except NumberParseException:
+    except phonenumbers.NumberParseException:
         return "other"
-    if phonenumbers.number_type(parsed) == PhoneNumberType.FIXED_LINE:
+    if phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.FIXED_LINE:
         return "landline"
     return _CARRIERS.get(carrier.name_for_number(parsed, "en").lower(), "other")

@@ -1,33 +1,33 @@
 """The console scripts of rotary-server. As in `rotary.programs`, nothing outside the standard library is imported."""
 
-from rotary.programs import run
+from rotary.programs import run, serve
 
 _DISTRIBUTION = "rotary-server"
 
 
 def query() -> None:
     """`rotary-query`."""
-    run("query", distribution=_DISTRIBUTION)
+    serve("query", distribution=_DISTRIBUTION)
 
 
 def engine() -> None:
     """`rotary-engine`."""
-    run("engine", distribution=_DISTRIBUTION)
+    serve("engine", distribution=_DISTRIBUTION)
 
 
 def consumer() -> None:
     """`rotary-consumer`."""
-    run("consumer", distribution=_DISTRIBUTION)
+    serve("consumer", distribution=_DISTRIBUTION)
 
 
 def campaigns() -> None:
     """`rotary-campaigns`."""
-    run("campaigns", distribution=_DISTRIBUTION)
+    serve("campaigns", distribution=_DISTRIBUTION)
 
 
 def console() -> None:
     """`rotary-console`."""
-    run("console", distribution=_DISTRIBUTION)
+    serve("console", distribution=_DISTRIBUTION)
 
 
 def admin() -> None:
