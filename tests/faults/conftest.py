@@ -100,8 +100,8 @@ def nemesis_seconds(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--nemesis-seconds"))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def world() -> AsyncIterator[World]:
-    """A stack of these tests' own: they break it."""
+    """A stack of these tests' own: they break it, and leave it whole for the next one."""
     async with open_world() as opened:
         yield opened

@@ -1,26 +1,18 @@
 """Whatever fails: no cap is passed, nothing that rests is picked, no id is given twice, nothing stays reserved."""
 
-from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
-import pytest_asyncio
 
 from faults.engine_trial import engine_trial
 from faults.on_engines import ENGINE_FAULTS, EngineFault, write_picker
 from faults.pick_table import PickRow
-from faults.world import World, open_world
+from faults.world import World
 
 _numbers = count(1)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world() -> AsyncIterator[World]:
-    async with open_world() as opened:
-        yield opened
-
-
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize(
     "fault", [pytest.param(one, id=one.name, marks=[] if one.short else [pytest.mark.long]) for one in ENGINE_FAULTS]
 )

@@ -93,13 +93,17 @@ class World:
         return output.decode()
 
     async def mend(self) -> None:
-        """Starts what a fault before left dead, and lets go on what it left stopped, having failed."""
+        """Starts what a fault before left dead, and lets go on what it left stopped, having failed.
+
+        Returns when every monitor answers.
+        """
         for one in self.stack.status().programs.values():
             if one.pid is not None:
                 os.kill(one.pid, SIGCONT)
             await self.stack.start(one.name)
         await self.redis.config_set("maxmemory", "0")
         await self.redis.replicaof("NO", "ONE")
+        await until(self.monitors_answer, "every monitor answers")
 
     def log_tails(self) -> dict[str, str]:
         """The end of what each of our own programs logged, after every error before that."""

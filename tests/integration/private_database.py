@@ -1,11 +1,13 @@
 """A database of a test module's own on the real server, so that its rows are nobody else's."""
 
 import asyncio
+import atexit
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from hashlib import sha256
+from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ from asyncpg import InsufficientPrivilegeError
 from rotary.postgres.connection import Connection, connect
 from rotary.postgres.migrate import migrate
 
+T = TypeVar("T")
 _TRIES = 50
 
 
@@ -26,6 +29,7 @@ def private_database(url: str, *, migrated: bool = True) -> Iterator[str]:
     try:
         yield _at(url, name)
     finally:
+        _kept.forget(_at(url, name))
         _drop(url, name)
 
 
@@ -54,28 +58,56 @@ def _at(url: str, name: str) -> str:
 def execute(url: str, *statements: str) -> None:
     """Runs statements, each in a transaction of its own."""
 
-    async def run() -> None:
-        connection = await connect(url)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+    async def run(connection: Connection) -> None:
+        for statement in statements:
+            await connection.execute(statement)
 
-    asyncio.run(run())
+    _kept.use(url, run)
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
     """The rows of a query."""
 
-    async def run() -> list[tuple[object, ...]]:
-        connection = await connect(url)
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
+    async def run(connection: Connection) -> list[tuple[object, ...]]:
+        return [tuple(row) for row in await connection.fetch(query)]
 
-    return asyncio.run(run())
+    return _kept.use(url, run)
+
+
+class _Kept:
+    """A connection to each database that tests ask, in an event loop that runs only meanwhile.
+
+    Opening another one each time would take ten times as long as what is asked.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._connections: dict[str, Connection] = {}
+
+    def use(self, url: str, run: Callable[[Connection], Awaitable[T]]) -> T:
+        """What comes of a function that is given the connection."""
+
+        async def used() -> T:
+            if url not in self._connections or self._connections[url].is_closed():
+                self._connections[url] = await connect(url)
+            return await run(self._connections[url])
+
+        return self._loop.run_until_complete(used())
+
+    def forget(self, url: str) -> None:
+        """Closes the connection to a database."""
+        if kept := self._connections.pop(url, None):
+            self._loop.run_until_complete(kept.close())
+
+    def close(self) -> None:
+        """Closes all of them."""
+        for url in [*self._connections]:
+            self.forget(url)
+        self._loop.close()
+
+
+_kept = _Kept()
+atexit.register(_kept.close)
 
 
 async def _migrate(url: str) -> None:
