@@ -70,18 +70,17 @@ async def test_it_starts_before_redis_does_and_stops_with_its_streams(redis_url:
             sys.executable, "-m", "rotary_query", env=environ, stderr=asyncio.subprocess.PIPE
         )
 
-        async def is_unready() -> bool:
-            try:
-                async with session.get(f"http://{ops}/readyz") as response:
-                    return response.status == 503
-            except aiohttp.ClientConnectionError:
-                return False
-
-        await until(is_unready, 20, "it is alive and not ready")
         headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
         url = f"http://{bind}/api/caller-id-groups/3/monitor"
-        async with session.get(url, headers=headers) as response:
-            assert response.status == 503
+
+        async def is_unready() -> bool:
+            try:
+                async with session.get(f"http://{ops}/readyz") as ready, session.get(url, headers=headers) as answer:
+                    return (ready.status, answer.status) == (503, 503)
+            except aiohttp.ClientConnectionError:  # its ports open one after the other
+                return False
+
+        await until(is_unready, 20, "it answers, and is not ready")
         await proxy.mend()
 
         async def answers() -> bool:
