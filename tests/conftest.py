@@ -13,6 +13,7 @@ from coverage import Coverage
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+from integration.own_servers import own_servers
 from integration.private_stack import private_stack
 
 _SERVERS = pytest.StashKey[ExitStack]()
@@ -71,11 +72,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives every worker of pytest-xdist servers of its own, except the first, which uses those of the command."""
+    """Gives every worker of pytest-xdist a part of the command's servers, except the first, which has what is left."""
     gc.disable()  # until all tests are collected: none of that is garbage
     if os.environ.get("PYTEST_XDIST_WORKER", _FIRST_WORKER) != _FIRST_WORKER:
         config.stash[_SERVERS] = ExitStack()
-        os.environ.update(config.stash[_SERVERS].enter_context(private_stack()))
+        os.environ.update(config.stash[_SERVERS].enter_context(own_servers()))
 
 
 class _Together(LoadFileScheduling):  # type: ignore[misc]
@@ -118,7 +119,7 @@ def _turn(nodeid: str) -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Ends a worker's servers, and writes down what of the product it ran.
+    """Ends a worker's part of the servers, and writes down what of the product it ran.
 
     Both before the worker reports that it has finished: pytest-xdist interrupts it five seconds later, and kills it ten
     seconds later.

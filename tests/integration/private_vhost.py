@@ -74,7 +74,7 @@ def _evaluate(expressions: str) -> str:
         return rabbitmqctl("eval", f"{expressions}.").strip()
     exports = dict(_EXPORT.findall(Path(os.environ["ROTARY_STACK_RABBITMQCTL"]).read_text()))
     done = subprocess.run(
-        ["erl_call", "-sname", exports["RABBITMQ_NODENAME"], "-e"],
+        ["erl_call", "-h", f"tests-{os.getpid()}", "-sname", exports["RABBITMQ_NODENAME"], "-e"],
         env=os.environ | exports,  # the cookie is in HOME
         input=" ".join(expressions.split()) + ".\n",
         capture_output=True,
@@ -88,7 +88,7 @@ def _evaluate(expressions: str) -> str:
 
 @contextmanager
 def memory_alarm() -> Iterator[None]:
-    """The broker believes it is out of memory, and so reads nothing more from whoever publishes."""
+    """The broker believes it is out of memory, and so reads nothing more from anybody who publishes."""
     before = _evaluate("vm_memory_monitor:get_vm_memory_high_watermark()")
     _evaluate('vm_memory_monitor:set_vm_memory_high_watermark({absolute, "1MB"})')
     try:

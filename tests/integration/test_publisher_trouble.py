@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
 
 from integration.inbox import Inbox, open_inbox
-from integration.private_vhost import memory_alarm, private_user
+from integration.private_stack import private_stack
+from integration.private_vhost import lasting_vhost, memory_alarm, private_user
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import UnavailableError
 from rotary.events import EXCHANGE
@@ -27,6 +29,14 @@ from rotary.rabbitmq.stream import open_log
 SOURCE = "/dialers/hcm-1"
 SHORT = Limits(deadline_seconds=0.5)
 CONNECTION_BLOCKED = b"\x00\x0a\x00\x3c"
+
+
+@pytest.fixture(scope="module")
+def broker_url() -> Iterator[str]:
+    """A broker of their own: to one that is out of memory nobody can publish."""
+    with private_stack("--only", "rabbitmq") as stack, pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ROTARY_STACK_RABBITMQCTL", stack["ROTARY_STACK_RABBITMQCTL"])
+        yield lasting_vhost(stack["ROTARY_RABBITMQ_URL"])
 
 
 def publisher(broker_url: str, limits: Limits | None = None, customer_id: int = 7) -> Publisher:
