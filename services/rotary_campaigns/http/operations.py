@@ -6,6 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from rotary.auth.grant import Grant
+from rotary.http.operations import Operations
 from rotary.management.rows import Target
 from rotary.postgres.connection import Connection
 from rotary_campaigns.parts import Parts
@@ -97,7 +98,7 @@ class RawBody(Struct, frozen=True):
     content: bytes
 
 
-class Resource(Struct, frozen=True):
+class Resource(Operations[Operation], Struct, frozen=True):
     """A path, and its methods. `missing` is what a request for an id that does not exist is told."""
 
     kind: str
@@ -106,17 +107,6 @@ class Resource(Struct, frozen=True):
     scope: str
     missing: str
     operations: tuple[Operation, ...]
-
-    @property
-    def allowed(self) -> str:
-        """The methods, as in Allow."""
-        methods = [operation.method for operation in self.operations]
-        return ", ".join([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])
-
-    def operation(self, method: str) -> Operation:
-        """The operation of a method that is allowed."""
-        wanted = "GET" if method == "HEAD" else method
-        return next(operation for operation in self.operations if operation.method == wanted)
 
 
 NO_VERSION = -1

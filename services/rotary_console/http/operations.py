@@ -8,6 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from rotary.http.bodies import Envelope
+from rotary.http.operations import Operations
 from rotary.http.responses import JSON, CachedResponse, ResponseTemplate
 from rotary.management.fields import Role
 from rotary_console.parts import Parts
@@ -66,22 +67,11 @@ class Operation(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = MAX_BODY_BYTES
 
 
-class Endpoint(Struct, frozen=True):
+class Endpoint(Operations[Operation], Struct, frozen=True):
     """A path. `{id}` in its pattern is a customer's id, and any other name in braces a text."""
 
     pattern: str
     operations: tuple[Operation, ...]
-
-    @property
-    def allowed(self) -> str:
-        """The methods, as in Allow."""
-        methods = [operation.method for operation in self.operations]
-        return ", ".join([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])
-
-    def operation(self, method: str) -> Operation:
-        """The operation of a method that is allowed."""
-        wanted = "GET" if method == "HEAD" else method
-        return next(operation for operation in self.operations if operation.method == wanted)
 
 
 _NO_STORE = {"Content-Type": JSON, "Cache-Control": "no-store"}
