@@ -14,6 +14,7 @@ from rotary.http.api import Access
 from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.cors import Cors
+from rotary.http.docs import docs_pages
 from rotary.http.open_files import max_connections
 from rotary.http.protocol import HttpServer
 from rotary.http.site import listening
@@ -25,8 +26,8 @@ from rotary.runtime.ops import ops_site
 from rotary.runtime.supervision import Supervisor
 from rotary_campaigns.access import TokenAccess
 from rotary_campaigns.database import Database
-from rotary_campaigns.http.docs import pages
 from rotary_campaigns.http.handler import Api
+from rotary_campaigns.http.openapi import openapi
 from rotary_campaigns.http.streams import StreamLimit
 from rotary_campaigns.http.uploads import UploadLimit
 from rotary_campaigns.imports.runner import ImportRunner
@@ -74,7 +75,7 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         parts = Parts(settings, database, StreamLimit(), sender, UploadLimit())
         cors = Cors(settings.origins(), _SENDABLE)
         access = Access(tokens.tokens, tokens.rate_limits, SCOPE, proxies, cors)
-        api = Api(parts, pages(), access, clock, access_log=settings.access_log)
+        api = Api(parts, docs_pages(openapi), access, clock, access_log=settings.access_log)
         runner, supervisor = ImportRunner(settings.postgres_url), Supervisor()
         deliveries = DeliveryConsumer(settings.rabbitmq_url, sender)
         watcher = Watcher(settings.postgres_url, client, deliveries)

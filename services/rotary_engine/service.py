@@ -11,14 +11,15 @@ from rotary.http.api import Access
 from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.cors import Cors
+from rotary.http.docs import docs_pages
 from rotary.http.open_files import max_connections
 from rotary.http.protocol import HttpServer
 from rotary.http.site import listening
 from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
 from rotary_engine.engine import Engine
-from rotary_engine.http.docs import pages
 from rotary_engine.http.handler import Api
+from rotary_engine.http.openapi import openapi
 from rotary_engine.metrics import registry
 from rotary_engine.settings import EngineSettings
 from rotary_engine.statistics import Statistics
@@ -48,7 +49,7 @@ async def serving(settings: EngineSettings, clock: Clock) -> AsyncIterator[Servi
         engine, statistics = Engine(client, settings, clock), Statistics()
         # No CORS: a dialer's server asks, not a browser.
         access = Access(engine.tokens, engine.rate_limits, PICK_SCOPE, proxies, Cors(frozenset()))
-        api = Api(engine.picks, statistics, pages(), access, clock, access_log=settings.access_log)
+        api = Api(engine.picks, statistics, docs_pages(openapi), access, clock, access_log=settings.access_log)
         measured = registry(api, engine, statistics)
         measured.register(ConnectionCollector(connections, "rotary_engine"))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, engine.not_ready_reasons, measured))

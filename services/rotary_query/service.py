@@ -9,6 +9,7 @@ from rotary.clock import Clock
 from rotary.http.client_address import TrustedProxies
 from rotary.http.connections import ConnectionCollector, Connections
 from rotary.http.cors import Cors
+from rotary.http.docs import docs_pages
 from rotary.http.open_files import max_connections
 from rotary.http.protocol import HttpServer
 from rotary.http.site import listening
@@ -16,8 +17,8 @@ from rotary.redis.connection import connect
 from rotary.runtime.ops import ops_site
 from rotary_query.cache.group_reader import GroupReader
 from rotary_query.history import opened_history
-from rotary_query.http.docs import pages
 from rotary_query.http.handler import Api
+from rotary_query.http.openapi import openapi
 from rotary_query.metrics import registry
 from rotary_query.settings import QuerySettings
 
@@ -45,7 +46,8 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
         connections = Connections(proxies, max_connections(), settings.max_connections_per_address)
         reader = GroupReader(client, settings, clock)
         history = await stack.enter_async_context(opened_history(settings.postgres_url))
-        api = Api(reader, history, pages(), Cors(settings.origins()), proxies, clock, access_log=settings.access_log)
+        pages, cors = docs_pages(openapi), Cors(settings.origins())
+        api = Api(reader, history, pages, cors, proxies, clock, access_log=settings.access_log)
         measured = registry(api, reader)
         measured.register(ConnectionCollector(connections, "rotary_query"))
         ops = await stack.enter_async_context(ops_site(settings.ops_bind, reader.not_ready_reasons, measured))

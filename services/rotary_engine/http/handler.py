@@ -54,7 +54,7 @@ class Api(api.Api[Kind]):
         self,
         picks: Picks,
         statistics: Statistics,
-        pages: Mapping[Kind, Static],
+        pages: Mapping[str, Static],
         access: Access,
         clock: Clock,
         *,

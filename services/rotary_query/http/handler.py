@@ -34,7 +34,7 @@ class Api(api.Api[Kind]):
         self,
         reader: GroupReader,
         history: HistoryReader,
-        pages: Mapping[Kind, Static],
+        pages: Mapping[str, Static],
         cors: Cors,
         proxies: TrustedProxies,
         clock: Clock,

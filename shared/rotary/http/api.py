@@ -95,13 +95,13 @@ class Api(ABC, Generic[K]):
         program: str,
         endpoints: Sequence[Endpoint[K]],
         routes: Routes[K],
-        pages: Mapping[K, Static],
+        pages: Mapping[str, Static],
         access: Access,
         clock: Clock,
         *,
         access_log: bool = False,
     ) -> None:
-        """`pages` are the answers that need no token. `program` names the log's lines."""
+        """`pages` are the answers that need no token, by the kinds of their paths. `program` names the log's lines."""
         self._access = access
         self._methods = {
             one.kind: _Methods(one.allowed, one.methods, *one.refusals(), one.needs_group) for one in endpoints

@@ -4,6 +4,7 @@ The renderer is vendored (infra/vendor.toml) and served from the service's own o
 loaded from another host, and a token that is typed into the page leaves it only in requests to this service.
 """
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -12,7 +13,7 @@ import msgspec
 
 from rotary.http.openapi import Json
 from rotary.http.responses import JSON
-from rotary.http.static_files import CONTENT_TYPES, SAME_ORIGIN, StaticFile, StaticFiles, compressed
+from rotary.http.static_files import CONTENT_TYPES, SAME_ORIGIN, Static, StaticFile, StaticFiles, compressed
 
 FILES_PATTERN = "/docs/{file}"
 _OWN = ("docs.css", "docs.js")
@@ -27,6 +28,13 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     **SAME_ORIGIN,
 }
+
+
+@cache
+def docs_pages(openapi: Callable[[], Json]) -> Mapping[str, Static]:
+    """A service's document, and the page that renders it with its files, by the kinds of their paths. Made once."""
+    document = openapi()
+    return {"openapi": document_page(document), "docs": docs_page(document), "docs_file": docs_files()}
 
 
 def document_page(document: Json) -> StaticFile:
