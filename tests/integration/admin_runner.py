@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -21,27 +21,18 @@ class Admin:
         self.url = url
 
     def __call__(self, *arguments: object, answer: str | None = None) -> Result:
-        environment = {"ROTARY_POSTGRES_URL": self.url}
-        result = CliRunner().invoke(cli, [str(each) for each in arguments], input=answer, env=environment)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
+        return _run(arguments, {"ROTARY_POSTGRES_URL": self.url}, answer)
 
     def done(self, *arguments: object, answer: str | None = None) -> str:
         """The standard output of a command that has to succeed."""
-        result = self(*arguments, answer=answer)
-        assert result.exit_code == 0, result.stderr
-        return result.stdout
+        return _stdout(self(*arguments, answer=answer))
 
     def json(self, *arguments: object) -> object:
         return json.loads(self.done(*arguments, "--json"))
 
     def refused(self, *arguments: object, code: int = 1) -> str:
         """The standard error of a command that has to fail."""
-        result = self(*arguments)
-        assert result.exit_code == code, result.output
-        assert result.stdout == ""
-        return result.stderr
+        return _stderr(self(*arguments), code)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         return rows(self.url, query)
@@ -54,24 +45,32 @@ class Operator:
         self.environ = dict(environ)
 
     async def __call__(self, *arguments: object, **settings: str) -> Result:
-        environ = self.environ | settings
-        words = [str(each) for each in arguments]
-        result = await asyncio.to_thread(CliRunner().invoke, cli, words, input="", env=environ)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
+        return await asyncio.to_thread(_run, arguments, self.environ | settings)
 
     async def done(self, *arguments: object) -> str:
         """The standard output of a command that has to succeed."""
-        result = await self(*arguments)
-        assert result.exit_code == 0, result.stderr
-        return result.stdout
+        return _stdout(await self(*arguments))
 
     async def refused(self, *arguments: object, code: int = 1, **settings: str) -> str:
         """The standard error of a command that has to fail."""
-        result = await self(*arguments, **settings)
-        assert (result.exit_code, result.stdout) == (code, ""), result.output
-        return result.stderr
+        return _stderr(await self(*arguments, **settings), code)
+
+
+def _run(arguments: Iterable[object], environ: Mapping[str, str], answer: str | None = None) -> Result:
+    result = CliRunner().invoke(cli, [str(each) for each in arguments], input=answer, env=environ)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def _stdout(result: Result) -> str:
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def _stderr(result: Result, code: int) -> str:
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    return result.stderr
 
 
 def dump(admin: Admin) -> list[list[tuple[object, ...]]]:
