@@ -4,7 +4,6 @@ Path, method, origin, session, customer, role: whoever is not signed in learns n
 which a user has no role answers as one that does not exist.
 """
 
-import re
 from collections import Counter
 from time import perf_counter
 
@@ -37,7 +36,6 @@ ENDPOINTS: dict[str, Endpoint] = {
 } | {pages.ASSET.pattern: pages.ASSET}
 """Every path, by its pattern."""
 NOTHING = Route("nothing")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 
 
 class Console:
@@ -82,7 +80,7 @@ class Console:
 
     def _call(self, request: web.BaseRequest, route: Route[str]) -> Call:
         now_ms = self._clock()
-        request_id = self._request_id(request)
+        request_id = self._ids.of(request)
         headers = {"X-Request-Id": request_id.decode(), "Server": "rotary", "X-Content-Type-Options": "nosniff"}
         network = client_network(self._proxies.client(request))
         return Call(request, request_id, self._parts, now_ms, network, [], self._headers | headers, route.kind)
@@ -141,10 +139,6 @@ class Console:
         if answer is SERVER_ERROR:
             self._log.error("request failed", request_id=call.request_id.decode(), exc_info=error)
         return answer
-
-    def _request_id(self, request: web.BaseRequest) -> bytes:
-        given = request.headers.get("X-Request-Id")
-        return given.encode() if given is not None and _REQUEST_ID.fullmatch(given) else self._ids.next()
 
     def _log_access(self, call: Call, route: Route[str], status: int, seconds: float) -> None:
         self._log.info(

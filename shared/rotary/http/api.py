@@ -4,7 +4,6 @@ Path, method, token, limit, scope, group: a stranger learns nothing but that a t
 group answers as one that does not exist. What memory can answer is answered without waiting for anything.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import Generic
 import structlog
 from aiohttp import hdrs, web
 from msgspec import Struct
-from multidict import istr
 
 from rotary.auth.grant import Grant, has_checksum
 from rotary.auth.rate_limit import RateLimits, TokenWindow
@@ -40,10 +38,6 @@ from rotary.http.responses import NO_FACTS, CachedResponse, DateLine, RawRespons
 from rotary.http.static_files import Static
 
 MAX_BODY_BYTES = 65_536
-REQUEST_ID = istr("X-Request-Id")
-"""Headers are looked up by names whose case is known."""
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _ASK_REDIS = failure(503, "Redis was not asked.")
 """Never sent: only Redis can tell whether the token is over its limit."""
 
@@ -152,7 +146,7 @@ class Api(ABC, Generic[K]):
         """Answers one request; whatever goes wrong, in JSON."""
         began = perf_counter() if self._access_log else 0.0
         route = self._routes.find(request.raw_path)
-        context = RequestContext(request, route, self._clock(), self._request_id(request))
+        context = RequestContext(request, route, self._clock(), self._ids.of(request))
         try:
             answer = self._known(context)
             if answer is None:
@@ -263,10 +257,6 @@ class Api(ABC, Generic[K]):
         if answer is SERVER_ERROR:
             self._log.error("request failed", request_id=context.request_id.decode(), exc_info=error)
         return answer
-
-    def _request_id(self, request: web.BaseRequest) -> bytes:
-        given = request.headers.get(REQUEST_ID)
-        return given.encode() if given is not None and _REQUEST_ID.fullmatch(given) else self._ids.next()
 
     def _log_access(self, context: RequestContext[K], reply: web.StreamResponse, client: str, seconds: float) -> None:
         request = context.request

@@ -1,6 +1,7 @@
 """The HTTP server below the API: aiohttp's, with JSON where it would answer in text."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from itertools import count
 from secrets import token_hex
@@ -8,6 +9,7 @@ from typing import cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
+from multidict import istr
 
 from rotary.auth.grant import hash_bearer
 from rotary.http.connections import Connections
@@ -26,18 +28,22 @@ REFUSED_SECONDS = 1.0
 MAX_TARGET_BYTES = 4096
 MAX_FIELD_BYTES = 8190
 MAX_FIELDS = 64
+_REQUEST_ID = istr("X-Request-Id")
+"""A header is looked up by a name whose case is known."""
+_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 
 
 class RequestIds:
-    """Gives each request an id that is unique among processes and starts: a random prefix and a number."""
+    """Gives each request the id that its client sent, or one that is unique among processes and starts."""
 
     def __init__(self) -> None:
         self._format = token_hex(6).encode() + b"-%x"
         self._numbers = count(1)
 
-    def next(self) -> bytes:
-        """The next id."""
-        return self._format % next(self._numbers)
+    def of(self, request: web.BaseRequest) -> bytes:
+        """The id of a new request."""
+        given = request.headers.get(_REQUEST_ID)
+        return given.encode() if given is not None and _ID.fullmatch(given) else self._format % next(self._numbers)
 
 
 class HttpProtocol(web.RequestHandler):
