@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from rotary.http.metrics import counts, registry_of, requests
 from rotary_campaigns.http.handler import Api
 from rotary_campaigns.imports.runner import ImportRunner
 from rotary_campaigns.parts import Parts
@@ -15,11 +16,7 @@ from rotary_campaigns.webhooks.watcher import Watcher
 
 def registry(api: Api, parts: Parts, runner: ImportRunner, watcher: Watcher) -> CollectorRegistry:
     """A registry of this service and its process."""
-    made = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=made)
-    made.register(CampaignsCollector(api, parts, runner, watcher))
-    return made
+    return registry_of(CampaignsCollector(api, parts, runner, watcher))
 
 
 class CampaignsCollector(Collector):
@@ -33,12 +30,7 @@ class CampaignsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client for each scrape."""
-        requests = CounterMetricFamily(
-            "rotary_campaigns_requests", "Requests answered, by what they asked for.", labels=["route", "status"]
-        )
-        for (route, status), count in self._api.answered.items():
-            requests.add_metric([route, str(status)], count)
-        yield requests
+        yield requests("rotary_campaigns", self._api.answered)
         yield GaugeMetricFamily("rotary_campaigns_streams", "Event streams open.", value=self._parts.streams.count)
         yield GaugeMetricFamily(
             "rotary_campaigns_uploads", "Large bodies held in memory.", value=self._parts.uploads.count
@@ -46,14 +38,12 @@ class CampaignsCollector(Collector):
         yield CounterMetricFamily(
             "rotary_campaigns_import_workers", "Import workers started.", value=self._runner.started
         )
-        attempts = CounterMetricFamily(
+        yield counts(
             "rotary_campaigns_webhook_attempts",
             "Attempts to deliver, by how they ended. pending: there will be another one.",
-            labels=["status"],
+            "status",
+            self._parts.sender.attempted,
         )
-        for ended, count in self._parts.sender.attempted.items():
-            attempts.add_metric([ended], count)
-        yield attempts
         yield CounterMetricFamily(
             "rotary_campaigns_webhook_deliveries", "Deliveries put on record by this replica.", value=self._watcher.told
         )

@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from rotary.http.metrics import counts, registry_of, requests
 from rotary_console.http.handler import Console
 from rotary_console.parts import Parts
 
 
 def registry(console: Console, parts: Parts) -> CollectorRegistry:
     """A registry of this service and its process."""
-    made = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=made)
-    made.register(ConsoleCollector(console, parts))
-    return made
+    return registry_of(ConsoleCollector(console, parts))
 
 
 class ConsoleCollector(Collector):
@@ -29,29 +26,19 @@ class ConsoleCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client for each scrape."""
-        requests = CounterMetricFamily(
-            "rotary_console_requests", "Requests answered, by what they asked for.", labels=["route", "status"]
-        )
-        for (route, status), count in self._console.answered.items():
-            requests.add_metric([route, str(status)], count)
-        yield requests
+        yield requests("rotary_console", self._console.answered)
         sign_in = self._parts.sign_in
-        attempts = CounterMetricFamily(
-            "rotary_console_sign_ins", "Attempts to sign in, by how they ended.", labels=["outcome"]
-        )
         outcomes = {"succeeded": sign_in.succeeded, "failed": sign_in.failed, "throttled": sign_in.throttled}
-        for outcome, count in outcomes.items():
-            attempts.add_metric([outcome], count)
-        yield attempts
+        yield counts("rotary_console_sign_ins", "Attempts to sign in, by how they ended.", "outcome", outcomes)
         yield GaugeMetricFamily(
             "rotary_console_passwords_waiting", "Passwords being hashed, or waiting.", value=self._parts.hashing.waiting
         )
         yield CounterMetricFamily(
             "rotary_console_tokens", "Short-lived tokens made for sessions.", value=self._parts.bearers.made
         )
-        passed = CounterMetricFamily(
-            "rotary_console_campaigns_requests", "Requests passed on to rotary-campaigns.", labels=["outcome"]
+        yield counts(
+            "rotary_console_campaigns_requests",
+            "Requests passed on to rotary-campaigns.",
+            "outcome",
+            self._parts.upstream.outcomes,
         )
-        for ended, count in self._parts.upstream.outcomes.items():
-            passed.add_metric([ended], count)
-        yield passed

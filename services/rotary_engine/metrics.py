@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from rotary.http.metrics import counts, registry_of, requests
 from rotary_engine.engine import Engine
 from rotary_engine.http.handler import Api
 from rotary_engine.statistics import LATENCY_BOUNDS, Statistics
@@ -14,11 +15,7 @@ from rotary_engine.statistics import LATENCY_BOUNDS, Statistics
 
 def registry(api: Api, engine: Engine, statistics: Statistics) -> CollectorRegistry:
     """A registry of this service and its process."""
-    made = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=made)
-    made.register(EngineCollector(api, engine, statistics))
-    return made
+    return registry_of(EngineCollector(api, engine, statistics))
 
 
 class EngineCollector(Collector):
@@ -31,12 +28,7 @@ class EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client for each scrape."""
-        requests = CounterMetricFamily(
-            "rotary_engine_requests", "Requests answered, by what they asked for.", labels=["route", "status"]
-        )
-        for (route, status), count in self._api.answered.items():
-            requests.add_metric([route, str(status)], count)
-        yield requests
+        yield requests("rotary_engine", self._api.answered)
         yield self._picks()
         yield self._closed()
         yield from self._reservations()
@@ -68,22 +60,17 @@ class EngineCollector(Collector):
         return picks
 
     def _closed(self) -> Metric:
-        closed = CounterMetricFamily(
-            "rotary_engine_closed", "Requests refused because nothing may be picked.", labels=["reason"]
+        return counts(
+            "rotary_engine_closed", "Requests refused because nothing may be picked.", "reason", self._statistics.closed
         )
-        for reason, count in self._statistics.closed.items():
-            closed.add_metric([reason], count)
-        return closed
 
     def _reservations(self) -> Iterator[Metric]:
-        ended = CounterMetricFamily(
+        yield counts(
             "rotary_engine_reservations_ended",
             "Reservations that ended, of all engines, by how. Every engine reports the same.",
-            labels=["how"],
+            "how",
+            self._engine.picks.ended._asdict(),
         )
-        for how, count in self._engine.picks.ended._asdict().items():
-            ended.add_metric([how], count)
-        yield ended
         yield _gauge(
             "rotary_engine_reservations_live",
             "Reservations that this engine made and whose time runs, also those confirmed or released since.",

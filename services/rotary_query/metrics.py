@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from rotary.http.metrics import registry_of, requests
 from rotary_query.cache.group_reader import GroupReader
 from rotary_query.http.handler import Api
 
 
 def registry(api: Api, reader: GroupReader) -> CollectorRegistry:
     """A registry of this service and its process."""
-    made = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=made)
-    made.register(QueryCollector(api, reader))
-    return made
+    return registry_of(QueryCollector(api, reader))
 
 
 class QueryCollector(Collector):
@@ -29,12 +26,7 @@ class QueryCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client for each scrape."""
-        requests = CounterMetricFamily(
-            "rotary_query_requests", "Requests answered, by what they asked for.", labels=["route", "status"]
-        )
-        for (route, status), count in self._api.answered.items():
-            requests.add_metric([route, str(status)], count)
-        yield requests
+        yield requests("rotary_query", self._api.answered)
         loader, cache, subscriber = self._reader.loader, self._reader.cache, self._reader.subscriber
         yield _counter("rotary_query_cold_reads", "Entries that had to be read from Redis.", loader.entries_read)
         yield _counter("rotary_query_cold_batches", "ReadBatcher in which they were read.", loader.batches_read)
