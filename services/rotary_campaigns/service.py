@@ -73,7 +73,7 @@ async def serving(settings: CampaignsSettings, clock: Clock) -> AsyncIterator[Se
         allowed = AllowedAddresses.parse(settings.webhook_networks)
         sender = await stack.enter_async_context(opened(database, allowed, settings.ca_file))
         parts = Parts(settings, database, StreamLimit(), sender, UploadLimit())
-        cors = Cors(settings.origins(), _SENDABLE)
+        cors = Cors.parse(settings.cors_origins, _SENDABLE)
         access = Access(tokens.tokens, tokens.rate_limits, SCOPE, proxies, cors)
         api = Api(parts, docs_pages(openapi), access, clock, access_log=settings.access_log)
         runner, supervisor = ImportRunner(settings.postgres_url), Supervisor()

@@ -1,26 +1,9 @@
 """What the service is told by its environment."""
 
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
-from rotary.http.client_address import Proxies
-from rotary.runtime.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
-
-Networks = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9A-Fa-f.:/,\s]*$",
-        description="addresses or networks such as 10.0.0.0/8, separated by commas",
-    ),
-]
-Origins = Annotated[
-    str,
-    Meta(
-        pattern=r"^\s*(https?://[^\s,/]+/?\s*(,\s*|$))*$",
-        description="origins such as https://board.example, separated by commas",
-    ),
-]
+from rotary.http.cors import Origins
+from rotary.runtime.settings import Bind, CaFile, Count, Networks, PostgresUrl, RabbitUrl, RedisUrl, Seconds
 
 
 class CampaignsSettings(Struct, frozen=True):
@@ -41,13 +24,9 @@ class CampaignsSettings(Struct, frozen=True):
     access_log: bool = False
     failed_attempts_per_minute: Count = 60
     """How many unknown tokens without a checksum one address may try; further ones are answered with 429."""
-    trusted_proxies: Proxies = ""
+    trusted_proxies: Networks = ""
     """Whose X-Forwarded-For names the client."""
     max_connections_per_address: Count = 512
     """For each IPv4 address or IPv6 /64, trusted proxies excepted."""
     webhook_networks: Networks = ""
     """Private networks that webhooks may be sent to; by default none."""
-
-    def origins(self) -> frozenset[str]:
-        """The origins whose pages may use the API; none unless configured."""
-        return frozenset(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())

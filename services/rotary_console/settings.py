@@ -6,8 +6,7 @@ from msgspec import Meta, Struct
 from yarl import URL
 
 from rotary.auth.addresses import parse_address
-from rotary.http.client_address import Proxies
-from rotary.runtime.settings import Bind, CaFile, Count, PostgresUrl, RabbitUrl, RedisUrl, Seconds
+from rotary.runtime.settings import Bind, CaFile, Count, Networks, PostgresUrl, RabbitUrl, RedisUrl, Seconds
 
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+.*$", description="http://host:port or https://host")]
 OptionalUrl = Annotated[str, Meta(pattern=r"^(https?://\S+)?$", description="http://host:port or https://host")]
@@ -46,7 +45,7 @@ class ConsoleSettings(Struct, frozen=True):
     postgres_connections: Count = 8
     """Connections that requests share."""
     access_log: bool = False
-    trusted_proxies: Proxies = ""
+    trusted_proxies: Networks = ""
     """Whose X-Forwarded-For names the client."""
     max_connections_per_address: Count = 512
     """For each IPv4 address or IPv6 /64, trusted proxies excepted."""

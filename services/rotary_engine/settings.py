@@ -2,8 +2,7 @@
 
 from msgspec import Struct
 
-from rotary.http.client_address import Proxies
-from rotary.runtime.settings import Bind, CaFile, Count, RedisUrl, Seconds
+from rotary.runtime.settings import Bind, CaFile, Count, Networks, RedisUrl, Seconds
 
 
 class EngineSettings(Struct, frozen=True):
@@ -19,7 +18,7 @@ class EngineSettings(Struct, frozen=True):
     access_log: bool = False
     failed_attempts_per_minute: Count = 60
     """How many unknown tokens without a checksum one address may try; further ones are answered with 429."""
-    trusted_proxies: Proxies = ""
+    trusted_proxies: Networks = ""
     """Whose X-Forwarded-For names the client."""
     max_connections_per_address: Count = 512
     """For each IPv4 address or IPv6 /64, trusted proxies excepted."""

@@ -46,7 +46,7 @@ async def serving(settings: QuerySettings, clock: Clock) -> AsyncIterator[Servic
         connections = Connections(proxies, max_connections(), settings.max_connections_per_address)
         reader = GroupReader(client, settings, clock)
         history = await stack.enter_async_context(opened_history(settings.postgres_url))
-        pages, cors = docs_pages(openapi), Cors(settings.origins())
+        pages, cors = docs_pages(openapi), Cors.parse(settings.cors_origins)
         api = Api(reader, history, pages, cors, proxies, clock, access_log=settings.access_log)
         measured = registry(api, reader)
         measured.register(ConnectionCollector(connections, "rotary_query"))

@@ -1,19 +1,9 @@
 """What the query service is told by its environment."""
 
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
-from rotary.http.client_address import Proxies
-from rotary.runtime.settings import Bind, CaFile, Count, PostgresUrl, RedisUrl, Seconds
-
-Origins = Annotated[
-    str,
-    Meta(
-        pattern=r"^\s*(https?://[^\s,/]+/?\s*(,\s*|$))*$",
-        description="origins such as https://board.example, separated by commas",
-    ),
-]
+from rotary.http.cors import Origins
+from rotary.runtime.settings import Bind, CaFile, Count, Networks, PostgresUrl, RedisUrl, Seconds
 
 
 class QuerySettings(Struct, frozen=True):
@@ -34,14 +24,10 @@ class QuerySettings(Struct, frozen=True):
     access_log: bool = False
     failed_attempts_per_minute: Count = 60
     """How many unknown tokens without a checksum one address may try; further ones are answered with 429."""
-    trusted_proxies: Proxies = ""
+    trusted_proxies: Networks = ""
     """Whose X-Forwarded-For names the client."""
     max_connections_per_address: Count = 512
     """For each IPv4 address or IPv6 /64, trusted proxies excepted."""
     max_streams: Count = 10_000
     max_streams_per_token: Count = 100
     max_streams_per_customer: Count = 500
-
-    def origins(self) -> frozenset[str]:
-        """The origins that browsers may read the API from; none unless configured."""
-        return frozenset(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())

@@ -1,22 +1,11 @@
 """The address of a client: the peer of its connection, or the address that a trusted proxy forwards."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
 
 from aiohttp import hdrs, web
-from msgspec import Meta
 
 from rotary.auth.addresses import Address, parse_address
 from rotary.errors import ConfigurationError
-
-Proxies = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9A-Fa-f.:/,\s]*$",
-        description="addresses or networks such as 10.0.0.0/8, separated by commas",
-    ),
-]
-"""The setting that `TrustedProxies.parse` parses."""
 
 _FORWARDED = hdrs.X_FORWARDED_FOR
 

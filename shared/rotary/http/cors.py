@@ -1,6 +1,9 @@
 """Which web pages of other origins may read the API: none but those on the list."""
 
+from typing import Annotated
+
 from aiohttp import hdrs, web
+from msgspec import Meta
 
 from rotary.http.responses import header_lines
 
@@ -8,6 +11,15 @@ _READABLE = (
     "ETag, Retry-After, X-Projection-Lag, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id"
 )
 _SENDABLE = "Authorization, Cache-Control, If-None-Match, Last-Event-ID, X-Request-Id"
+
+Origins = Annotated[
+    str,
+    Meta(
+        pattern=r"^\s*(https?://[^\s,/]+/?\s*(,\s*|$))*$",
+        description="origins such as https://board.example, separated by commas",
+    ),
+]
+"""The setting that `Cors.parse` parses."""
 
 
 class Cors:
@@ -17,6 +29,11 @@ class Cors:
         self._refused = b"Vary: Origin\r\n" if origins else b""
         self._granted = {origin: _grant(origin) for origin in origins}
         self._sendable = sendable
+
+    @classmethod
+    def parse(cls, origins: str, sendable: str = _SENDABLE) -> "Cors":
+        """Allows origins separated by commas; none unless configured."""
+        return cls(frozenset(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip()), sendable)
 
     def lines(self, request: web.BaseRequest) -> bytes:
         """What to add to the answer to this request."""

@@ -22,6 +22,13 @@ RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://.+", description="red
 RabbitUrl = Annotated[str, Meta(pattern=r"^amqps?://.+", description="amqp://user:password@host:port/vhost")]
 _PORT = r"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 Bind = Annotated[str, Meta(pattern=rf"^(\[[0-9a-fA-F:]+\]|[^:\s]+):{_PORT}$", description="host:port")]
+Networks = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Fa-f.:/,\s]*$",
+        description="addresses or networks such as 10.0.0.0/8, separated by commas",
+    ),
+]
 CaFile = Annotated[str, Meta(description="the path of a PEM file of certificates")]
 Seconds = Annotated[float, Meta(ge=-1e9, le=1e9, description="a number of seconds")]
 Count = Annotated[int, Meta(ge=1, description="a whole number, 1 or more")]
