@@ -1,11 +1,13 @@
 """`rotary-admin user`: who signs in to the console, and that no password is an argument."""
 
 import json
+from collections.abc import Iterator
 
 import click
 import pytest
 
 from integration.admin_runner import Admin
+from integration.cheap_passwords import cheap_passwords
 from integration.private_database import execute
 from rotary.management.passwords import verify_password
 from rotary_admin.commands.user import user
@@ -14,10 +16,11 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def users(seeded: Admin) -> Admin:
+def users(seeded: Admin) -> Iterator[Admin]:
     """The example's customers, and no users."""
     execute(seeded.url, "DELETE FROM users")
-    return seeded
+    with cheap_passwords():
+        yield seeded
 
 
 def stored(admin: Admin, name: str) -> str:
