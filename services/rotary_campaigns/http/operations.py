@@ -1,12 +1,14 @@
 """What the table of operations is made of: one entry says how a request is decoded, answered and documented."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from rotary.auth.grant import Grant
 from rotary.http.operations import Operations
+from rotary.management.pages import PageRequest
 from rotary.management.rows import Target
 from rotary.postgres.connection import Connection
 from rotary_campaigns.parts import Parts
@@ -91,6 +93,14 @@ class Operation(Struct, frozen=True, kw_only=True):
         return self.method != "GET"
 
 
+# What operations of one sort have in common. One that differs names its own value, or is an Operation in full.
+page = partial(Operation, method="GET", query=PageRequest, is_page=True)
+read = partial(Operation, method="GET")
+create = partial(Operation, method="POST", status=201, is_idempotent=True)
+update = partial(Operation, method="PUT", precondition="required")
+delete = partial(Operation, method="DELETE", status=204, precondition="optional")
+
+
 class RawBody(Struct, frozen=True):
     """A body that is no JSON."""
 
@@ -107,6 +117,19 @@ class Resource(Operations[Operation], Struct, frozen=True):
     scope: str
     missing: str
     operations: tuple[Operation, ...]
+
+
+class Section(Struct, frozen=True):
+    """What the paths under one tag share; `path` is how they begin."""
+
+    path: str
+    tag: str
+    scope: str
+    missing: str
+
+    def resource(self, kind: str, below: str, *operations: Operation) -> Resource:
+        """The path that ends with `below`, and its methods."""
+        return Resource(kind, self.path + below, self.tag, self.scope, self.missing, operations)
 
 
 NO_VERSION = -1

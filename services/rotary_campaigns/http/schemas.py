@@ -187,7 +187,7 @@ class Delivery(Struct, frozen=True):
     finished_at: Timestamp | None
 
 
-def shown(kind: type[S], row: Struct, **more: Any) -> S:
+def shown(kind: type[S], row: object, **more: Any) -> S:
     """A stored row as the body has it: times at second precision. Any: fields are of all types."""
     names = [name for name in kind.__struct_fields__ if name not in more]
     return kind(**{name: _second(getattr(row, name)) for name in names}, **more)

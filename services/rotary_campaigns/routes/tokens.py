@@ -7,16 +7,15 @@ from msgspec import Meta, Struct
 from rotary.definitions import MANAGE_SCOPE
 from rotary.management import tokens as model
 from rotary.management.fields import NewToken
-from rotary.management.pages import PageRequest
 from rotary.management.revocation import enforce_revocation, mark_revoked
 from rotary.postgres.connection import acquired
-from rotary_campaigns.http.operations import Call, Operation, Reply, Resource
-from rotary_campaigns.http.schemas import NewTokenShown, Token, shown
+from rotary_campaigns.http import operations
+from rotary_campaigns.http.operations import Call, Reply, Section
+from rotary_campaigns.http.rows import lists, new_row_reply, reads
+from rotary_campaigns.http.schemas import NewTokenShown, Token
 
-PATH = "/api/management/tokens"
 MAX_OVERLAP_SECONDS = 30 * 86_400
-_TAG = "Tokens"
-_MISSING = "Token not found."
+_SECTION = Section("/api/management/tokens", "Tokens", MANAGE_SCOPE, "Token not found.")
 
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,21 +24,9 @@ class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
     overlap_seconds: Annotated[int, Meta(ge=0, le=MAX_OVERLAP_SECONDS)] = 86_400
 
 
-async def list_tokens(call: Call) -> Reply:
-    """A page of the customer's tokens."""
-    page = await model.find_tokens(call.connection, call.customer_id, call.query)
-    return Reply(page.map(lambda row: shown(Token, row)))
-
-
 async def create_token(call: Call) -> Reply:
     """A new token with its secret."""
     return _with_secret(*await model.create_token(call.connection, call.customer_id, call.body))
-
-
-async def read_token(call: Call) -> Reply:
-    """One token."""
-    row = await model.read_token(call.connection, call.row_id, call.customer_id)
-    return Reply(shown(Token, row), row.version)
 
 
 async def rotate_token(call: Call) -> Reply:
@@ -60,85 +47,58 @@ async def revoke_token(call: Call) -> Reply:
 
 
 def _with_secret(row: model.Token, bearer: str) -> Reply:
-    return Reply(shown(NewTokenShown, row, token=bearer), row.version, f"{PATH}/{row.id}")
+    return new_row_reply(_SECTION, NewTokenShown, row, token=bearer)
 
 
 RESOURCES = (
-    Resource(
+    _SECTION.resource(
         "tokens",
-        PATH,
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listTokens",
-                summary="List your tokens",
-                description="Ascending by id, with the revoked and expired ones.",
-                handler=list_tokens,
-                query=PageRequest,
-                answer=Token,
-                is_page=True,
-            ),
-            Operation(
-                method="POST",
-                name="createToken",
-                summary="Create a token",
-                description="`token` is shown in this answer and never again. It is accepted within a second.",
-                handler=create_token,
-                body=NewToken,
-                answer=NewTokenShown,
-                status=201,
-                is_idempotent=True,
-                shows_secret=True,
-                failures=("Conflict",),
-            ),
+        "",
+        operations.page(
+            name="listTokens",
+            summary="List your tokens",
+            description="Ascending by id, with the revoked and expired ones.",
+            handler=lists(Token, model.find_tokens),
+            answer=Token,
+        ),
+        operations.create(
+            name="createToken",
+            summary="Create a token",
+            description="`token` is shown in this answer and never again. It is accepted within a second.",
+            handler=create_token,
+            body=NewToken,
+            answer=NewTokenShown,
+            shows_secret=True,
+            failures=("Conflict",),
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "token",
-        PATH + "/{token_id}",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(method="GET", name="getToken", summary="Read a token", handler=read_token, answer=Token),
-            Operation(
-                method="DELETE",
-                name="revokeToken",
-                summary="Revoke a token",
-                description="For good. Answers once the API rejects it. Has the same answer when it is repeated.",
-                handler=revoke_token,
-                status=204,
-                precondition="optional",
-            ),
+        "/{token_id}",
+        operations.read(name="getToken", summary="Read a token", handler=reads(Token, model.read_token), answer=Token),
+        operations.delete(
+            name="revokeToken",
+            summary="Revoke a token",
+            description="For good. Answers once the API rejects it. Has the same answer when it is repeated.",
+            handler=revoke_token,
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "token_rotate",
-        PATH + "/{token_id}/rotate",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="POST",
-                name="rotateToken",
-                summary="Rotate a token",
-                description=(
-                    "Creates a token like this one and shows it once. The old one expires after `overlap_seconds`, so "
-                    "that you can change it everywhere before."
-                ),
-                handler=rotate_token,
-                body=Rotation,
-                answer=NewTokenShown,
-                status=201,
-                precondition="optional",
-                is_idempotent=True,
-                shows_secret=True,
-                failures=("Conflict",),
+        "/{token_id}/rotate",
+        operations.create(
+            name="rotateToken",
+            summary="Rotate a token",
+            description=(
+                "Creates a token like this one and shows it once. The old one expires after `overlap_seconds`, so "
+                "that you can change it everywhere before."
             ),
+            handler=rotate_token,
+            body=Rotation,
+            answer=NewTokenShown,
+            precondition="optional",
+            shows_secret=True,
+            failures=("Conflict",),
         ),
     ),
 )

@@ -6,42 +6,17 @@ from uuid import uuid4
 from rotary.definitions import MANAGE_SCOPE
 from rotary.management import webhooks as model
 from rotary.management.fields import NewWebhook, WebhookFields
-from rotary.management.pages import PageRequest
-from rotary_campaigns.http.operations import Call, Operation, Reply, Resource
+from rotary_campaigns.http import operations
+from rotary_campaigns.http.operations import Call, Operation, Reply, Section
+from rotary_campaigns.http.rows import deletes, lists, new_row_reply, reads, updates
 from rotary_campaigns.http.schemas import Attempt, Delivery, Webhook, WebhookShown, shown
 
-PATH = "/api/management/webhooks"
-_TAG = "Webhooks"
-_MISSING = "Webhook not found."
-
-
-async def list_webhooks(call: Call) -> Reply:
-    """A page of the customer's webhooks."""
-    page = await model.find_webhooks(call.connection, call.customer_id, call.query)
-    return Reply(page.map(lambda row: shown(Webhook, row)))
+_SECTION = Section("/api/management/webhooks", "Webhooks", MANAGE_SCOPE, "Webhook not found.")
 
 
 async def create_webhook(call: Call) -> Reply:
     """A new webhook with its secret."""
     return _with_secret(*await model.create_webhook(call.connection, call.customer_id, call.body))
-
-
-async def read_webhook(call: Call) -> Reply:
-    """One webhook."""
-    row = await model.read_webhook(call.connection, call.row_id, call.customer_id)
-    return Reply(shown(Webhook, row), row.version)
-
-
-async def update_webhook(call: Call) -> Reply:
-    """Changes the given fields."""
-    row = await model.update_webhook(call.connection, call.target, call.body)
-    return Reply(shown(Webhook, row), row.version)
-
-
-async def delete_webhook(call: Call) -> Reply:
-    """Deletes it."""
-    await model.delete_webhook(call.connection, call.target)
-    return Reply()
 
 
 async def rotate_secret(call: Call) -> Reply:
@@ -80,130 +55,93 @@ def _delivery(row: model.Delivery) -> Delivery:
 
 
 def _with_secret(row: model.Webhook, secret: str) -> Reply:
-    return Reply(shown(WebhookShown, row, secret=secret), row.version, f"{PATH}/{row.id}")
+    return new_row_reply(_SECTION, WebhookShown, row, secret=secret)
 
 
 RESOURCES = (
-    Resource(
+    _SECTION.resource(
         "webhooks",
-        PATH,
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listWebhooks",
-                summary="List your webhooks",
-                description="Ascending by id.",
-                handler=list_webhooks,
-                query=PageRequest,
-                answer=Webhook,
-                is_page=True,
+        "",
+        operations.page(
+            name="listWebhooks",
+            summary="List your webhooks",
+            description="Ascending by id.",
+            handler=lists(Webhook, model.find_webhooks),
+            answer=Webhook,
+        ),
+        operations.create(
+            name="createWebhook",
+            summary="Register a webhook",
+            description=(
+                "An HTTPS URL on a public address is told of these events. `secret` is shown in this answer and "
+                "never again. Each request has `X-Rotary-Signature: sha256=` and the HMAC-SHA256, in hex, of the "
+                "text of `X-Rotary-Timestamp`, a dot and the body; refuse a timestamp that is more than 300 "
+                "seconds away. Answer 2xx within 5 seconds. What fails is sent again for 24 hours, with the same "
+                "`X-Rotary-Delivery`; the same delivery may come more than once."
             ),
-            Operation(
-                method="POST",
-                name="createWebhook",
-                summary="Register a webhook",
-                description=(
-                    "An HTTPS URL on a public address is told of these events. `secret` is shown in this answer and "
-                    "never again. Each request has `X-Rotary-Signature: sha256=` and the HMAC-SHA256, in hex, of the "
-                    "text of `X-Rotary-Timestamp`, a dot and the body; refuse a timestamp that is more than 300 "
-                    "seconds away. Answer 2xx within 5 seconds. What fails is sent again for 24 hours, with the same "
-                    "`X-Rotary-Delivery`; the same delivery may come more than once."
-                ),
-                handler=create_webhook,
-                body=NewWebhook,
-                answer=WebhookShown,
-                status=201,
-                is_idempotent=True,
-                shows_secret=True,
-                failures=("Conflict",),
-            ),
+            handler=create_webhook,
+            body=NewWebhook,
+            answer=WebhookShown,
+            shows_secret=True,
+            failures=("Conflict",),
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "webhook",
-        PATH + "/{webhook_id}",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(method="GET", name="getWebhook", summary="Read a webhook", handler=read_webhook, answer=Webhook),
-            Operation(
-                method="PUT",
-                name="updateWebhook",
-                summary="Change a webhook",
-                description="Fields that are absent keep their value. The secret stays as it is.",
-                handler=update_webhook,
-                body=WebhookFields,
-                answer=Webhook,
-                precondition="required",
-            ),
-            Operation(
-                method="DELETE",
-                name="deleteWebhook",
-                summary="Delete a webhook",
-                description="With the log of what it was told. What has not been sent is not sent any more.",
-                handler=delete_webhook,
-                status=204,
-                precondition="optional",
-            ),
+        "/{webhook_id}",
+        operations.read(
+            name="getWebhook", summary="Read a webhook", handler=reads(Webhook, model.read_webhook), answer=Webhook
+        ),
+        operations.update(
+            name="updateWebhook",
+            summary="Change a webhook",
+            description="Fields that are absent keep their value. The secret stays as it is.",
+            handler=updates(Webhook, model.update_webhook),
+            body=WebhookFields,
+            answer=Webhook,
+        ),
+        operations.delete(
+            name="deleteWebhook",
+            summary="Delete a webhook",
+            description="With the log of what it was told. What has not been sent is not sent any more.",
+            handler=deletes(model.delete_webhook),
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "webhook_rotate_secret",
-        PATH + "/{webhook_id}/rotate-secret",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="POST",
-                name="rotateWebhookSecret",
-                summary="Give a webhook another secret",
-                description="Everything that is sent from now on is signed with it, also what is sent again.",
-                handler=rotate_secret,
-                answer=WebhookShown,
-                status=201,
-                precondition="optional",
-            ),
+        "/{webhook_id}/rotate-secret",
+        Operation(
+            method="POST",
+            name="rotateWebhookSecret",
+            summary="Give a webhook another secret",
+            description="Everything that is sent from now on is signed with it, also what is sent again.",
+            handler=rotate_secret,
+            answer=WebhookShown,
+            status=201,
+            precondition="optional",
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "webhook_test",
-        PATH + "/{webhook_id}/test",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="POST",
-                name="testWebhook",
-                summary="Send a test",
-                description="Sends `webhook.test` once, now, and tells how that ended. It is in the log, too.",
-                handler=test_webhook,
-                answer=Delivery,
-            ),
+        "/{webhook_id}/test",
+        Operation(
+            method="POST",
+            name="testWebhook",
+            summary="Send a test",
+            description="Sends `webhook.test` once, now, and tells how that ended. It is in the log, too.",
+            handler=test_webhook,
+            answer=Delivery,
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "webhook_deliveries",
-        PATH + "/{webhook_id}/deliveries",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listDeliveries",
-                summary="Read what a webhook was told",
-                description="Of the last 30 days, newest first, with every attempt.",
-                handler=list_deliveries,
-                query=PageRequest,
-                answer=Delivery,
-                is_page=True,
-            ),
+        "/{webhook_id}/deliveries",
+        operations.page(
+            name="listDeliveries",
+            summary="Read what a webhook was told",
+            description="Of the last 30 days, newest first, with every attempt.",
+            handler=list_deliveries,
+            answer=Delivery,
         ),
     ),
 )
