@@ -11,13 +11,15 @@ from rotary.management import members
 from rotary.management.errors import InvalidError, Violation
 from rotary.management.fields import Count, GroupFields, NewGroup
 from rotary.management.pages import PageNumber, PerPage
-from rotary_campaigns.http.operations import Call, Operation, Reply, Resource
-from rotary_campaigns.http.schemas import Group, Member, MemberSync, shown
+from rotary.management.rows import Target
+from rotary.postgres.connection import Connection
+from rotary_campaigns.http import operations
+from rotary_campaigns.http.operations import Call, Reply, Section
+from rotary_campaigns.http.rows import creates, deletes, reads, searches, switches, updates
+from rotary_campaigns.http.schemas import Group, Member, MemberSync
 
-PATH = "/api/management/caller-id-groups"
 MAX_MEMBERS = 100_000
-_TAG = "Groups"
-_MISSING = "Pool not found."
+_SECTION = Section("/api/management/caller-id-groups", "Groups", MANAGE_SCOPE, "Pool not found.")
 
 
 class GroupQuery(model.GroupFilter, frozen=True, forbid_unknown_fields=True):
@@ -40,50 +42,17 @@ class NewMembers(Struct, frozen=True, forbid_unknown_fields=True):
     members: Annotated[list[NewMember], Meta(max_length=MAX_MEMBERS)]
 
 
-async def list_groups(call: Call) -> Reply:
-    """A page of the customer's groups."""
-    page = await model.find_groups(call.connection, call.customer_id, call.query, call.query)
-    return Reply(page.map(lambda row: shown(Group, row)))
+# What a change returns has neither the version nor the count that an answer shows: both read the row.
 
 
-async def create_group(call: Call) -> Reply:
-    """A new group without members."""
-    created = await model.create_group(call.connection, call.customer_id, call.body)
-    return await _read(call, created.id, is_new=True)
+async def _create(connection: Connection, customer_id: int, fields: NewGroup) -> model.Group:
+    created = await model.create_group(connection, customer_id, fields)
+    return await model.read_group_row(connection, created.id, customer_id)
 
 
-async def read_group(call: Call) -> Reply:
-    """One group."""
-    return await _read(call, call.row_id)
-
-
-async def update_group(call: Call) -> Reply:
-    """Changes the given fields."""
-    await model.update_group(call.connection, call.target, call.body)
-    return await _read(call, call.row_id)
-
-
-async def enable(call: Call) -> Reply:
-    """Makes it active."""
-    await model.update_group(call.connection, call.target, GroupFields(status="active"))
-    return await _read(call, call.row_id)
-
-
-async def disable(call: Call) -> Reply:
-    """Makes it disabled."""
-    await model.update_group(call.connection, call.target, GroupFields(status="disabled"))
-    return await _read(call, call.row_id)
-
-
-async def delete_group(call: Call) -> Reply:
-    """Deletes it."""
-    await model.delete_group(call.connection, call.target)
-    return Reply()
-
-
-async def _read(call: Call, group_id: int, *, is_new: bool = False) -> Reply:
-    row = await model.read_group_row(call.connection, group_id, call.customer_id)
-    return Reply(shown(Group, row), row.version, f"{PATH}/{row.id}" if is_new else "")
+async def _update(connection: Connection, target: Target, fields: GroupFields) -> model.Group:
+    await model.update_group(connection, target, fields)
+    return await model.read_group_row(connection, target.id, target.owner)
 
 
 async def read_members(call: Call) -> Reply:
@@ -110,114 +79,76 @@ def _members(found: members.Members) -> list[Member]:
 
 
 RESOURCES = (
-    Resource(
+    _SECTION.resource(
         "groups",
-        PATH,
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listGroups",
-                summary="List or search your groups",
-                description="Ascending by id.",
-                handler=list_groups,
-                query=GroupQuery,
-                answer=Group,
-                is_page=True,
-            ),
-            Operation(
-                method="POST",
-                name="createGroup",
-                summary="Create a group",
-                description="It has no members until you sync some.",
-                handler=create_group,
-                body=NewGroup,
-                answer=Group,
-                status=201,
-                is_idempotent=True,
-            ),
+        "",
+        operations.page(
+            name="listGroups",
+            summary="List or search your groups",
+            description="Ascending by id.",
+            handler=searches(Group, model.find_groups),
+            query=GroupQuery,
+            answer=Group,
+        ),
+        operations.create(
+            name="createGroup",
+            summary="Create a group",
+            description="It has no members until you sync some.",
+            handler=creates(_SECTION, Group, _create),
+            body=NewGroup,
+            answer=Group,
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "group",
-        PATH + "/{group_id}",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(method="GET", name="getGroup", summary="Read a group", handler=read_group, answer=Group),
-            Operation(
-                method="PUT",
-                name="updateGroup",
-                summary="Change a group",
-                description="Fields that are absent keep their value. Members have a path of their own.",
-                handler=update_group,
-                body=GroupFields,
-                answer=Group,
-                precondition="required",
-                failures=("Conflict",),
-            ),
-            Operation(
-                method="DELETE",
-                name="deleteGroup",
-                summary="Delete a group",
-                description="Its caller IDs remain. While an active or paused campaign uses it: 409.",
-                handler=delete_group,
-                status=204,
-                precondition="optional",
-                failures=("Conflict",),
-            ),
+        "/{group_id}",
+        operations.read(
+            name="getGroup", summary="Read a group", handler=reads(Group, model.read_group_row), answer=Group
+        ),
+        operations.update(
+            name="updateGroup",
+            summary="Change a group",
+            description="Fields that are absent keep their value. Members have a path of their own.",
+            handler=updates(Group, _update),
+            body=GroupFields,
+            answer=Group,
+            failures=("Conflict",),
+        ),
+        operations.delete(
+            name="deleteGroup",
+            summary="Delete a group",
+            description="Its caller IDs remain. While an active or paused campaign uses it: 409.",
+            handler=deletes(model.delete_group),
+            failures=("Conflict",),
         ),
     ),
-    *(
-        Resource(
-            f"group_{verb}",
-            PATH + "/{group_id}/" + verb,
-            _TAG,
-            MANAGE_SCOPE,
-            _MISSING,
-            (
-                Operation(
-                    method="POST",
-                    name=f"{verb}Group",
-                    summary=f"{verb.capitalize()} a group",
-                    description="Has the same answer when it is repeated.",
-                    handler=handler,
-                    answer=Group,
-                    precondition="optional",
-                ),
-            ),
-        )
-        for verb, handler in (("enable", enable), ("disable", disable))
+    *switches(
+        _SECTION,
+        "group",
+        "/{group_id}",
+        "group",
+        Group,
+        enable=updates(Group, _update, GroupFields(status="active")),
+        disable=updates(Group, _update, GroupFields(status="disabled")),
     ),
-    Resource(
+    _SECTION.resource(
         "group_members",
-        PATH + "/{group_id}/members",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listMembers",
-                summary="Read a group's members",
-                description="All of them, ascending by caller ID.",
-                handler=read_members,
-                answer=list[Member],
-            ),
-            Operation(
-                method="PUT",
-                name="syncMembers",
-                summary="Sync a group's members",
-                description="The group has exactly these members afterwards, in one step.",
-                handler=sync_members,
-                body=NewMembers,
-                answer=MemberSync,
-                precondition="required",
-                max_body_bytes=8 * 2**20,
-            ),
+        "/{group_id}/members",
+        operations.read(
+            name="listMembers",
+            summary="Read a group's members",
+            description="All of them, ascending by caller ID.",
+            handler=read_members,
+            answer=list[Member],
+        ),
+        operations.update(
+            name="syncMembers",
+            summary="Sync a group's members",
+            description="The group has exactly these members afterwards, in one step.",
+            handler=sync_members,
+            body=NewMembers,
+            answer=MemberSync,
+            max_body_bytes=8 * 2**20,
         ),
     ),
 )
