@@ -7,12 +7,12 @@ from rotary.domain.campaigns import CampaignStatus
 from rotary.management import campaigns as model
 from rotary.management.fields import CampaignFields, NewCampaign
 from rotary.management.pages import PageRequest
-from rotary_campaigns.http.operations import Call, Operation, Reply, Resource
-from rotary_campaigns.http.schemas import Campaign, shown
+from rotary_campaigns.http import operations
+from rotary_campaigns.http.operations import Call, Operation, Reply, Section
+from rotary_campaigns.http.rows import creates, page_reply, reads, row_reply, updates
+from rotary_campaigns.http.schemas import Campaign
 
-PATH = "/api/telesales/campaigns"
-_TAG = "Campaigns"
-_MISSING = "Campaign not found."
+_SECTION = Section("/api/telesales/campaigns", "Campaigns", SCOPE, "Campaign not found.")
 
 
 class CampaignQuery(PageRequest, frozen=True):
@@ -29,116 +29,74 @@ class StatusChange(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def list_campaigns(call: Call) -> Reply:
     """A page of the customer's campaigns."""
-    page = await model.find_campaigns(
-        call.connection, call.customer_id, model.CampaignFilter(call.query.status), call.query
-    )
-    return Reply(page.map(lambda row: shown(Campaign, row)))
-
-
-async def create_campaign(call: Call) -> Reply:
-    """A new draft."""
-    return _reply(await model.create_campaign(call.connection, call.customer_id, call.body), is_new=True)
-
-
-async def read_campaign(call: Call) -> Reply:
-    """One campaign."""
-    return _reply(await model.read_campaign(call.connection, call.row_id, call.customer_id))
-
-
-async def update_campaign(call: Call) -> Reply:
-    """Changes the given fields."""
-    return _reply(await model.update_campaign(call.connection, call.target, call.body))
+    wanted = model.CampaignFilter(call.query.status)
+    return page_reply(Campaign, await model.find_campaigns(call.connection, call.customer_id, wanted, call.query))
 
 
 async def set_status(call: Call) -> Reply:
     """Changes the status."""
-    return _reply(await model.set_campaign_status(call.connection, call.target, call.body.status))
-
-
-def _reply(row: model.Campaign, *, is_new: bool = False) -> Reply:
-    return Reply(shown(Campaign, row), row.version, f"{PATH}/{row.id}" if is_new else "")
+    return row_reply(Campaign, await model.set_campaign_status(call.connection, call.target, call.body.status))
 
 
 RESOURCES = (
-    Resource(
+    _SECTION.resource(
         "campaigns",
-        PATH,
-        _TAG,
-        SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listCampaigns",
-                summary="List your campaigns",
-                description="Ascending by id.",
-                handler=list_campaigns,
-                query=CampaignQuery,
-                answer=Campaign,
-                is_page=True,
-            ),
-            Operation(
-                method="POST",
-                name="createCampaign",
-                summary="Create a campaign",
-                description="It begins as a draft. A group may follow later; it must be one of yours, and active.",
-                handler=create_campaign,
-                body=NewCampaign,
-                answer=Campaign,
-                status=201,
-                is_idempotent=True,
-                failures=("Conflict",),
-            ),
+        "",
+        operations.page(
+            name="listCampaigns",
+            summary="List your campaigns",
+            description="Ascending by id.",
+            handler=list_campaigns,
+            query=CampaignQuery,
+            answer=Campaign,
+        ),
+        operations.create(
+            name="createCampaign",
+            summary="Create a campaign",
+            description="It begins as a draft. A group may follow later; it must be one of yours, and active.",
+            handler=creates(_SECTION, Campaign, model.create_campaign),
+            body=NewCampaign,
+            answer=Campaign,
+            failures=("Conflict",),
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "campaign",
-        PATH + "/{campaign_id}",
-        _TAG,
-        SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="getCampaign",
-                summary="Read a campaign",
-                handler=read_campaign,
-                answer=Campaign,
-            ),
-            Operation(
-                method="PUT",
-                name="updateCampaign",
-                summary="Change a campaign",
-                description="Fields that are absent keep their value. An active or paused campaign keeps a group.",
-                handler=update_campaign,
-                body=CampaignFields,
-                answer=Campaign,
-                precondition="optional",
-                failures=("Conflict",),
-            ),
+        "/{campaign_id}",
+        operations.read(
+            name="getCampaign",
+            summary="Read a campaign",
+            handler=reads(Campaign, model.read_campaign),
+            answer=Campaign,
+        ),
+        Operation(
+            method="PUT",
+            name="updateCampaign",
+            summary="Change a campaign",
+            description="Fields that are absent keep their value. An active or paused campaign keeps a group.",
+            handler=updates(Campaign, model.update_campaign),
+            body=CampaignFields,
+            answer=Campaign,
+            precondition="optional",  # the integrators' contract has no If-Match
+            failures=("Conflict",),
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "campaign_status",
-        PATH + "/{campaign_id}/status",
-        _TAG,
-        SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="PUT",
-                name="setCampaignStatus",
-                summary="Activate, pause or archive a campaign",
-                description=(
-                    "draft → active or archived, active → paused or archived, paused → active. To become active a "
-                    "campaign needs a caller ID group that is yours and active: else 422. Any other transition: 409."
-                ),
-                handler=set_status,
-                body=StatusChange,
-                answer=Campaign,
-                precondition="optional",
-                failures=("Conflict",),
+        "/{campaign_id}/status",
+        Operation(
+            method="PUT",
+            name="setCampaignStatus",
+            summary="Activate, pause or archive a campaign",
+            description=(
+                "draft → active or archived, active → paused or archived, paused → active. To become active a "
+                "campaign needs a caller ID group that is yours and active: else 422. Any other transition: 409."
             ),
+            handler=set_status,
+            body=StatusChange,
+            answer=Campaign,
+            precondition="optional",
+            failures=("Conflict",),
         ),
     ),
 )

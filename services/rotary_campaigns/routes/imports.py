@@ -9,17 +9,16 @@ from msgspec import Struct
 from rotary.definitions import MANAGE_SCOPE
 from rotary.management import imports as model
 from rotary.management.definitions_file.read import Format
-from rotary.management.pages import PageRequest
-from rotary_campaigns.http.operations import Call, Operation, RawBody, Reply, Resource
+from rotary_campaigns.http import operations
+from rotary_campaigns.http.operations import Call, Operation, RawBody, Reply, Section
+from rotary_campaigns.http.rows import lists, page_reply
 from rotary_campaigns.http.schemas import Import, ImportChange, shown
 
-PATH = "/api/management/imports"
 MAX_FILE_BYTES = 32 * 2**20
 LOOK_SECONDS = 0.25
 QUIET_SECONDS = 15.0
 """After so long without news a comment keeps the connection open."""
-_TAG = "Imports"
-_MISSING = "Import not found."
+_SECTION = Section("/api/management/imports", "Imports", MANAGE_SCOPE, "Import not found.")
 _FORMATS: dict[str, Format] = {
     "text/csv": "csv",
     "application/yaml": "yaml",
@@ -33,18 +32,12 @@ class ImportQuery(Struct, frozen=True):
     dry_run: bool = False
 
 
-async def list_imports(call: Call) -> Reply:
-    """A page of the customer's imports."""
-    page = await model.find_imports(call.connection, call.customer_id, call.query)
-    return Reply(page.map(lambda row: shown(Import, row)))
-
-
 async def create_import(call: Call) -> Reply:
     """A new import, which a worker begins with at once."""
     body: RawBody = call.body
     form = _FORMATS[body.content_type]
     row = await model.create_import(call.connection, call.customer_id, form, body.content, dry_run=call.query.dry_run)
-    return Reply(shown(Import, row), location=f"{PATH}/{row.id}")
+    return Reply(shown(Import, row), location=f"{_SECTION.path}/{row.id}")
 
 
 async def read_import(call: Call) -> Reply:
@@ -54,8 +47,8 @@ async def read_import(call: Call) -> Reply:
 
 async def list_import_changes(call: Call) -> Reply:
     """A page of what it changed."""
-    page = await model.find_import_changes(call.connection, call.row_id, call.customer_id, call.query)
-    return Reply(page.map(lambda row: shown(ImportChange, row)))
+    found = await model.find_import_changes(call.connection, call.row_id, call.customer_id, call.query)
+    return page_reply(ImportChange, found)
 
 
 async def watch_import(call: Call) -> AsyncIterator[bytes]:
@@ -78,81 +71,59 @@ async def watch_import(call: Call) -> AsyncIterator[bytes]:
 
 
 RESOURCES = (
-    Resource(
+    _SECTION.resource(
         "imports",
-        PATH,
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listImports",
-                summary="List your imports",
-                description="Newest first.",
-                handler=list_imports,
-                query=PageRequest,
-                answer=Import,
-                is_page=True,
+        "",
+        operations.page(
+            name="listImports",
+            summary="List your imports",
+            description="Newest first.",
+            handler=lists(Import, model.find_imports),
+            answer=Import,
+        ),
+        Operation(
+            method="POST",
+            name="createImport",
+            summary="Import caller IDs, groups and members",
+            description=(
+                "A CSV, YAML or JSON file in the form of `rotary-admin export`; a line or an entry without a "
+                "customer is yours. All of it is applied, or nothing. With `dry_run=true` nothing is changed, and "
+                "the changes can be read as if. The answer comes at once; read or watch the import."
             ),
-            Operation(
-                method="POST",
-                name="createImport",
-                summary="Import caller IDs, groups and members",
-                description=(
-                    "A CSV, YAML or JSON file in the form of `rotary-admin export`; a line or an entry without a "
-                    "customer is yours. All of it is applied, or nothing. With `dry_run=true` nothing is changed, and "
-                    "the changes can be read as if. The answer comes at once; read or watch the import."
-                ),
-                handler=create_import,
-                body=RawBody,
-                content_types=tuple(_FORMATS),
-                query=ImportQuery,
-                answer=Import,
-                status=202,
-                is_idempotent=True,
-                max_body_bytes=MAX_FILE_BYTES,
-            ),
+            handler=create_import,
+            body=RawBody,
+            content_types=tuple(_FORMATS),
+            query=ImportQuery,
+            answer=Import,
+            status=202,
+            is_idempotent=True,
+            max_body_bytes=MAX_FILE_BYTES,
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "import",
-        PATH + "/{import_id}",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="getImport",
-                summary="Read or watch an import",
-                description=(
-                    "With `Accept: text/event-stream`, server-sent events: `progress` with this body at once and after "
-                    "each change, then `finished`. A failed import has changed nothing; `errors` names the lines."
-                ),
-                handler=read_import,
-                answer=Import,
-                stream=watch_import,
+        "/{import_id}",
+        operations.read(
+            name="getImport",
+            summary="Read or watch an import",
+            description=(
+                "With `Accept: text/event-stream`, server-sent events: `progress` with this body at once and after "
+                "each change, then `finished`. A failed import has changed nothing; `errors` names the lines."
             ),
+            handler=read_import,
+            answer=Import,
+            stream=watch_import,
         ),
     ),
-    Resource(
+    _SECTION.resource(
         "import_changes",
-        PATH + "/{import_id}/changes",
-        _TAG,
-        MANAGE_SCOPE,
-        _MISSING,
-        (
-            Operation(
-                method="GET",
-                name="listImportChanges",
-                summary="Read what an import changed",
-                description="In the order in which it was written. Of a dry run: what it would have changed.",
-                handler=list_import_changes,
-                query=PageRequest,
-                answer=ImportChange,
-                is_page=True,
-            ),
+        "/{import_id}/changes",
+        operations.page(
+            name="listImportChanges",
+            summary="Read what an import changed",
+            description="In the order in which it was written. Of a dry run: what it would have changed.",
+            handler=list_import_changes,
+            answer=ImportChange,
         ),
     ),
 )
