@@ -14,6 +14,7 @@ from rotary.management.imports import MAX_ATTEMPTS
 from rotary.postgres.connection import Connection
 from rotary_campaigns.imports.runner import ImportRunner
 from rotary_campaigns.imports.worker import GIVEN_UP, run_import
+from rotary_campaigns.routes import imports
 from running import until
 
 IMPORTS = f"{MANAGEMENT}/imports"
@@ -118,7 +119,10 @@ async def test_a_file_that_is_sent_again_with_its_key_is_imported_once(client: C
     assert first == again
 
 
-async def test_progress_is_told_as_events_until_the_import_is_over(campaigns: CampaignsWorld, client: Client) -> None:
+async def test_progress_is_told_as_events_until_the_import_is_over(
+    campaigns: CampaignsWorld, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "LOOK_SECONDS", 0.01)
     rows = "\n".join(f"09{n:08d},mobifone" for n in range(20_000))
     begun = (await client.done(202, "POST", IMPORTS, f"number,carrier\n{rows}".encode(), Content_Type="text/csv"))[
         "data"
