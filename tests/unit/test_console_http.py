@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from rotary.http.responses import CachedResponse
 from rotary_console.http.origin import refusal
 from rotary_console.http.security import security_headers
-from rotary_console.http.static_files import StaticFiles, accepts_gzip
+from rotary_console.http.static_files import StaticFiles
 from rotary_console.settings import ConsoleSettings
 from rotary_console.sign_in.cookies import Cookies
 
@@ -66,23 +66,6 @@ def test_what_gains_by_it_is_sent_compressed_with_an_etag_of_its_own(files: Stat
     picture = found(files, "/assets/logo.png", Accept_Encoding="gzip")
     assert picture is not None
     assert picture.body == FILES["logo.png"]
-
-
-@pytest.mark.parametrize(
-    ("accepted", "takes"),
-    [
-        ("gzip", True),
-        ("GZIP;q=0.5", True),
-        ("br, *", True),
-        ("gzip;q=0", False),
-        ("gzip; q=0.000", False),
-        ("identity", False),
-        ("xgzip", False),
-        ("", False),
-    ],
-)
-def test_only_who_takes_it_is_sent_compressed_files(accepted: str, takes: bool) -> None:
-    assert accepts_gzip(asked(Accept_Encoding=accepted)) == takes
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from hashlib import blake2b
 from importlib.resources.abc import Traversable
 from urllib.parse import unquote
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec import Struct
 
+from rotary.http.negotiation import accepts_gzip
 from rotary.http.responses import CachedResponse, ResponseTemplate
 
 INDEX = "index.html"
@@ -39,7 +40,6 @@ _TEXT = "text/plain; charset=utf-8"
 _COMPRESSED = frozenset({"image/png", "font/woff2"})
 _WORTH_IT = 0.9
 """A file is sent compressed if that makes it smaller than this."""
-_GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?P<q>[\d.]+)\s*)?(?=,|$)", re.IGNORECASE)
 
 
 class _File(Struct, frozen=True):
@@ -115,13 +115,6 @@ class StaticFiles:
         else:
             found = self._revalidated.get(path)
         return None if found is None else found.answer(request)
-
-
-def accepts_gzip(request: web.BaseRequest) -> bool:
-    """Whether the client takes a gzip-compressed body."""
-    accepted = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
-    found = _GZIP.search(accepted)
-    return found is not None and (found["q"] is None or found["q"].strip("0.") != "")
 
 
 def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
