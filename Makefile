@@ -25,7 +25,7 @@ coverage: .venv/ready ## every test again, and which lines and branches of the p
 	@infra/in-memory $(BIN)/coverage run -m rotary_stack exec -- $(BIN)/pytest -m "not long" -n 5 --dist loadfile $(ARGS) || failed=$$?; \
 	$(BIN)/coverage combine --quiet; $(BIN)/coverage report || failed=$${failed:-$$?}; exit $${failed:-0}
 
-mutants: .venv/ready ## change the domain in every small way and see that a test notices (about 15 minutes)
+mutants: .venv/ready ## change the domain in every small way and see that a test notices (about 17 minutes)
 	@cd tests && ../$(BIN)/python -m mutants $(ARGS)
 
 faults: .venv/ready ## kill everything in turn, under load, and print what was lost: nothing (about 20 minutes)

@@ -1,6 +1,5 @@
 """The fault tests' world, and the table at the end."""
 
-import os
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from random import randrange
@@ -15,8 +14,6 @@ from faults.table import Row, layout, markdown
 from faults.world import World, open_world
 
 NEMESIS_SECONDS = 300
-PACE_BESIDE_OTHERS = 0.4
-"""Of the load while other tests use the same cores."""
 _ROWS = pytest.StashKey[list[Row]]()
 _PICK_ROWS = pytest.StashKey[list[PickRow]]()
 
@@ -107,6 +104,4 @@ def nemesis_seconds(request: pytest.FixtureRequest) -> int:
 async def world() -> AsyncIterator[World]:
     """A stack of these tests' own: they break it, and leave it whole for the next one."""
     async with open_world() as opened:
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            opened.pace = PACE_BESIDE_OTHERS
         yield opened

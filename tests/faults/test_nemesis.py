@@ -22,6 +22,7 @@ def test_a_seed_repeats_the_rounds() -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
+    """One in which nothing has happened, so that a seed repeats the faults on the same."""
     async with open_world() as opened:
         yield opened
 

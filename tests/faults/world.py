@@ -61,15 +61,13 @@ class World:
         self.ledger = Ledger()
         self.api = Api(api_url, self.session)
         self.query_ops_url = query_ops_url
-        self.pace = 1.0
-        """How much of its rate a load has."""
         self.others: dict[str, str] = {}
         """The ops URLs of services that run in place of the stack's, by name."""
 
     def load(self, name: str, shape: Shape) -> Load:
         """A load of that shape, not yet started."""
         drawn = load.plan(name, self.dialing, shape, self.clock)
-        return Load(self.ledger, self.rabbitmq_url, drawn, shape.rate * self.pace)
+        return Load(self.ledger, self.rabbitmq_url, drawn, shape.rate)
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[tuple[Watch, Mapping[int, Stream]]]:

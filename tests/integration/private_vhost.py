@@ -88,7 +88,7 @@ def _evaluate(expressions: str) -> str:
 
 @contextmanager
 def memory_alarm() -> Iterator[None]:
-    """The broker believes it is out of memory, and so reads nothing more from anybody who publishes."""
+    """The broker believes it is out of memory, and so reads nothing more from whoever publishes."""
     before = _evaluate("vm_memory_monitor:get_vm_memory_high_watermark()")
     _evaluate('vm_memory_monitor:set_vm_memory_high_watermark({absolute, "1MB"})')
     try:

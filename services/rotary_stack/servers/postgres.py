@@ -21,7 +21,7 @@ from rotary_stack.workspace import new_password, write_private
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "200",
+    "max_connections": "200",  # of all workers that run our tests
     # Without fsync data survives a SIGKILL of the server, and only a crash of the machine loses it.
     "fsync": "off",
     "full_page_writes": "off",
