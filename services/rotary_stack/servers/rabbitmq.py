@@ -28,6 +28,8 @@ from rotary_stack.workspace import new_password, write_private
 # The exchange that spreads customers over the streams of a log.
 _PLUGINS = ("rabbitmq_consistent_hash_exchange",)
 _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
+_HOME = "home"  # in the folder that the node runs in
+_MODULES = "modules"
 
 ADMIN_USER = "rotary"
 SERVICE_USER = "rotary-consumer"
@@ -61,7 +63,7 @@ class RabbitMQ:
         self._management_port = management_port
         self._settings = directory / "rabbitmq-settings"
         self._certificates = certificates_in(self._settings / "tls")
-        self._reduced_home = self._settings / "home"
+        self._reduced_home = self._settings / _HOME
         self._binaries = binaries
         self._node = f"rotary{self.port}@localhost"
 
@@ -182,25 +184,40 @@ ssl_options.versions.2 = tlsv1.2
         return f"{user}:{self._passwords[user]}"
 
     def _create_reduced_home(self) -> None:
-        """Links RabbitMQ's home directory without the plugins that a stack does not use.
+        """Links RabbitMQ's home directory without the plugins that a stack does not use, and all modules in one folder.
 
-        Erlang searches the folder of every plugin, enabled or not, for each of a thousand modules. Without the unused
-        ones the node starts in half the time.
+        Erlang searches the folder of every plugin, enabled or not, and then its own, for each of a thousand modules.
+        Without that the node starts in two fifths of the time.
         """
         scripts = Path(self._binaries.rabbitmq_server).resolve().parent
         if not (scripts / "rabbitmq-env").exists() or not (scripts.parent / "plugins").is_dir():
             return  # an unknown package layout: run it as it is
-        self._reduced_home.mkdir(mode=0o700)
-        (self._reduced_home / "plugins").mkdir(mode=0o700)
+        for folder in ("", "plugins", _MODULES):
+            (self._reduced_home / folder).mkdir(mode=0o700)
         for part in ("sbin", "escript"):
             (self._reduced_home / part).symlink_to(scripts.parent / part)
         for application in _with_dependencies(scripts.parent / "plugins", "rabbit", *self._plugins):
             (self._reduced_home / "plugins" / application.name).symlink_to(application)
+        self._link_modules()
+
+    def _link_modules(self) -> None:
+        erlang = Path(self._binaries.epmd).resolve().parent.parent.parent  # of erts-13.1.5/bin/epmd
+        modules = {
+            module.name: module
+            for applications in (erlang / "lib", self._reduced_home / "plugins")  # in reverse order of precedence
+            for module in applications.glob("*/ebin/*.beam")
+        }
+        for name, module in modules.items():
+            (self._reduced_home / _MODULES / name).symlink_to(module)
 
     def _environ(self) -> dict[str, str]:
         settings = str(self._settings)
-        home = {"RABBITMQ_SCRIPTS_DIR": f"{self._reduced_home}/sbin"} if self._reduced_home.exists() else {}
-        return home | {
+        home = {
+            "RABBITMQ_SCRIPTS_DIR": f"{self._reduced_home}/sbin",
+            # RabbitMQ would look for it beside its modules.
+            "RABBITMQ_PLUGINS_DIR": f"{self._reduced_home}/plugins",
+        }
+        return (home if self._reduced_home.exists() else {}) | {
             "HOME": settings,  # holds the cookie
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
@@ -215,7 +232,7 @@ ssl_options.versions.2 = tlsv1.2
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{settings}/enabled_plugins",
             "RABBITMQ_PID_FILE": f"{settings}/pid",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+S 1:1 +sbwt none {_LOOPBACK}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-pa {_HOME}/{_MODULES} +S 1:1 +sbwt none {_LOOPBACK}",
             # Makes the start script exec the node, so that our child process is the node and SIGKILL reaches it.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
