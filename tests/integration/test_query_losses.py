@@ -13,8 +13,6 @@ from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock
 from rotary.errors import ConfigurationError
 from rotary.redis.pipeline import TIME
-from rotary.runtime.program import TaskEndedError
-from rotary.runtime.supervision import Supervisor
 from rotary_query.cache.roundtrip import RoundTrips
 from running import free_port, until
 
@@ -119,38 +117,6 @@ async def test_any_failure_of_a_poll_is_a_loss_like_any_other(
 
         await until(has_failed, 6, "it failed three times")
         await until(lambda: _recovered(running, caller), 5, "it is well again")
-
-
-async def _lasts() -> None:
-    await asyncio.Event().wait()
-
-
-async def test_a_task_that_ends_ends_its_program() -> None:
-    async def returns() -> None:
-        return
-
-    async def fails() -> None:
-        raise ValueError("a defect")
-
-    async def is_cancelled() -> None:
-        raise asyncio.CancelledError
-
-    for task in (returns, fails, is_cancelled):
-        supervisor = Supervisor()
-        supervisor.start("lasting", _lasts())
-        supervisor.start("ending", task())
-        with pytest.raises(TaskEndedError, match="ending"):
-            await asyncio.wait_for(supervisor.until(asyncio.Event()), 2)
-        await supervisor.close()
-
-
-async def test_a_program_that_is_told_to_stop_stops_without_complaint() -> None:
-    supervisor, stop = Supervisor(), asyncio.Event()
-    supervisor.start("lasting", _lasts())
-    waiting = asyncio.create_task(supervisor.until(stop))
-    stop.set()
-    await asyncio.wait_for(waiting, 2)
-    await supervisor.close()
 
 
 async def test_a_service_that_can_not_watch_any_more_exits_loudly(filled: World) -> None:

@@ -32,16 +32,31 @@ class Supervisor:
             await cancel_and_wait(stopped)
         if stopped in ended:
             return
-        for task in self._tasks & ended:
-            error = None if task.cancelled() else task.exception()
-            if isinstance(error, ConfigurationError):
-                raise error
-            _log.error("background task ended", task=task.get_name(), exc_info=error)
-            raise TaskEndedError(task.get_name()) from error
+        failed = [task for task in self._tasks if task in ended]
+        self._tasks.difference_update(failed)
+        mistakes = [error for task in failed if isinstance(error := _log_defect(task), ConfigurationError)]
+        if mistakes:
+            raise mistakes[0]
+        raise TaskEndedError(failed[0].get_name()) from _error(failed[0])
 
     async def close(self) -> None:
-        """Cancels the tasks."""
+        """Cancels the tasks, and logs those that failed meanwhile."""
         await cancel_and_wait(*self._tasks)
+        for task in self._tasks:
+            if _error(task) is not None:
+                _log_defect(task)
+
+
+def _log_defect(task: asyncio.Task[None]) -> BaseException | None:
+    """Why it ended, which is logged unless it is the operator's mistake: that is told once, by the program."""
+    error = _error(task)
+    if not isinstance(error, ConfigurationError):
+        _log.error("background task ended", task=task.get_name(), exc_info=error)
+    return error
+
+
+def _error(task: asyncio.Task[None]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
 
 
 async def _wait(stop: asyncio.Event) -> None:
