@@ -12,7 +12,7 @@ from redis.asyncio.client import PubSub
 
 from rotary.domain.facts import CallerFacts, DayCounts, Facts
 from rotary.redis import keys
-from rotary.redis.connection import connect, load_functions
+from rotary.redis.connection import connect, libraries, load_functions
 from rotary.redis.facts import decode_facts, fact_keys
 
 OWN_DATABASE = 9
@@ -28,9 +28,16 @@ async def private_redis(url: str) -> AsyncIterator[Redis]:
     """An empty database with our functions."""
     async with connect(own(url)) as client:
         await client.flushdb()
-        await load_functions(client)
+        await _ensure_functions(client)
         yield client
         await client.flushdb()
+
+
+async def _ensure_functions(client: Redis) -> None:
+    """Loads our functions unless they are there: it would take longer than most of what tests ask of Redis."""
+    stats = await client.function_stats()
+    if stats[b"engines"][b"LUA"][b"libraries_count"] < len(libraries()):
+        await load_functions(client)
 
 
 def own(url: str) -> str:

@@ -1,6 +1,6 @@
 """Releases share a Redis: each finds its own functions there, whatever the other loaded before or after it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import product
 
 import pytest
@@ -13,6 +13,13 @@ from rotary.redis.connection import check_server, libraries, load_functions
 from rotary.redis.positions import lease
 
 TTL_MS = 60_000
+
+
+@pytest.fixture(autouse=True)
+async def _none_are_left(redis: Redis) -> AsyncIterator[None]:
+    """Whoever uses the server next has to load this release's."""
+    yield
+    await redis.function_flush()
 
 
 def former(texts: Sequence[str]) -> list[str]:
