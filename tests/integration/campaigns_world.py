@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import aiohttp
+from redis.asyncio import Redis
 from yarl import URL
 
 from integration.engine_world import complete_tokens
@@ -70,7 +71,7 @@ class CampaignsWorld:
     """A running service, and the servers that it has."""
 
     def __init__(  # all that a test may look at
-        self, service: Service, session: aiohttp.ClientSession, connection: Connection, documents: Documents, url: str
+        self, service: Service, session: aiohttp.ClientSession, connection: Connection, redis: Redis, url: str
     ) -> None:
         self.service = service
         self.connection = connection
@@ -78,13 +79,29 @@ class CampaignsWorld:
         self.base = f"http://127.0.0.1:{service.port}"
         self.ops = f"http://127.0.0.1:{service.ops[1]}"
         self._session = session
-        self._documents = documents
+        self._redis = redis
+        self._first_id = 1_000
+
+    async def is_ready(self) -> bool:
+        """Whether the service says so."""
+        async with self._session.get(self.ops + "/readyz") as response:
+            return response.status == 200
+
+    async def begin_anew(self) -> None:
+        """For another test on the same service, which remembers by id: new rows get ids that no test before had."""
+        self._first_id += 1_000
+        await self.connection.execute(_ids_from(self._first_id))
 
     async def client(self, *scopes: str, customer: int = 7, limit: int | None = None, name: str = "tests") -> Client:
         """One with a new token, which PostgreSQL and Redis both know."""
         chosen = scopes or (SCOPE, MANAGE_SCOPE)
-        text = await inserted_token(self.connection, self._documents, chosen, customer=customer, limit=limit, name=name)
+        documents = Documents(self._redis)
+        text = await inserted_token(self.connection, documents, chosen, customer=customer, limit=limit, name=name)
         return self.stranger(text)
+
+    async def forget(self, hashes: Sequence[str]) -> None:
+        """Redis hears that the tokens with these hashes, in hex, are gone."""
+        await Documents(self._redis).put_tokens({}, hashes)
 
     def stranger(self, token: str | None) -> Client:
         """One with this token, or none."""
@@ -113,11 +130,10 @@ async def inserted_token(
     return text
 
 
-BEYOND_SEED = "".join(
-    f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1000);"
-    for table in ("customers", "caller_ids", "caller_id_groups", "api_tokens")
-)
-"""The ids of new rows are greater than those that SEED gives."""
+def _ids_from(first: int) -> str:
+    """The statements with which the ids of new rows are greater: also than those that SEED gives."""
+    tables = ("customers", "caller_ids", "caller_id_groups", "api_tokens")
+    return "".join(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {first});" for table in tables)
 
 
 @asynccontextmanager
@@ -125,7 +141,7 @@ async def campaigns_world(
     database_url: str, redis_url: str, rabbitmq_url: str, connection: Connection, **settings: Any
 ) -> AsyncIterator[CampaignsWorld]:
     """A service in this process, on ports of its own, that is ready. `connection` is to its database, as in SEED."""
-    await connection.execute(BEYOND_SEED)
+    await connection.execute(_ids_from(1_000))
     async with private_redis(redis_url) as client:
         await complete_tokens(client)
         chosen = CampaignsSettings(
@@ -135,11 +151,6 @@ async def campaigns_world(
             **settings,
         )
         async with serving(chosen, system_clock()) as service, aiohttp.ClientSession() as session:
-            world = CampaignsWorld(service, session, connection, Documents(client), own(redis_url))
-
-            async def is_ready() -> bool:
-                async with session.get(world.ops + "/readyz") as response:
-                    return response.status == 200
-
-            await until(is_ready, 10, "the service is ready")
+            world = CampaignsWorld(service, session, connection, client, own(redis_url))
+            await until(world.is_ready, 10, "the service is ready")
             yield world

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from integration.admin_runner import DEFINITIONS, Admin
@@ -218,6 +219,19 @@ async def campaigns(
 ) -> AsyncIterator[CampaignsWorld]:
     """A campaigns service on the database with customers 7 and 8."""
     async with campaigns_world(database_url, redis_url, broker_url, connection) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lasting_campaigns(database_url: str, redis_url: str, broker_url: str) -> AsyncIterator[CampaignsWorld]:
+    """One campaigns service for a module whose tests run in one event loop: each begins anew with `two_customers`.
+
+    Starting one costs four times as much as most of what is asked of it.
+    """
+    async with (
+        opened(database_url) as connection,
+        campaigns_world(database_url, redis_url, broker_url, connection) as made,
+    ):
         yield made
 
 

@@ -2,21 +2,18 @@
 
 import asyncio
 import json
-from hashlib import sha256
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from integration.campaigns_world import CAMPAIGNS, CampaignsWorld, Client
-from integration.engine_world import complete_tokens
-from integration.private_redis import own, private_redis
 from rotary.clock import system_clock
-from rotary.definitions import MANAGE_SCOPE, PICK_SCOPE, SCOPE, TokenDefinition
+from rotary.definitions import MANAGE_SCOPE, PICK_SCOPE, SCOPE
 from rotary_campaigns.service import serving
 from rotary_campaigns.settings import CampaignsSettings
 from running import free_port
-from written import Documents
 
 DRAFT = {"name": "June", "dialer_mode": "preview"}
 NO_GROUP = {
@@ -25,7 +22,16 @@ NO_GROUP = {
 }
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def campaigns(lasting_campaigns: CampaignsWorld, two_customers: None) -> CampaignsWorld:
+    await lasting_campaigns.begin_anew()
+    return lasting_campaigns
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def client(campaigns: CampaignsWorld) -> Client:
     return await campaigns.client(SCOPE)
 
@@ -277,25 +283,21 @@ async def test_what_did_not_change_is_not_sent_again(client: Client) -> None:
 
 
 async def test_without_postgres_it_is_503_that_says_so_and_nothing_of_our_network(
-    redis_url: str, rabbitmq_url: str
+    campaigns: CampaignsWorld, client: Client, rabbitmq_url: str
 ) -> None:
-    async with private_redis(redis_url) as redis:
-        await complete_tokens(redis)
-        token = TokenDefinition(1, 7, (SCOPE,), None, None)
-        await Documents(redis).put_tokens({sha256(b"alone").hexdigest(): token}, [])
-        settings = CampaignsSettings(
-            *(f"postgresql://rotary:secret@127.0.0.1:{free_port()}/rotary", own(redis_url), rabbitmq_url),
-            campaigns_bind="127.0.0.1:0",
-            ops_bind="127.0.0.1:0",
-        )
-        async with serving(settings, system_clock()) as service, aiohttp.ClientSession() as session:
-            client = Client(session, f"http://127.0.0.1:{service.port}", "alone")
-            for method, body in (("GET", None), ("POST", DRAFT)):
-                got = await client.ask(method, CAMPAIGNS, body)
-                assert (got.status, json.loads(got.text)) == (503, {"message": "PostgreSQL is away. Try again soon."})
-                assert got.headers["Retry-After"] == "1"
-            async with session.get(f"http://127.0.0.1:{service.ops[1]}/readyz") as answer:
-                assert "PostgreSQL is away" in await answer.text()
+    settings = CampaignsSettings(
+        *(f"postgresql://rotary:secret@127.0.0.1:{free_port()}/rotary", campaigns.redis_url, rabbitmq_url),
+        campaigns_bind="127.0.0.1:0",
+        ops_bind="127.0.0.1:0",
+    )
+    async with serving(settings, system_clock()) as service, aiohttp.ClientSession() as session:
+        there = Client(session, f"http://127.0.0.1:{service.port}", client.token)
+        for method, body in (("GET", None), ("POST", DRAFT)):
+            got = await there.ask(method, CAMPAIGNS, body)
+            assert (got.status, json.loads(got.text)) == (503, {"message": "PostgreSQL is away. Try again soon."})
+            assert got.headers["Retry-After"] == "1"
+        async with session.get(f"http://127.0.0.1:{service.ops[1]}/readyz") as answer:
+            assert "PostgreSQL is away" in await answer.text()
 
 
 async def test_who_changed_a_campaign_is_in_the_audit_log(campaigns: CampaignsWorld) -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from integration.campaigns_world import CAMPAIGNS, MANAGEMENT, CampaignsWorld, Client
 from integration.inbox import open_inbox
@@ -15,7 +16,16 @@ CALLER_IDS, GROUPS, TOKENS = (f"{MANAGEMENT}/{name}" for name in ("caller-ids", 
 CUSTOMER, AUDIT = f"{MANAGEMENT}/customer", f"{MANAGEMENT}/audit-log"
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def campaigns(lasting_campaigns: CampaignsWorld, two_customers: None) -> CampaignsWorld:
+    await lasting_campaigns.begin_anew()
+    return lasting_campaigns
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def client(campaigns: CampaignsWorld) -> Client:
     return await campaigns.client(MANAGE_SCOPE)
 
