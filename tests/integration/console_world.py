@@ -26,6 +26,7 @@ from running import free_port, until
 
 W = TypeVar("W", bound="ConsoleWorld")
 PASSWORD = "correct horse battery"
+_NOBODY = "DELETE FROM users; DELETE FROM sign_in_attempts"
 _names = count(1)
 
 
@@ -104,6 +105,10 @@ class ConsoleWorld:
         self._session = session
         self._addresses = count(1)
 
+    async def begin_anew(self) -> None:
+        """Without users, for another test on the same console."""
+        await self.connection.execute(_NOBODY)
+
     def browser(self, address: str | None = None) -> Browser:
         """One that has never been here; without an `address`, at one that nobody else has."""
         number = next(self._addresses)
@@ -132,6 +137,11 @@ class WholeWorld(ConsoleWorld):
     """A running console, and the rotary-campaigns behind it."""
 
     campaigns: CampaignsWorld
+
+    async def begin_anew(self) -> None:
+        """The same, for another test on the same campaigns service."""
+        await super().begin_anew()
+        await self.campaigns.begin_anew()
 
 
 @asynccontextmanager
@@ -162,7 +172,7 @@ async def _console(
     kind: type[W], database_url: str, connection: Connection, settings: Mapping[str, Any]
 ) -> AsyncIterator[W]:
     """Addresses of browsers come by X-Forwarded-For. Passwords are hashed cheaply."""
-    await connection.execute("DELETE FROM users; DELETE FROM sign_in_attempts")
+    await connection.execute(_NOBODY)
     port = free_port()
     chosen = {
         "postgres_url": database_url,

@@ -7,11 +7,12 @@ from hashlib import sha256
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from integration.console_world import Browser, WholeWorld, console_world
 from integration.inbox import open_inbox
+from integration.private_database import opened
 from rotary.management.fields import Role
-from rotary.postgres.connection import Connection
 from rotary_console.database import statement
 from rotary_console.proxy import upstream
 from rotary_console.proxy.rules import RULES
@@ -21,15 +22,25 @@ MANAGEMENT = f"{OWN}/management"
 CAMPAIGNS = f"{OWN}/telesales/campaigns"
 
 
-@pytest.fixture
-async def world(
-    database_url: str, redis_url: str, broker_url: str, connection: Connection
-) -> AsyncIterator[WholeWorld]:
-    async with console_world(database_url, redis_url, broker_url, connection) as made:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lasting_console(database_url: str, redis_url: str, broker_url: str) -> AsyncIterator[WholeWorld]:
+    async with (
+        opened(database_url) as connection,
+        console_world(database_url, redis_url, broker_url, connection) as made,
+    ):
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(lasting_console: WholeWorld, two_customers: None) -> WholeWorld:
+    await lasting_console.begin_anew()
+    return lasting_console
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def admin(world: WholeWorld) -> Browser:
     return await world.signed_in("admin")
 
