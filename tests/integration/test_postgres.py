@@ -13,9 +13,8 @@ from integration.private_database import HASH, opened, private_database
 from rotary.errors import ConfigurationError, UnavailableError
 from rotary.policy import Policy
 from rotary.postgres import store
-from rotary.postgres.connection import Connection, acquired, connect, open_pool, translate_errors
+from rotary.postgres.connection import Connection, connect, translate_errors
 from rotary.postgres.migrate import Migration, MigrationRefusedError, migrate, migrations
-from rotary.postgres.statements import statement as text_of
 
 
 @pytest.fixture
@@ -307,16 +306,3 @@ async def test_a_snapshot_on_a_connection_that_is_cut_is_unavailable(database_ur
 async def test_a_defect_of_ours_is_not_taken_for_a_server_that_is_away(connection: Connection) -> None:
     with pytest.raises(asyncpg.UndefinedColumnError), translate_errors(connection):
         await connection.execute("SELECT nonsense")
-
-
-async def test_no_plan_outlives_the_tables_that_it_was_made_for(connection: Connection, database_url: str) -> None:
-    """A kept plan of small tables reads those that an import has filled from end to end, once a group."""
-    async with open_pool(database_url, 1) as pool, acquired(pool) as pooled:
-        for one in (connection, pooled):
-            for _ in range(10):
-                await store.read_groups(one, 7)
-            plans = await one.fetch(
-                "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1",
-                text_of("read_groups"),
-            )
-            assert [tuple(row) for row in plans] == [(0, 10)]

@@ -51,6 +51,27 @@ async def test_everything_is_projected_and_then_what_changes(
             await until_equal(redis, connection)
 
 
+async def test_no_plan_is_kept_that_was_made_while_tables_were_small(
+    redis: Redis, connection: Connection, database_url: str
+) -> None:
+    """It would read the tables that an import has filled from end to end, once for each group."""
+    await connection.execute("""
+        CREATE TABLE kept (plans bigint);
+        CREATE FUNCTION note_kept() RETURNS trigger LANGUAGE plpgsql AS
+          'BEGIN INSERT INTO kept SELECT sum(generic_plans) FROM pg_prepared_statements
+           WHERE cardinality(parameter_types) > 0; RETURN NULL; END';
+        CREATE TRIGGER note AFTER INSERT OR UPDATE ON projected_definitions
+          FOR EACH STATEMENT EXECUTE FUNCTION note_kept();""")
+    try:
+        async with projecting(database_url, DefinitionWriter(redis)):
+            for number in range(10):
+                await connection.execute("UPDATE caller_id_groups SET name = $1 WHERE id = 3", f"name {number}")
+                await until_equal(redis, connection)
+        assert {row["plans"] for row in await connection.fetch("SELECT plans FROM kept")} == {0}
+    finally:
+        await connection.execute("DROP FUNCTION note_kept CASCADE; DROP TABLE kept")
+
+
 CALLERS = "INSERT INTO caller_ids (id, customer_id, number, carrier)"
 CHANGES = [
     f"{CALLERS} SELECT 1000 + i, 7, (1000 + i)::text, 'other' FROM generate_series(1, 2500) AS i",

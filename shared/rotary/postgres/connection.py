@@ -15,13 +15,7 @@ STATEMENT_SECONDS = 30
 LOCK_SECONDS = 2
 """How long a statement of a pool's connection waits for a lock, so that whoever waits keeps few others waiting."""
 
-_SETTINGS = {
-    "application_name": "rotary",
-    "timezone": "UTC",
-    # A plan that was made while tables were small is kept for minutes: reading the groups of an import of 20,000 caller
-    # IDs by such a plan took 17 s instead of 0.1 s, and every other definition waited for it.
-    "plan_cache_mode": "force_custom_plan",
-}
+_SETTINGS = {"application_name": "rotary", "timezone": "UTC"}
 _INVALID_URL = (
     "ROTARY_POSTGRES_URL is invalid: expected postgresql://user:password@host:port/database, "
     "with special characters in the password as %XX"
@@ -56,8 +50,8 @@ class ContendedError(UnavailableError):
         self.is_deadlock = isinstance(error, asyncpg.DeadlockDetectedError)
 
 
-async def connect(url: str) -> Connection:
-    """Opens one connection in UTC with a statement timeout of 30 seconds.
+async def connect(url: str, **settings: str) -> Connection:
+    """Opens one connection in UTC with a statement timeout of 30 seconds, and these settings of PostgreSQL's.
 
     Raises UnavailableError if the server does not answer within 5 seconds or is not ready, and ConfigurationError if
     it rejects the user, the password or the database.
@@ -67,7 +61,7 @@ async def connect(url: str) -> Connection:
             url,
             timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS,
-            server_settings=_SETTINGS,
+            server_settings=_SETTINGS | settings,
         )
     except _REFUSED as error:
         raise ConfigurationError(f"ROTARY_POSTGRES_URL does not open a database: {error}") from error
