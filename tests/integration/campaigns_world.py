@@ -80,7 +80,7 @@ class CampaignsWorld:
         self.ops = f"http://127.0.0.1:{service.ops[1]}"
         self._session = session
         self._redis = redis
-        self._first_id = 1_000
+        self._first_id = 0
 
     async def is_ready(self) -> bool:
         """Whether the service says so."""
@@ -88,9 +88,10 @@ class CampaignsWorld:
             return response.status == 200
 
     async def begin_anew(self) -> None:
-        """For another test on the same service, which remembers by id: new rows get ids that no test before had."""
+        """Gives new rows ids that neither SEED gives nor a test before had: the service remembers by id."""
         self._first_id += 1_000
-        await self.connection.execute(_ids_from(self._first_id))
+        for table in ("customers", "caller_ids", "caller_id_groups", "api_tokens"):
+            await self.connection.execute("SELECT setval(pg_get_serial_sequence($1, 'id'), $2)", table, self._first_id)
 
     async def client(self, *scopes: str, customer: int = 7, limit: int | None = None, name: str = "tests") -> Client:
         """One with a new token, which PostgreSQL and Redis both know."""
@@ -130,18 +131,11 @@ async def inserted_token(
     return text
 
 
-def _ids_from(first: int) -> str:
-    """The statements with which the ids of new rows are greater: also than those that SEED gives."""
-    tables = ("customers", "caller_ids", "caller_id_groups", "api_tokens")
-    return "".join(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {first});" for table in tables)
-
-
 @asynccontextmanager
 async def campaigns_world(
     database_url: str, redis_url: str, rabbitmq_url: str, connection: Connection, **settings: Any
 ) -> AsyncIterator[CampaignsWorld]:
     """A service in this process, on ports of its own, that is ready. `connection` is to its database, as in SEED."""
-    await connection.execute(_ids_from(1_000))
     async with private_redis(redis_url) as client:
         await complete_tokens(client)
         chosen = CampaignsSettings(
@@ -152,5 +146,6 @@ async def campaigns_world(
         )
         async with serving(chosen, system_clock()) as service, aiohttp.ClientSession() as session:
             world = CampaignsWorld(service, session, connection, client, own(redis_url))
+            await world.begin_anew()
             await until(world.is_ready, 10, "the service is ready")
             yield world

@@ -223,16 +223,22 @@ async def campaigns(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lasting_campaigns(database_url: str, redis_url: str, broker_url: str) -> AsyncIterator[CampaignsWorld]:
-    """One campaigns service for a module whose tests run in one event loop: each begins anew with `two_customers`.
-
-    Starting one costs four times as much as most of what is asked of it.
-    """
+async def _lasting_campaigns(database_url: str, redis_url: str, broker_url: str) -> AsyncIterator[CampaignsWorld]:
     async with (
         opened(database_url) as connection,
         campaigns_world(database_url, redis_url, broker_url, connection) as made,
     ):
         yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shared_campaigns(_lasting_campaigns: CampaignsWorld, two_customers: None) -> CampaignsWorld:
+    """As `campaigns`, one service for all tests of a module, which run in one event loop.
+
+    Starting one takes longer than most of what is asked of it.
+    """
+    await _lasting_campaigns.begin_anew()
+    return _lasting_campaigns
 
 
 # Running services

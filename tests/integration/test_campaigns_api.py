@@ -20,20 +20,12 @@ NO_GROUP = {
     "message": "The given data was invalid.",
     "errors": {"caller_id_group_id": ["A caller ID group is required to activate a campaign."]},
 }
-
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def campaigns(lasting_campaigns: CampaignsWorld, two_customers: None) -> CampaignsWorld:
-    await lasting_campaigns.begin_anew()
-    return lasting_campaigns
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(campaigns: CampaignsWorld) -> Client:
-    return await campaigns.client(SCOPE)
+async def client(shared_campaigns: CampaignsWorld) -> Client:
+    return await shared_campaigns.client(SCOPE)
 
 
 async def created(client: Client, **fields: Any) -> Any:
@@ -87,10 +79,10 @@ async def test_a_draft_is_refused_with_422_until_it_has_a_group_and_then_activat
     ],
 )
 async def test_a_group_that_is_gone_disabled_or_another_customers_by_then_is_422(
-    campaigns: CampaignsWorld, client: Client, change: str, detail: str
+    shared_campaigns: CampaignsWorld, client: Client, change: str, detail: str
 ) -> None:
     path = f"{CAMPAIGNS}/{(await created(client, caller_id_group_id=5))['id']}"
-    await campaigns.connection.execute(change)
+    await shared_campaigns.connection.execute(change)
     refused = await client.done(422, "PUT", f"{path}/status", {"status": "active"})
     assert refused["errors"] == {"caller_id_group_id": [detail]}
 
@@ -143,13 +135,15 @@ async def test_a_body_that_is_no_json_is_400(client: Client, body: bytes) -> Non
     assert await client.done(400, "POST", CAMPAIGNS, body) == {"message": "The body is not valid JSON."}
 
 
-async def test_a_name_is_used_once_among_a_customers_campaigns(campaigns: CampaignsWorld, client: Client) -> None:
+async def test_a_name_is_used_once_among_a_customers_campaigns(
+    shared_campaigns: CampaignsWorld, client: Client
+) -> None:
     await created(client)
     refused = await client.done(409, "POST", CAMPAIGNS, DRAFT)
     assert refused == {"message": "This customer already has a campaign with that name."}
     other = await created(client, name="July")
     await client.done(409, "PUT", f"{CAMPAIGNS}/{other['id']}", {"name": "June"})
-    await created(await campaigns.client(SCOPE, customer=8))
+    await created(await shared_campaigns.client(SCOPE, customer=8))
 
 
 async def test_an_update_keeps_what_it_does_not_name(client: Client) -> None:
@@ -189,9 +183,11 @@ async def test_a_query_that_is_wrong_is_422(client: Client, query: str) -> None:
     assert refused["message"] == "The given data was invalid."
 
 
-async def test_another_customers_campaign_is_one_that_does_not_exist(campaigns: CampaignsWorld, client: Client) -> None:
+async def test_another_customers_campaign_is_one_that_does_not_exist(
+    shared_campaigns: CampaignsWorld, client: Client
+) -> None:
     row_id = (await created(client))["id"]
-    theirs = await campaigns.client(SCOPE, customer=8)
+    theirs = await shared_campaigns.client(SCOPE, customer=8)
     for path in (row_id, 999_999, "x", "0", 2**63, "%20"):
         assert await theirs.done(404, "GET", f"{CAMPAIGNS}/{path}") == {"message": "Campaign not found."}
     await theirs.done(404, "PUT", f"{CAMPAIGNS}/{row_id}", {"name": "mine"})
@@ -199,17 +195,19 @@ async def test_another_customers_campaign_is_one_that_does_not_exist(campaigns: 
     assert (await theirs.get(CAMPAIGNS))["data"] == []
 
 
-async def test_who_has_no_token_or_not_the_scope_is_refused(campaigns: CampaignsWorld) -> None:
-    assert (await campaigns.stranger(None).ask("GET", CAMPAIGNS)).status == 401
-    assert (await campaigns.stranger("nobody").ask("POST", CAMPAIGNS, DRAFT)).status == 401
+async def test_who_has_no_token_or_not_the_scope_is_refused(shared_campaigns: CampaignsWorld) -> None:
+    assert (await shared_campaigns.stranger(None).ask("GET", CAMPAIGNS)).status == 401
+    assert (await shared_campaigns.stranger("nobody").ask("POST", CAMPAIGNS, DRAFT)).status == 401
     for scope in (MANAGE_SCOPE, PICK_SCOPE):
-        client = await campaigns.client(scope)
+        client = await shared_campaigns.client(scope)
         assert await client.done(403, "GET", CAMPAIGNS) == {"message": "This action is unauthorized."}
 
 
-async def test_a_token_that_postgres_has_revoked_changes_nothing(campaigns: CampaignsWorld, client: Client) -> None:
+async def test_a_token_that_postgres_has_revoked_changes_nothing(
+    shared_campaigns: CampaignsWorld, client: Client
+) -> None:
     await created(client)
-    await campaigns.connection.execute("UPDATE api_tokens SET revoked_at = now()")
+    await shared_campaigns.connection.execute("UPDATE api_tokens SET revoked_at = now()")
     assert (await client.ask("POST", CAMPAIGNS, DRAFT | {"name": "late"})).status == 401
 
 
@@ -222,19 +220,21 @@ async def test_other_methods_and_other_paths_are_answered_in_json(client: Client
     assert (await client.ask("HEAD", CAMPAIGNS)).status == 200
 
 
-async def test_campaigns_have_a_limit_of_120_requests_a_minute_beside_the_tokens_own(campaigns: CampaignsWorld) -> None:
-    client = await campaigns.client(limit=600)
+async def test_campaigns_have_a_limit_of_120_requests_a_minute_beside_the_tokens_own(
+    shared_campaigns: CampaignsWorld,
+) -> None:
+    client = await shared_campaigns.client(limit=600)
     got = await client.ask("GET", CAMPAIGNS)
     assert got.headers["X-RateLimit-Limit"] == "120"
     assert (await client.ask("GET", "/api/management/customer")).headers["X-RateLimit-Limit"] == "600"
     statuses = [(await client.ask("GET", CAMPAIGNS)).status for _ in range(120)]
     assert statuses.count(429) == 1
     assert (await client.ask("GET", "/api/management/customer")).status == 200
-    slow = await campaigns.client(SCOPE, limit=60)
+    slow = await shared_campaigns.client(SCOPE, limit=60)
     assert (await slow.ask("GET", CAMPAIGNS)).headers["X-RateLimit-Limit"] == "60"
 
 
-async def test_a_request_that_is_sent_again_creates_nothing(campaigns: CampaignsWorld, client: Client) -> None:
+async def test_a_request_that_is_sent_again_creates_nothing(shared_campaigns: CampaignsWorld, client: Client) -> None:
     first, again = [await client.ask("POST", CAMPAIGNS, DRAFT, Idempotency_Key="k") for _ in range(2)]
     assert (first.status, first.text) == (again.status, again.text) == (201, first.text)
     assert first.headers["Location"] == again.headers["Location"]
@@ -244,13 +244,15 @@ async def test_a_request_that_is_sent_again_creates_nothing(campaigns: Campaigns
         422,
         "This idempotency key was used for another request.",
     )
-    assert await campaigns.connection.fetchval("SELECT count(*) FROM campaigns") == 1
+    assert await shared_campaigns.connection.fetchval("SELECT count(*) FROM campaigns") == 1
 
 
-async def test_one_of_many_requests_at_once_with_one_key_creates(campaigns: CampaignsWorld, client: Client) -> None:
+async def test_one_of_many_requests_at_once_with_one_key_creates(
+    shared_campaigns: CampaignsWorld, client: Client
+) -> None:
     got = await asyncio.gather(*(client.ask("POST", CAMPAIGNS, DRAFT, Idempotency_Key="k") for _ in range(8)))
     assert {(one.status, one.text) for one in got} == {(201, got[0].text)}
-    assert await campaigns.connection.fetchval("SELECT count(*) FROM campaigns") == 1
+    assert await shared_campaigns.connection.fetchval("SELECT count(*) FROM campaigns") == 1
 
 
 async def test_a_key_of_a_request_that_was_refused_can_be_used_again(client: Client) -> None:
@@ -283,10 +285,10 @@ async def test_what_did_not_change_is_not_sent_again(client: Client) -> None:
 
 
 async def test_without_postgres_it_is_503_that_says_so_and_nothing_of_our_network(
-    campaigns: CampaignsWorld, client: Client, rabbitmq_url: str
+    shared_campaigns: CampaignsWorld, client: Client, rabbitmq_url: str
 ) -> None:
     settings = CampaignsSettings(
-        *(f"postgresql://rotary:secret@127.0.0.1:{free_port()}/rotary", campaigns.redis_url, rabbitmq_url),
+        *(f"postgresql://rotary:secret@127.0.0.1:{free_port()}/rotary", shared_campaigns.redis_url, rabbitmq_url),
         campaigns_bind="127.0.0.1:0",
         ops_bind="127.0.0.1:0",
     )
@@ -300,8 +302,8 @@ async def test_without_postgres_it_is_503_that_says_so_and_nothing_of_our_networ
             assert "PostgreSQL is away" in await answer.text()
 
 
-async def test_who_changed_a_campaign_is_in_the_audit_log(campaigns: CampaignsWorld) -> None:
-    client = await campaigns.client(name="the integrator")
+async def test_who_changed_a_campaign_is_in_the_audit_log(shared_campaigns: CampaignsWorld) -> None:
+    client = await shared_campaigns.client(name="the integrator")
     row_id = (await created(client, caller_id_group_id=3))["id"]
     await client.done(200, "PUT", f"{CAMPAIGNS}/{row_id}/status", {"status": "active"})
     entries = (await client.get(f"/api/management/audit-log?entity=campaign&entity_id={row_id}"))["data"][:2]

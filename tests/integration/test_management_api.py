@@ -14,20 +14,12 @@ from running import until
 
 CALLER_IDS, GROUPS, TOKENS = (f"{MANAGEMENT}/{name}" for name in ("caller-ids", "caller-id-groups", "tokens"))
 CUSTOMER, AUDIT = f"{MANAGEMENT}/customer", f"{MANAGEMENT}/audit-log"
-
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def campaigns(lasting_campaigns: CampaignsWorld, two_customers: None) -> CampaignsWorld:
-    await lasting_campaigns.begin_anew()
-    return lasting_campaigns
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(campaigns: CampaignsWorld) -> Client:
-    return await campaigns.client(MANAGE_SCOPE)
+async def client(shared_campaigns: CampaignsWorld) -> Client:
+    return await shared_campaigns.client(MANAGE_SCOPE)
 
 
 async def test_a_caller_id_from_its_creation_to_its_end(client: Client) -> None:
@@ -107,10 +99,10 @@ async def test_an_update_must_name_the_version_that_it_changes(client: Client, p
 
 @pytest.mark.parametrize("path", [f"{CALLER_IDS}/18", f"{GROUPS}/4", f"{TOKENS}/100"])
 async def test_what_has_changed_since_it_was_read_is_not_deleted(
-    campaigns: CampaignsWorld, client: Client, path: str
+    shared_campaigns: CampaignsWorld, client: Client, path: str
 ) -> None:
     etag = await client.etag(path)
-    await campaigns.connection.execute(
+    await shared_campaigns.connection.execute(
         "UPDATE caller_ids SET daily_cap = 9; UPDATE caller_id_groups SET name = 'x'; UPDATE api_tokens SET name = 'x'"
     )
     await client.done(412, "DELETE", path, If_Match=etag)
@@ -133,8 +125,8 @@ async def test_lists_are_searched_and_have_pages(client: Client) -> None:
     await client.done(422, "GET", f"{CALLER_IDS}?group_id=99999999999999999999")
 
 
-async def test_a_group_that_a_running_campaign_uses_is_not_deleted(campaigns: CampaignsWorld) -> None:
-    client = await campaigns.client(SCOPE, MANAGE_SCOPE)
+async def test_a_group_that_a_running_campaign_uses_is_not_deleted(shared_campaigns: CampaignsWorld) -> None:
+    client = await shared_campaigns.client(SCOPE, MANAGE_SCOPE)
     new = {"name": "x", "dialer_mode": "manual", "caller_id_group_id": 3}
     campaign = (await client.done(201, "POST", CAMPAIGNS, new))["data"]
     await client.done(200, "PUT", f"{CAMPAIGNS}/{campaign['id']}/status", {"status": "active"})
@@ -142,7 +134,7 @@ async def test_a_group_that_a_running_campaign_uses_is_not_deleted(campaigns: Ca
     assert refused == {"message": "A campaign that is active or paused uses this group."}
 
 
-async def test_a_token_is_shown_once_and_never_again(campaigns: CampaignsWorld, client: Client) -> None:
+async def test_a_token_is_shown_once_and_never_again(shared_campaigns: CampaignsWorld, client: Client) -> None:
     new = {"name": "board", "scopes": [SCOPE, MANAGE_SCOPE], "rate_limit_per_minute": None}
     got = await client.ask("POST", TOKENS, new, Idempotency_Key="k")
     assert got.status == 201
@@ -152,8 +144,8 @@ async def test_a_token_is_shown_once_and_never_again(campaigns: CampaignsWorld, 
     shown = (await client.get(f"{TOKENS}/{created['id']}"))["data"]
     assert shown == {name: value for name, value in created.items() if name != "token"}
     await client.done(409, "POST", TOKENS, new, Idempotency_Key="k")
-    stored = str(await campaigns.connection.fetch("SELECT * FROM idempotency_keys")) + str(
-        await campaigns.connection.fetch("SELECT * FROM audit_log")
+    stored = str(await shared_campaigns.connection.fetch("SELECT * FROM idempotency_keys")) + str(
+        await shared_campaigns.connection.fetch("SELECT * FROM audit_log")
     )
     assert created["token"] not in stored
     refused = await client.done(422, "POST", TOKENS, {"name": "x", "scopes": ["everything"]})
@@ -167,8 +159,10 @@ async def test_a_rotated_token_is_replaced_with_an_overlap(client: Client) -> No
     assert (await client.get(f"{TOKENS}/100"))["data"]["expires_at"] is not None
 
 
-async def test_a_revoked_token_is_rejected_when_the_answer_comes(campaigns: CampaignsWorld, client: Client) -> None:
-    victim = await campaigns.client(SCOPE, name="victim")
+async def test_a_revoked_token_is_rejected_when_the_answer_comes(
+    shared_campaigns: CampaignsWorld, client: Client
+) -> None:
+    victim = await shared_campaigns.client(SCOPE, name="victim")
     assert (await victim.ask("GET", CAMPAIGNS)).status == 200
     tokens = (await client.get(TOKENS))["data"]
     [row_id] = [one["id"] for one in tokens if one["name"] == "victim"]
@@ -195,7 +189,7 @@ async def test_the_customers_zone_and_policy_are_changed(client: Client) -> None
 
 
 async def test_a_cooldown_is_cleared_by_an_event_and_is_on_record(
-    campaigns: CampaignsWorld, client: Client, broker_url: str
+    shared_campaigns: CampaignsWorld, client: Client, broker_url: str
 ) -> None:
     async with open_inbox(broker_url) as inbox:
         await client.done(204, "POST", f"{CALLER_IDS}/18/clear-cooldown")
@@ -224,12 +218,12 @@ def _requests() -> list[tuple[str, str, Any]]:
 
 @pytest.mark.parametrize(("method", "pattern", "body"), _requests())
 async def test_no_operation_works_without_its_scope_or_on_what_is_not_ones_own(
-    campaigns: CampaignsWorld, method: str, pattern: str, body: Any
+    shared_campaigns: CampaignsWorld, method: str, pattern: str, body: Any
 ) -> None:
-    other = await campaigns.client("caller_id_pick")
+    other = await shared_campaigns.client("caller_id_pick")
     assert (await other.ask(method, pattern.replace("{", "").replace("}", ""), body)).status == 403
     if "{" in pattern:
-        theirs = await campaigns.client(customer=8)
+        theirs = await shared_campaigns.client(customer=8)
         mine = pattern.partition("{")[0] + "18" + pattern.partition("}")[2]
         missing = pattern.partition("{")[0] + "999999" + pattern.partition("}")[2]
         got, expected = [await theirs.ask(method, path, body, If_Match="*") for path in (mine, missing)]

@@ -29,13 +29,10 @@ async def test_a_task_that_ends_ends_its_program() -> None:
     async def returns() -> None:
         return
 
-    async def fails() -> None:
-        raise ValueError("a defect")
-
     async def is_cancelled() -> None:
         raise asyncio.CancelledError
 
-    for task in (returns, fails, is_cancelled):
+    for task in (returns, _fails, is_cancelled):
         supervisor = Supervisor()
         supervisor.start("lasting", _lasts())
         supervisor.start("ending", task())
