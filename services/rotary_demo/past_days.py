@@ -11,7 +11,7 @@ from random import Random
 
 from msgspec import Struct
 
-from rotary.domain.facts import DAY_MS, QUARTER_MS, QUARTERS_A_DAY, Flag
+from rotary.domain.facts import DAY_MS, QUARTER_MS, QUARTERS_A_DAY, Flag, pack_counts
 from rotary.domain.history import HISTORY_DAYS, NOTHING, Day, Figures, Known, PastFacts, day_of, figures
 from rotary.domain.quota import local_date
 from rotary.events import FLAG_KINDS
@@ -85,9 +85,9 @@ def _flags(days: list[Day], used: float, rng: Random) -> Iterator[Flag]:
             yield Flag(at_ms, rng.getrandbits(60), rng.choices(FLAG_KINDS, _FLAG_WEIGHTS)[0])
 
 
-def _at_ten(day: Day, calls: int) -> dict[int, list[int]]:
+def _at_ten(day: Day, calls: int) -> dict[int, bytes]:
     """All calls in one quarter hour: a day's figures do not tell when it was."""
     quarter = (day.begin_ms + 10 * 4 * QUARTER_MS) // QUARTER_MS
     counts = [0] * QUARTERS_A_DAY
     counts[quarter % QUARTERS_A_DAY] = calls
-    return {quarter * QUARTER_MS // DAY_MS: counts}
+    return {quarter * QUARTER_MS // DAY_MS: pack_counts(counts)}

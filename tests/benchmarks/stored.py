@@ -6,9 +6,9 @@ from typing import cast
 from redis.asyncio import Redis
 
 from rotary.clock import system_clock
+from rotary.domain.facts import total
 from rotary.domain.quota import days_read
 from rotary.redis import keys
-from rotary.redis.facts import decode_counters
 
 _now = system_clock()
 
@@ -17,4 +17,4 @@ async def calls_stored(client: Redis, customer: int, callers: Sequence[int]) -> 
     """The calls of these caller IDs today, yesterday and tomorrow (UTC)."""
     names = [keys.calls(customer, caller, day) for caller in callers for day in days_read(_now())]
     values = cast("list[bytes | None]", await client.mget(names))
-    return sum(sum(decode_counters(value)) for value in values if value)
+    return sum(total(value) for value in values if value)

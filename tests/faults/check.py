@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from faults.ledger import Ledger, Sent
 from faults.stored import Stored
-from rotary.domain.facts import NO_FACTS, CallerFacts, Facts, facts_of
+from rotary.domain.facts import NO_FACTS, CallerFacts, Facts, facts_of, pack_counts, unpack_counts
 from rotary.events import CallPlaced, CarrierFlag, Event
 
 
@@ -66,7 +66,7 @@ def _difference(known: CallerFacts, found: CallerFacts) -> tuple[int, int]:
     counts: defaultdict[tuple[int, int], int] = defaultdict(int)
     for caller_facts, sign in ((found, 1), (known, -1)):
         for day, quarters in caller_facts.calls.items():
-            for quarter, count in enumerate(quarters):
+            for quarter, count in enumerate(unpack_counts(quarters)):
                 counts[day, quarter] += sign * count
     return -sum(count for count in counts.values() if count < 0), sum(count for count in counts.values() if count > 0)
 
@@ -74,10 +74,11 @@ def _difference(known: CallerFacts, found: CallerFacts) -> tuple[int, int]:
 def normal(caller_facts: CallerFacts) -> CallerFacts:
     """The same facts in one form: no trailing zeros, no empty days."""
     calls = {}
-    for day, quarters in caller_facts.calls.items():
+    for day, counts in caller_facts.calls.items():
+        quarters = unpack_counts(counts)
         last = max((at for at, count in enumerate(quarters) if count), default=None)
         if last is not None:
-            calls[day] = tuple(quarters[: last + 1])
+            calls[day] = pack_counts(quarters[: last + 1])
     return CallerFacts(calls, caller_facts.flags, caller_facts.cleared_at_ms)
 
 

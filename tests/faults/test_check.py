@@ -4,7 +4,7 @@ from faults.check import Verdict, compare
 from faults.ledger import Ledger, Sent
 from faults.stored import Stored
 from histories import NOW, cleared, flagged, placed
-from rotary.domain.facts import DAY_MS, QUARTER_MS, QUARTERS_A_DAY, CallerFacts, Flag, fold
+from rotary.domain.facts import DAY_MS, QUARTER_MS, QUARTERS_A_DAY, CallerFacts, Flag, fold, pack_counts
 from rotary.events import Event, identity
 
 CUSTOMER, CALLER = 7, 18
@@ -27,7 +27,8 @@ def stored(*events: Event, counted: int | None = None, flags: tuple[Flag, ...] |
     facts = fold({}, events)[CALLER]
     quarters = [0] * QUARTERS_A_DAY
     quarters[QUARTER] = len(facts.calls) if counted is None else counted
-    caller_facts = CallerFacts({DAY: quarters}, facts.flags if flags is None else flags, facts.cleared_at_ms)
+    counts = {DAY: pack_counts(quarters)}
+    caller_facts = CallerFacts(counts, facts.flags if flags is None else flags, facts.cleared_at_ms)
     return Stored({CALLER: caller_facts}, {CALLER: set(facts.calls)})
 
 

@@ -23,6 +23,7 @@ from faults.watch import Api, Watch, watching
 from faults.witness import Witness, witnessing
 from histories import flagged, placed
 from rotary.clock import Clock, system_clock
+from rotary.domain.facts import total
 from rotary.errors import UnavailableError
 from rotary.redis.connection import connect
 from rotary_stack.stack import Options, Stack
@@ -145,7 +146,7 @@ class World:
         for one in self.customers:
             facts_by_caller = await stored.read_facts(self.redis, one, self.clock())
             found += sum(
-                sum(map(sum, caller_facts.calls.values())) + len(caller_facts.flags)
+                sum(map(total, caller_facts.calls.values())) + len(caller_facts.flags)
                 for caller_facts in facts_by_caller.values()
             )
         # Clears leave no trace to count, a hundredth of all: the verdict tells.

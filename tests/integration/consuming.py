@@ -16,7 +16,7 @@ from integration.private_redis import comparable, private_redis, stored_facts
 from integration.private_redis import own as own_redis
 from integration.private_vhost import lasting_vhost
 from rotary.clock import system_clock
-from rotary.domain.facts import CallerFacts
+from rotary.domain.facts import CallerFacts, total
 from rotary.events import (
     BATCH_CONTENT_TYPE,
     EVENT_CONTENT_TYPE,
@@ -149,7 +149,7 @@ class Installation:
     async def calls(self, customer: int, caller: int = 18) -> int:
         """How many calls of a caller ID are counted."""
         [caller_facts] = (await self.facts_by_caller(customer, caller)).values()
-        return sum(sum(quarters) for quarters in caller_facts.calls.values())
+        return sum(map(total, caller_facts.calls.values()))
 
     async def parked(self) -> list[ParkedMessage]:
         """Everything that is parked."""

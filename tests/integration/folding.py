@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from rotary.clock import system_clock
-from rotary.domain.facts import DAY_MS, QUARTERS_A_DAY
+from rotary.domain.facts import DAY_MS, QUARTERS_A_DAY, unpack_counts
 from rotary.events import Event
 from rotary.redis import keys
-from rotary.redis.facts import decode_counters
 from rotary.redis.fold import Folded, Span, batches_of
 from rotary.redis.fold import fold as fold_into
 from rotary.redis.pipeline import Pipeline
@@ -47,5 +46,5 @@ async def counters(redis: Redis, key: str) -> list[int]:
     if value is None:
         return [0] * QUARTERS_A_DAY
     assert isinstance(value, bytes)
-    counts = decode_counters(value)
+    counts = unpack_counts(value)
     return [*counts, *[0] * (QUARTERS_A_DAY - len(counts))]

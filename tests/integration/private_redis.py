@@ -10,7 +10,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from rotary.domain.facts import CallerFacts, DayCounts, Facts
+from rotary.domain.facts import CallerFacts, Counts, DayCounts, Facts, pack_counts, unpack_counts
 from rotary.redis import keys
 from rotary.redis.connection import connect, libraries, load_functions
 from rotary.redis.facts import decode_facts, fact_keys
@@ -61,7 +61,7 @@ async def names(client: Redis, pattern: str = "*") -> list[str]:
 def comparable(caller_facts: CallerFacts, days: Iterable[int]) -> CallerFacts:
     """The same caller_facts without zeros at the end of a day and days without calls, which mean nothing."""
     counts: DayCounts = {
-        day: _without_zeros(caller_facts.calls.get(day, ())) for day in days if any(caller_facts.calls.get(day, ()))
+        day: _without_zeros(row) for day in days if (row := caller_facts.calls.get(day, b"")).strip(b"\0")
     }
     return CallerFacts(counts, caller_facts.flags, caller_facts.cleared_at_ms)
 
@@ -71,9 +71,9 @@ def expected(facts: dict[int, Facts], callers: Sequence[int], days: Iterable[int
     return {caller: comparable(facts.get(caller, Facts()).caller_facts(), days) for caller in callers}
 
 
-def _without_zeros(counts: Sequence[int]) -> tuple[int, ...]:
-    end = max(quarter for quarter, calls in enumerate(counts) if calls) + 1
-    return tuple(counts[:end])
+def _without_zeros(counts: Counts) -> bytes:
+    quarters = unpack_counts(counts)
+    return pack_counts(quarters[: max(quarter for quarter, calls in enumerate(quarters) if calls) + 1])
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from histories import placed
 from integration.admin_runner import Operator
-from rotary.domain.facts import DAY_MS
+from rotary.domain.facts import DAY_MS, total
 from rotary.domain.quota import days_read
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, encode_batch, encode_event
 from rotary.rabbitmq.connection import channel
@@ -47,7 +47,7 @@ async def calls(shared_redis: Redis, customer: int, caller: int) -> int:
     days = days_read(now_ms())
     values = await shared_redis.mget(fact_keys(customer, [caller], days, await current(shared_redis)))
     caller_facts = decode_facts([caller], days, cast("list[bytes | None]", values))[caller]
-    return sum(sum(quarters) for quarters in caller_facts.calls.values())
+    return sum(map(total, caller_facts.calls.values()))
 
 
 ADMIN = Operator({})

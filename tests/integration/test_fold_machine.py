@@ -21,12 +21,12 @@ from histories import DAY, MINUTE, cleared, facts_about, flagged, placed
 from integration.fold_model import BEHIND, REPLACED, Model, Reader, Unreliable, between
 from integration.private_redis import names, own
 from rotary.clock import system_clock
-from rotary.domain.facts import Facts, merge
+from rotary.domain.facts import Facts, merge, total
 from rotary.errors import UnavailableError
 from rotary.events import FLAG_KINDS, Event
 from rotary.redis import keys
 from rotary.redis.connection import connect, load_functions
-from rotary.redis.facts import decode_counters, decode_past_flags
+from rotary.redis.facts import decode_past_flags
 from rotary.redis.fold import GenerationReplacedError, PositionLostError, Span, batches_of, fold
 from rotary.redis.positions import Positions, decode_bucket_status, decode_position, switch
 
@@ -349,8 +349,8 @@ class FoldMachine(RuleBasedStateMachine):
             kind, caller, *day = name.removeprefix(_prefix_of(name)).split(":")
             of = found.setdefault(prefixes[_prefix_of(name)], {})
             if kind == "seen":
-                counts = decode_counters(stored[name.replace(":seen:", ":calls:")])
-                assert sum(counts) == len(value), "what was seen is what was counted"
+                counts = stored[name.replace(":seen:", ":calls:")]
+                assert total(counts) == len(value), "what was seen is what was counted"
                 facts = Facts({(int(day[0]), int(member)): 0 for member in value})
             elif kind == "flags":
                 facts = Facts({}, *decode_past_flags(value))

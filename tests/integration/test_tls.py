@@ -15,6 +15,7 @@ import pytest
 
 from integration.redis_server import redis_server
 from integration.tcp_proxy import TcpProxy
+from rotary.domain.facts import total
 from rotary.domain.quota import days_read
 from rotary.errors import ConfigurationError
 from rotary.events import EXCHANGE
@@ -146,7 +147,7 @@ async def test_the_consumer_folds_by_tls_as_a_user_who_owns_only_what_is_rotarys
             days = days_read(at_ms)
             values = cast("list[bytes | None]", await redis.mget(fact_keys(customer, [18], days)))
             caller_facts = decode_facts([18], days, values)[18]
-            return sum(map(sum, caller_facts.calls.values())) == 1
+            return sum(map(total, caller_facts.calls.values())) == 1
 
         await until(folded, 20, "the call is folded")
 

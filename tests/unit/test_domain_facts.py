@@ -1,7 +1,7 @@
 """Facts form a semilattice: whatever the order, the duplication and the batches, the union is the same."""
 
 from collections import Counter
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +21,9 @@ from rotary.domain.facts import (
     fold,
     merge,
     merge_flags,
+    pack_counts,
+    total,
+    unpack_counts,
 )
 from rotary.events import FLAG_KINDS, CallPlaced, Event, FlagKind, identity
 
@@ -169,7 +172,7 @@ def test_a_call_counts_in_the_quarter_hour_of_its_own_time(time: str, day: str, 
     counts = [0] * QUARTERS_A_DAY
     counts[quarter] = 1
     caller_facts = facts_about([placed("1", utc(time))]).caller_facts()
-    assert caller_facts == CallerFacts({utc(f"{day}T00:00:00Z") // DAY_MS: counts})
+    assert caller_facts == CallerFacts({utc(f"{day}T00:00:00Z") // DAY_MS: pack_counts(counts)})
 
 
 @given(st.integers(utc("2020-01-01T00:00:00Z"), utc("2040-01-01T00:00:00Z")), st.integers(0, 999))
@@ -178,13 +181,23 @@ def test_an_events_time_is_rounded_down_to_the_millisecond(at_ms: int, microseco
     assert event_ms(replace(placed("1"), time=time)) == at_ms
 
 
+@given(st.lists(st.integers(0, 2**25), max_size=QUARTERS_A_DAY))
+def test_counts_are_what_was_packed_and_their_total_is_the_sum(quarters: list[int]) -> None:
+    assert unpack_counts(pack_counts(quarters)) == tuple(quarters)
+    assert total(pack_counts(quarters)) == total(bytearray(pack_counts(quarters))) == sum(quarters)
+
+
+def test_a_total_is_exact_up_to_what_its_docstring_says() -> None:
+    assert total(pack_counts([2**32 - 3, 1])) == 2**32 - 2
+
+
 @laws
 @given(histories(callers=(18,)))
 def test_a_tally_counts_every_call_once_and_keeps_flags_and_clear(events: list[Event]) -> None:
     facts = facts_about(events)
     caller_facts = facts.caller_facts()
     calls = sum(isinstance(event, CallPlaced) for event in events)
-    assert sum(chain.from_iterable(caller_facts.calls.values())) == calls
+    assert sum(map(total, caller_facts.calls.values())) == calls
     assert (caller_facts.flags, caller_facts.cleared_at_ms) == (facts.flags, facts.cleared_at_ms)
 
 

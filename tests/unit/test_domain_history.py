@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from histories import DAY, HOUR, MINUTE, SECOND, facts_about, flags, histories, policies, utc
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, Facts, Flag
+from rotary.domain.facts import MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, Facts, Flag, pack_counts
 from rotary.domain.health import health_score
 from rotary.domain.history import (
     NOTHING,
@@ -42,7 +42,7 @@ def calls_at(*times: int) -> PastFacts:
     counts: dict[int, list[int]] = {}
     for at_ms in times:
         counts.setdefault(at_ms // DAY, [0] * QUARTERS_A_DAY)[at_ms // QUARTER_MS % QUARTERS_A_DAY] += 1
-    return PastFacts(counts)
+    return PastFacts({day: pack_counts(row) for day, row in counts.items()})
 
 
 def seen(facts: PastFacts, day: Day = D, policy: Policy = DEFAULT_POLICY) -> Figures:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histories import DAY, HOUR, MINUTE, facts_about, monitored, placed, utc
-from rotary.domain.facts import QUARTER_MS, CallerFacts, DayCounts
+from rotary.domain.facts import QUARTER_MS, CallerFacts, DayCounts, pack_counts
 from rotary.domain.quota import days_read, today
 
 # Whole, half and three-quarter hours, both ends of the date line, clock changes at midnight (Cairo, Havana, Beirut), at
@@ -198,7 +198,7 @@ def test_moving_a_customer_to_another_zone_needs_no_migration() -> None:
 
 def test_counters_may_lack_the_zeros_at_their_end_and_days_without_calls() -> None:
     day = utc("2026-06-06T00:00:00Z")
-    counts = {day // DAY - 1: (5,), day // DAY: (1, 2)}
+    counts = {day // DAY - 1: pack_counts([5]), day // DAY: pack_counts([1, 2])}
     assert calls_today(counts, "UTC", day) == 3
     assert calls_today(counts, "UTC", day - 1) == 5
     assert calls_today(counts, "UTC", day + DAY) == 0

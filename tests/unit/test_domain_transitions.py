@@ -11,7 +11,7 @@ from msgspec import structs
 
 from pick_groups import group, member
 from rotary.definitions import GroupDefinition
-from rotary.domain.facts import QUARTER_MS, CallerFacts, Flag
+from rotary.domain.facts import QUARTER_MS, CallerFacts, Flag, pack_counts
 from rotary.domain.monitor import monitor
 from rotary.domain.signatures import is_authentic, sign
 from rotary.domain.transitions import CallerStatus, Condition, caller_status, conditions, transitions
@@ -33,7 +33,7 @@ class Facts:
         self.facts[caller] = CallerFacts({}, (Flag(at_ms, 1, "user_report"),))  # rests an hour
 
     def calls(self, caller: int, count: int) -> None:
-        self.facts[caller] = CallerFacts({DAY: [0] * ((NOW // QUARTER_MS) % 96) + [count]})
+        self.facts[caller] = CallerFacts({DAY: pack_counts([0] * ((NOW // QUARTER_MS) % 96) + [count])})
 
 
 def statuses(of: GroupDefinition, facts: Facts, now_ms: int) -> dict[int, CallerStatus]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histories import group, member
-from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, NO_FACTS, CallerFacts, Flag
+from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, NO_FACTS, CallerFacts, Flag, pack_counts, unpack_counts
 from rotary.events import FLAG_KINDS
 from rotary.http.responses import success
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
@@ -49,7 +49,7 @@ def test_counts_are_the_greatest_ever_told_in_any_order(
     told = [(str(caller), day, [number for pair in pairs for number in pair]) for caller, day, pairs in messages]
     arriving = told + told[: len(told) // 2]
     random.Random(seed).shuffle(arriving)
-    read = {18: CallerFacts({DAY: (1, 2, 3)})}
+    read = {18: CallerFacts({DAY: pack_counts([1, 2, 3])})}
     before = read[18]
     for message in arriving:
         merge_change(read, facts_changed([message]))
@@ -57,9 +57,10 @@ def test_counts_are_the_greatest_ever_told_in_any_order(
     for caller, day, pairs in messages:
         for quarter, calls in pairs if caller == 18 else []:
             expected[day, quarter] = max(calls, expected.get((day, quarter), 0))
-    merged = {(day, at): calls for day, row in read[18].calls.items() for at, calls in enumerate(row) if calls}
+    rows = {day: unpack_counts(counts) for day, counts in read[18].calls.items()}
+    merged = {(day, at): calls for day, row in rows.items() for at, calls in enumerate(row) if calls}
     assert merged == expected
-    assert before == CallerFacts({DAY: (1, 2, 3)}), "what was read is left as it is"
+    assert before == CallerFacts({DAY: pack_counts([1, 2, 3])}), "what was read is left as it is"
     assert list(read) == [18]
 
 
@@ -107,9 +108,10 @@ def test_a_change_during_a_load_is_in_what_is_installed() -> None:
     cache, touched = _cache()
     load = cache.begin(MONITOR)
     cache.apply_facts(facts_changed([("18", DAY, [5, 9])]))
-    entry = cache.install_monitor(load, group([member(18)]), {18: CallerFacts({DAY: (0, 0, 0, 0, 0, 8, 1)})})
+    read = {18: CallerFacts({DAY: pack_counts([0, 0, 0, 0, 0, 8, 1])})}
+    entry = cache.install_monitor(load, group([member(18)]), read)
     cache.end(load)
-    assert list(entry.facts[18].calls[DAY][:7]) == [0, 0, 0, 0, 0, 9, 1]
+    assert unpack_counts(entry.facts[18].calls[DAY])[:7] == (0, 0, 0, 0, 0, 9, 1)
     assert cache.get(MONITOR) is entry
     assert touched == [], "nobody could have shown it before"
     cache.apply_facts(facts_changed([("18", DAY, [5, 10])]))
@@ -151,7 +153,8 @@ def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int
         key: Key = ("monitor", CUSTOMER, group_id)
         load = cache.begin(key)
         members = [member(caller) for caller in range(group_id, group_id + 5)]
-        entry = cache.install_monitor(load, group(members), {one.id: CallerFacts({DAY: (1,)}) for one in members})
+        read = {one.id: CallerFacts({DAY: pack_counts([1])}) for one in members}
+        entry = cache.install_monitor(load, group(members), read)
         cache.end(load)
         assert cache.get(key) is entry, "what was just read is kept, however small the limit"
         assert cache.bytes_held <= 40_000

@@ -3,18 +3,15 @@
 Counters only grow and flags are only added, so the greater count and the union of flags are always right.
 """
 
-from array import array
+import struct
 from collections.abc import Sequence
 
-from rotary.domain.facts import NO_FACTS, QUARTERS_A_DAY, CallerFacts, merge_flags
+from rotary.domain.facts import COUNT_BYTES, NO_FACTS, QUARTERS_A_DAY, CallerFacts, merge_flags
 from rotary.redis.changes import CustomerFacts, read_flags
-from rotary.redis.facts import COUNTER
 
 _DAYS_KEPT = 4  # one more than readers need: yesterday, today, tomorrow
-
-
-class _Counts(array):  # type: ignore[type-arg]  # of int
-    """A day's counters, copied from the facts that were read. They may be changed in place."""
+_DAY_BYTES = QUARTERS_A_DAY * COUNT_BYTES
+_COUNT = struct.Struct(">I")
 
 
 def merge_change(facts: dict[int, CallerFacts], change: CustomerFacts) -> bool:
@@ -38,15 +35,16 @@ def counted(known: CallerFacts, day: int, counts: Sequence[int]) -> CallerFacts:
 
     The first change of a day copies its counters. Later changes are made in place.
     """
-    quarters = known.calls.get(day, ())
-    if not isinstance(quarters, _Counts):
-        quarters = _Counts(COUNTER, [*quarters, *[0] * (QUARTERS_A_DAY - len(quarters))])
+    quarters = known.calls.get(day, b"")
+    if not isinstance(quarters, bytearray):
+        quarters = bytearray(quarters.ljust(_DAY_BYTES, b"\0"))
         days = {**known.calls, day: quarters}
         kept = sorted(days)[-_DAYS_KEPT:]
         known = CallerFacts({day: days[day] for day in kept}, known.flags, known.cleared_at_ms)
     for at in range(0, len(counts), 2):
-        quarter = counts[at]
-        quarters[quarter] = max(quarters[quarter], counts[at + 1])
+        place, calls = counts[at] * COUNT_BYTES, counts[at + 1]
+        if calls > _COUNT.unpack_from(quarters, place)[0]:
+            _COUNT.pack_into(quarters, place, calls)
     return known
 
 
@@ -55,5 +53,5 @@ def bytes_held(facts: dict[int, CallerFacts]) -> int:
     held = 0
     for caller_facts in facts.values():
         if caller_facts is not NO_FACTS:
-            held += 500 + 900 * len(caller_facts.calls) + 150 * len(caller_facts.flags)
+            held += 300 + 500 * len(caller_facts.calls) + 150 * len(caller_facts.flags)
     return held

@@ -5,6 +5,7 @@ This code is the oracle of the Redis function, which stores the same sets in les
 quarter hour counts here, and the first to arrive counts in Redis: once within one UTC day in both.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,8 +21,14 @@ MAX_FLAGS_OF_A_KIND = 64
 MAX_CLEARS = 64
 """How many clears are kept, the newest. Only the last one counts now; history needs the others."""
 
-DayCounts = Mapping[int, Sequence[int]]
-"""UTC day (days since 1970-01-01) → calls in each of its quarter hours; trailing zeros may be missing."""
+COUNT_BYTES = 4
+Counts = bytes | bytearray
+"""The calls in each quarter hour of a UTC day, as Redis keeps them: unsigned integers of 32 bits, big-endian. Zeros at
+the end may be missing."""
+DayCounts = Mapping[int, Counts]
+"""UTC day (days since 1970-01-01) → its counts."""
+SUM_MODULUS = 0xFFFF_FFFF
+"""See `total`."""
 
 
 class Flag(Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -63,7 +70,27 @@ class Facts(Struct, frozen=True):
         days: dict[int, list[int]] = {}
         for (day, _), quarter in self.calls.items():
             days.setdefault(day, [0] * QUARTERS_A_DAY)[quarter % QUARTERS_A_DAY] += 1
-        return CallerFacts(days, self.flags, self.cleared_at_ms)
+        counts = {day: pack_counts(quarters) for day, quarters in days.items()}
+        return CallerFacts(counts, self.flags, self.cleared_at_ms)
+
+
+def pack_counts(quarters: Sequence[int]) -> bytes:
+    """The counts of a day's first quarter hours."""
+    return struct.pack(f">{len(quarters)}I", *quarters)
+
+
+def unpack_counts(counts: Counts) -> tuple[int, ...]:
+    """The calls in each quarter hour. Zeros at the end may be missing."""
+    return struct.unpack(f">{len(counts) // COUNT_BYTES}I", counts)
+
+
+def total(counts: Counts) -> int:
+    """The sum of the counts, if it is less than 4,294,967,295: Redis would need 70 GB for so many calls' identities.
+
+    The digits of a number in base b have the same sum as the number modulo b - 1 (casting out nines, where b is 10). So
+    the counts are added up at once: adding one after the other takes three times as long.
+    """
+    return int.from_bytes(counts) % SUM_MODULUS
 
 
 def event_ms(event: Event) -> int:

@@ -12,7 +12,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rotary.domain.cooldown import rests
-from rotary.domain.facts import DAY_MS, MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, DayCounts, Flag
+from rotary.domain.facts import (
+    COUNT_BYTES,
+    DAY_MS,
+    MAX_CLEARS,
+    MAX_FLAGS_OF_A_KIND,
+    QUARTER_MS,
+    QUARTERS_A_DAY,
+    DayCounts,
+    Flag,
+    total,
+)
 from rotary.domain.health import health_score
 from rotary.domain.quota import calendar_day, local_date
 from rotary.events import FLAG_KINDS, MAX_AHEAD_MS, FlagKind, LogKind, max_age_ms
@@ -176,13 +186,11 @@ def _utc_days(day: Day) -> range:
 
 def _calls(day: Day, counts: DayCounts) -> int:
     first, after = day.begin_ms // QUARTER_MS, day.end_ms // QUARTER_MS
-    total = 0
+    calls = 0
     for utc in _utc_days(day):
-        quarters = counts.get(utc)
-        if quarters:
-            begin = utc * QUARTERS_A_DAY
-            total += sum(quarters[max(first - begin, 0) : after - begin])
-    return total
+        begin = utc * QUARTERS_A_DAY
+        calls += total(counts.get(utc, b"")[max(first - begin, 0) * COUNT_BYTES : (after - begin) * COUNT_BYTES])
+    return calls
 
 
 def _resting_lookback_ms(policy: Policy) -> int:

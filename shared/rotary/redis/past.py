@@ -14,7 +14,7 @@ from rotary.domain.facts import DAY_MS
 from rotary.domain.history import MARGIN_MS, Coverage, PastFacts
 from rotary.redis import keys
 from rotary.redis.connection import translate_errors
-from rotary.redis.facts import COUNTERS_KEPT_DAYS, FLAGS_KEPT_DAYS, decode_counters, decode_past_flags, fact_keys
+from rotary.redis.facts import COUNTERS_KEPT_DAYS, FLAGS_KEPT_DAYS, decode_past_flags, fact_keys
 from rotary.redis.observation import NotCurrentError
 from rotary.redis.positions import CURRENT_MS, FIELD, decode_bucket_status
 
@@ -110,7 +110,7 @@ def _decode(callers: Sequence[int], days: Sequence[int], values: Sequence[bytes 
     facts = {}
     for at, caller in enumerate(callers):
         flags, *counters = values[at * width : (at + 1) * width]
-        calls = {day: decode_counters(value) for day, value in zip(days, counters, strict=True) if value}
+        calls = {day: value for day, value in zip(days, counters, strict=True) if value}
         if flags is not None:
             facts[caller] = PastFacts(calls, *decode_past_flags(flags))
         else:
