@@ -112,7 +112,7 @@ class Reads:
         ]
 
     async def cold(self) -> Sequence[Row]:
-        """A mirror too small for what is asked of it: every request goes to Redis."""
+        """A cache too small for what is asked of it: every request goes to Redis."""
         customer = await self.world.customer()
         groups = await self.world.cold_groups(customer, self.run.scale.cold_groups)
         paths = [group.monitor for group in groups]

@@ -51,7 +51,7 @@ def _folding(consumers: list[Samples]) -> list[str]:
 
 
 async def _reading(world: World) -> list[str]:
-    """Every monitor is answered, current, and from the mirror: reading it once more reads nothing from Redis."""
+    """Every monitor is answered, current, and from the cache: reading it once more reads nothing from Redis."""
     url = world.query_ops_url
     cold = []
     for _ in range(2):
@@ -64,4 +64,4 @@ async def _reading(world: World) -> list[str]:
         if samples["rotary_query_watching", ""] != 1:
             return ["the query service does not watch Redis"]
         cold.append(samples["rotary_query_cold_reads_total", ""])
-    return ["hot reads are not answered from the mirror"] if any(a != b for a, b in pairwise(cold)) else []
+    return ["hot reads are not answered from the cache"] if any(a != b for a, b in pairwise(cold)) else []

@@ -184,7 +184,7 @@ def test_an_answer_that_was_overtaken_by_a_message_says_nothing() -> None:
     assert dropped == []
 
 
-def test_an_answer_makes_no_mirrored_facts_younger() -> None:
+def test_an_answer_makes_no_cached_facts_younger() -> None:
     made, _, _, _ = standings_at()
     made.heard(BUCKET, current(3_000))
     assert made.read(BUCKET, 0, current(100), made.mark(BUCKET))

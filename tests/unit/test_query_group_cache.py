@@ -2,10 +2,10 @@
 
 import gc
 import random
-from itertools import count
 from types import FunctionType, ModuleType
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from rotary.http.responses import success
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
 from rotary.redis.fold import flag_identity
 from rotary.redis.keys import BUCKETS, bucket_of
-from rotary_query.cache.group_cache import Document, GroupCache, Key
+from rotary_query.cache.group_cache import FULL, MIN_REMEMBERED, Document, GroupCache, Key
 from rotary_query.cache.merging import merge_change
 
 CUSTOMER = 7
@@ -154,9 +154,10 @@ def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int
         load = cache.begin(key)
         members = [member(caller) for caller in range(group_id, group_id + 5)]
         read = {one.id: CallerFacts({DAY: pack_counts([1])}) for one in members}
+        is_full = cache.bytes_held >= FULL * 40_000
         entry = cache.install_monitor(load, group(members), read)
         cache.end(load)
-        assert cache.get(key) is entry, "what was just read is kept, however small the limit"
+        assert cache.get(key) is entry or is_full, "what was just read is kept while there is room"
         assert cache.bytes_held <= 40_000
     cache.apply_groups(GroupsChanged(str(CUSTOMER), list(range(1, 13))))
     assert (len(cache), cache.bytes_held) == (0, 0)
@@ -186,15 +187,58 @@ def test_dropping_a_bucket_drops_it_alone_and_tells_who_watches() -> None:
     assert (len(cache), cache.bytes_held) == (0, 0)
 
 
+def _read(cache: GroupCache, group_id: int) -> bool:
+    """Reads a document of 6,200 bytes, as a request does that does not find it. Returns whether it was there."""
+    key: Key = ("group", CUSTOMER, group_id)
+    if cache.get(key) is not None:
+        return True
+    load = cache.begin(key)
+    cache.install_document(load, Document(success(b"x" * 5_000)))
+    cache.end(load)
+    return False
+
+
 def test_the_least_recently_used_goes_first() -> None:
     cache, _ = _cache(limit=20_000)
-    body = success(b"x" * 5_000)
-    for number in count(1):
-        load = cache.begin(("group", CUSTOMER, number))
-        cache.install_document(load, Document(body))
-        cache.end(load)
-        cache.get(("group", CUSTOMER, 1))
-        if len(cache) < number:
-            break
-    assert cache.get(("group", CUSTOMER, 1)) is not None
-    assert cache.get(("group", CUSTOMER, 2)) is None
+    for number in (1, 2, 3):
+        _read(cache, number)
+    assert [_read(cache, number) for number in (1, 2, 3, 1)] == [True] * 4
+    _read(cache, 4)
+    _read(cache, 4)
+    assert [cache.get(("group", CUSTOMER, number)) is not None for number in (1, 2, 3, 4)] == [True, False, True, True]
+
+
+def test_a_scan_does_not_displace_what_is_in_use() -> None:
+    cache, _ = _cache(limit=20_000)
+    for number in (1, 2, 3):
+        _read(cache, number)
+    for number in range(100, 1_000):
+        assert not _read(cache, number)
+    assert all(_read(cache, number) for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(("others", "is_kept"), [(0, True), (MIN_REMEMBERED - 1, True), (MIN_REMEMBERED, False)])
+def test_what_is_read_again_soon_is_kept_also_when_the_cache_is_full(others: int, is_kept: bool) -> None:
+    cache, _ = _cache(limit=20_000)
+    for number in (1, 2, 3, 4, *range(100, 100 + others), 4):
+        _read(cache, number)
+    assert _read(cache, 4) == is_kept
+
+
+def test_what_is_watched_is_kept_also_when_the_cache_is_full() -> None:
+    cache, _ = _cache(limit=20_000)
+    for number in (1, 2, 3):
+        _read(cache, number)
+    cache.expect(("group", CUSTOMER, 4))
+    _read(cache, 4)
+    cache.expect(("group", CUSTOMER, 4))
+    assert _read(cache, 4)
+
+
+def test_a_full_cache_that_was_emptied_keeps_what_is_read_next() -> None:
+    cache, _ = _cache(limit=20_000)
+    for number in (1, 2, 3, 4):
+        _read(cache, number)
+    cache.empty()
+    _read(cache, 5)
+    assert _read(cache, 5)

@@ -1,5 +1,7 @@
 """The cache of groups: read from Redis, kept current by the change channel, bounded by bytes.
 
+While it is full, it keeps only what is asked for again: a scan of all groups does not displace those that are in use.
+
 It is open only while the subscription works, and closing it empties it. Every entry was read after the subscription
 began, and all changes announced since then are merged into it. A `PendingRead` collects the changes announced between a
 request to Redis and its reply. A changed definition, or a bucket dropped after a loss of data, makes it void.
@@ -20,6 +22,10 @@ from rotary_query.http.rendering import monitor_answer
 
 FRESH_MS = 1_000
 """A body is rendered again after this time, because cooldowns, days and effects of flags end without an event."""
+
+FULL = 0.9
+"""The part of the limit above which the cache is full."""
+MIN_REMEMBERED = 64
 
 Key = tuple[Kind, int, int]
 """(kind of entry, customer, group or 0)."""
@@ -88,7 +94,7 @@ class GroupMonitor:
 
     def bytes_held(self) -> int:
         """The approximate memory use."""
-        return 2500 + 700 * len(self.facts) + bytes_held(self.facts)
+        return 2500 + 550 * len(self.facts) + bytes_held(self.facts)
 
 
 Entry = Document | GroupMonitor
@@ -145,12 +151,17 @@ class PendingRead:
 
 
 class GroupCache:
-    """Entries by key. Above `limit` bytes, the least recently used entries are evicted."""
+    """Entries by key. Above `limit` bytes, the least recently used entries are evicted.
+
+    While it is full, it remembers the keys of as many entries as it has that were read and not cached, at least of
+    MIN_REMEMBERED. An entry that is read again while it is remembered is cached.
+    """
 
     def __init__(self, limit: int, listener: Listener) -> None:
         self._limit = limit
         self._listener = listener
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
+        self._remembered: OrderedDict[Key, None] = OrderedDict()
         self._monitors: dict[int, CallerIndex] = {}
         self._reads: dict[int, set[PendingRead]] = {}
         self._buckets: dict[int, set[Key]] = {}
@@ -176,6 +187,7 @@ class GroupCache:
             for read in reads:
                 read.is_void = True
         self._entries.clear()
+        self._remembered.clear()
         self._monitors.clear()
         self._buckets.clear()
         self.bytes_held = 0
@@ -198,6 +210,11 @@ class GroupCache:
         self._entries.move_to_end(key)
         return found[0]
 
+    def expect(self, key: Key) -> None:
+        """Has the next read of an entry cached also while the cache is full, because somebody watches it."""
+        if key not in self._entries:
+            self._remember(key)
+
     def begin(self, key: Key) -> PendingRead:
         """Begins a read. Call it before the request to Redis, and call `end` afterwards in any case."""
         read = PendingRead(key, is_void=not self.is_open)
@@ -216,12 +233,12 @@ class GroupCache:
         return self.is_open and not read.is_void
 
     def install_document(self, read: PendingRead, document: Document) -> None:
-        """Caches a document, unless its read is void."""
-        if self.holds(read):
+        """Caches a document that is admitted, unless its read is void."""
+        if self.holds(read) and self._admits(read.key):
             self._put(read.key, document)
 
     def install_monitor(self, read: PendingRead, group: GroupDefinition, facts: dict[int, CallerFacts]) -> GroupMonitor:
-        """The monitor of a group, with the changes during its read. It is cached unless the read is void.
+        """The monitor of a group, with the changes during its read. It is cached if admitted, unless the read is void.
 
         `facts` has an entry for each member. The cache takes ownership of it.
         """
@@ -229,7 +246,8 @@ class GroupCache:
         if self.holds(read):
             for change in read.changes:
                 merge_change(entry.facts, change)
-            self._put(read.key, entry)
+            if self._admits(read.key):
+                self._put(read.key, entry)
         return entry
 
     def apply_facts(self, change: CustomerFacts) -> None:
@@ -258,6 +276,20 @@ class GroupCache:
         for group_id in change.groups:
             self._listener(customer, group_id)
 
+    def _admits(self, key: Key) -> bool:
+        if self.bytes_held < self._limit * FULL:
+            return True
+        if key in self._remembered:
+            del self._remembered[key]
+            return True
+        self._remember(key)
+        return False
+
+    def _remember(self, key: Key) -> None:
+        self._remembered[key] = None
+        if len(self._remembered) > max(len(self._entries), MIN_REMEMBERED):
+            self._remembered.popitem(last=False)
+
     def _put(self, key: Key, entry: Entry) -> None:
         self._drop(key)
         size = entry.bytes_held()
@@ -273,6 +305,7 @@ class GroupCache:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, key: Key) -> None:
+        self._remembered.pop(key, None)
         entry, size = self._entries.pop(key, (None, 0))
         if entry is None:
             return

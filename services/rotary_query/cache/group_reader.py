@@ -86,7 +86,8 @@ class GroupReader:
         return entry.answer(self._clock()), age_ms
 
     async def monitor(self, customer: int, group_id: int) -> Reading:
-        """A group's monitor now. Raises GroupNotFoundError, UnavailableError."""
+        """A group's monitor now, for a stream. Raises GroupNotFoundError, UnavailableError."""
+        self.cache.expect(("monitor", customer, group_id))
         reading = await self.answer(Route("monitor", group_id), customer, self._clock())
         if reading[0] is GROUP_NOT_FOUND:
             raise GroupNotFoundError

@@ -32,7 +32,7 @@ from rotary_query.cache.roundtrip import RoundTrips, pack_fact_keys
 from rotary_query.http.endpoints import Kind
 from rotary_query.http.rendering import detail_answer, list_answer
 
-MAX_BATCH = 8
+MAX_BATCH = 16
 """Entries in one batch: enough to share a round trip, and few enough that Redis has work while others are decoded."""
 IN_FLIGHT = 4
 """Batches at a time: while one is decoded, Redis works on the others."""

@@ -25,7 +25,7 @@ _INCOMPLETE = object()
 def pack_fact_keys(customer: int, callers: Sequence[int], days: tuple[int, ...], generation: int) -> bytes:
     """The packed command MGET of `fact_keys`, built in a tenth of the time."""
     around = _around_callers(customer, days, generation)
-    bulks = "".join([text.join(around[len(text)]) for text in map(str, callers)])
+    bulks = "".join([(text := str(caller)).join(around[len(text)]) for caller in callers])
     return f"*{1 + (1 + len(days)) * len(callers)}\r\n$4\r\nMGET\r\n{bulks}".encode("ascii")
 
 

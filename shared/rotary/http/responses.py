@@ -8,7 +8,7 @@ lines that differ by request, and the body in one piece.
 import asyncio
 from email.utils import formatdate
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import sha256
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -83,7 +83,8 @@ SUCCESS = success_template()
 
 def success(body: bytes, sort: ResponseTemplate = SUCCESS) -> CachedResponse:
     """A 200 with a strong ETag, a hash of the body's bytes."""
-    return CachedResponse(sort, body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
+    # SHA-256 because processors have instructions for it: BLAKE2 takes twice as long.
+    return CachedResponse(sort, body, f'"{sha256(body).hexdigest()[:32]}"')
 
 
 def failure(status: int, message: str, headers: dict[str, str] | None = None) -> CachedResponse:
