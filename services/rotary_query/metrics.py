@@ -29,7 +29,7 @@ class QueryCollector(Collector):
         yield requests("rotary_query", self._api.answered)
         loader, cache, subscriber = self._reader.loader, self._reader.cache, self._reader.subscriber
         yield _counter("rotary_query_cold_reads", "Entries that had to be read from Redis.", loader.entries_read)
-        yield _counter("rotary_query_cold_batches", "ReadBatcher in which they were read.", loader.batches_read)
+        yield _counter("rotary_query_cold_batches", "Batches in which they were read.", loader.batches_read)
         yield _counter("rotary_query_changes", "Change messages heard.", subscriber.changes_heard)
         yield _counter("rotary_query_watch_losses", "Times the subscription to changes was lost.", subscriber.losses)
         yield _gauge("rotary_query_cache_bytes", "What the cache holds, about.", cache.bytes_held)

@@ -12,6 +12,7 @@ from histories import flagged, moment
 from integration.private_redis import private_redis
 from pick_groups import GROUP
 from rotary.definitions import CustomerDefinition, GroupDefinition
+from rotary.domain.facts import DAY_MS
 from rotary.domain.rotation.outcomes import NothingEligible, Outcome, Picked, PickRequest
 from rotary.events import CallPlaced, CallPlacedData, CooldownCleared, CooldownClearedData, Event, FlagKind
 from rotary.redis import keys
@@ -25,6 +26,7 @@ from rotary.redis.positions import Positions
 CUSTOMER = 7
 BUCKET = keys.bucket_of(CUSTOMER)
 LOG = "calls.0"
+NOON_MS = 5 * 3_600_000
 
 
 class PicksWorld:
@@ -65,6 +67,10 @@ class PicksWorld:
         for engine in self.engines:
             engine._offset_ms = engine.plans._offset_ms = self.offset_ms  # noqa: SLF001
         await self.advance()
+
+    async def wait_for_noon(self) -> None:
+        """Goes on to 05:00 UTC, which is noon where the customer is: for what a midnight in between would change."""
+        await self.wait((NOON_MS - await self.now_ms()) % DAY_MS)
 
     async def advance(self, lag_ms: int = 0) -> None:
         """Everything published up to now, or `lag_ms` ago, is folded."""

@@ -54,6 +54,7 @@ async def test_as_many_prefixes_and_carriers_at_once_as_there_are_are_preferred(
 async def test_a_member_stands_once_in_a_queue_however_it_is_picked(world: PicksWorld, strategy: Any) -> None:
     members = [member(at, weight=at) for at in range(1, 6)]
     await world.define(group(members, strategy, sticky_enabled=True))
+    await world.wait_for_noon()
     for asked in ({"lead_id": "L-1"}, {"carrier": "viettel"}, {"prefix": "0280000002"}, {}, {"exclude": (1, 2)}):
         for _ in range(8):
             for one in await world.outcomes(3, **asked):
