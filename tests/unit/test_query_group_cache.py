@@ -2,6 +2,7 @@
 
 import gc
 import random
+import tracemalloc
 from types import FunctionType, ModuleType
 
 import msgspec
@@ -10,13 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histories import group, member
-from rotary.domain.facts import MAX_FLAGS_OF_A_KIND, NO_FACTS, CallerFacts, Flag, pack_counts, unpack_counts
+from rotary.domain.facts import (
+    DAY_MS,
+    MAX_FLAGS_OF_A_KIND,
+    NO_FACTS,
+    QUARTERS_A_DAY,
+    CallerFacts,
+    Flag,
+    pack_counts,
+    unpack_counts,
+)
 from rotary.events import FLAG_KINDS
 from rotary.http.responses import success
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
+from rotary.redis.documents import decode_group, encode_group
+from rotary.redis.facts import decode_facts
 from rotary.redis.fold import flag_identity
 from rotary.redis.keys import BUCKETS, bucket_of
-from rotary_query.cache.group_cache import FULL, MIN_REMEMBERED, Document, GroupCache, Key
+from rotary_query.cache.group_cache import FULL, MIN_REMEMBERED, Document, GroupCache, GroupMonitor, Key
 from rotary_query.cache.merging import merge_change
 
 CUSTOMER = 7
@@ -146,18 +158,22 @@ def test_a_closed_cache_keeps_nothing() -> None:
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
 def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int, bool]]) -> None:
     cache, _ = _cache(limit=40_000)
+    remembered = set[Key]()
     for group_id, is_removed in steps:
         if is_removed:
             cache.apply_groups(GroupsChanged(str(CUSTOMER), [group_id]))
+            remembered.discard(("monitor", CUSTOMER, group_id))
             continue
         key: Key = ("monitor", CUSTOMER, group_id)
         load = cache.begin(key)
         members = [member(caller) for caller in range(group_id, group_id + 5)]
         read = {one.id: CallerFacts({DAY: pack_counts([1])}) for one in members}
-        is_full = cache.bytes_held >= FULL * 40_000
+        has_room = cache.bytes_held < FULL * 40_000
+        is_kept = has_room or key in remembered or cache.get(key) is not None
         entry = cache.install_monitor(load, group(members), read)
         cache.end(load)
-        assert cache.get(key) is entry or is_full, "what was just read is kept while there is room"
+        assert (cache.get(key) is entry) == is_kept, "kept if there is room or it was read before"
+        remembered = remembered - {key} if is_kept else remembered | {key}
         assert cache.bytes_held <= 40_000
     cache.apply_groups(GroupsChanged(str(CUSTOMER), list(range(1, 13))))
     assert (len(cache), cache.bytes_held) == (0, 0)
@@ -242,3 +258,26 @@ def test_a_full_cache_that_was_emptied_keeps_what_is_read_next() -> None:
     cache.empty()
     _read(cache, 5)
     assert _read(cache, 5)
+
+
+@pytest.mark.parametrize(("members", "days"), [(1, 1), (12, 0), (12, 1), (12, 2), (100, 1)])
+def test_the_memory_that_is_counted_for_a_monitor_is_what_it_takes_and_up_to_half_more(members: int, days: int) -> None:
+    document = encode_group(group([member(10**12 + at) for at in range(members)]))
+    counts = pack_counts([*range(QUARTERS_A_DAY)])
+    tracemalloc.start()
+    try:
+        entries = [_monitor(document, counts, days) for _ in range(20)]
+        taken = tracemalloc.get_traced_memory()[0] / len(entries)
+    finally:
+        tracemalloc.stop()
+    assert taken < entries[0].bytes_held() < 1.5 * taken
+
+
+def _monitor(document: bytes, counts: bytes, days: int) -> GroupMonitor:
+    """As it is read: nothing of it is shared with another."""
+    read = decode_group(document)
+    asked = range(DAY, DAY + days)
+    values = [value for _ in read.members for value in (None, *(bytes(bytearray(counts)) for _ in asked))]
+    entry = GroupMonitor(7, read, decode_facts([one.id for one in read.members], asked, values))
+    entry.answer(DAY * DAY_MS)
+    return entry

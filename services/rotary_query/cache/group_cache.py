@@ -26,6 +26,7 @@ FRESH_MS = 1_000
 FULL = 0.9
 """The part of the limit above which the cache is full."""
 MIN_REMEMBERED = 64
+"""How many keys even a cache of few large entries remembers: requests for one group come between those for others."""
 
 Key = tuple[Kind, int, int]
 """(kind of entry, customer, group or 0)."""
@@ -277,7 +278,7 @@ class GroupCache:
             self._listener(customer, group_id)
 
     def _admits(self, key: Key) -> bool:
-        if self.bytes_held < self._limit * FULL:
+        if self.bytes_held < self._limit * FULL or key in self._entries:
             return True
         if key in self._remembered:
             del self._remembered[key]
@@ -287,7 +288,8 @@ class GroupCache:
 
     def _remember(self, key: Key) -> None:
         self._remembered[key] = None
-        if len(self._remembered) > max(len(self._entries), MIN_REMEMBERED):
+        self._remembered.move_to_end(key)
+        while len(self._remembered) > max(len(self._entries), MIN_REMEMBERED):
             self._remembered.popitem(last=False)
 
     def _put(self, key: Key, entry: Entry) -> None:

@@ -6,11 +6,10 @@ Counters only grow and flags are only added, so the greater count and the union 
 import struct
 from collections.abc import Sequence
 
-from rotary.domain.facts import COUNT_BYTES, NO_FACTS, QUARTERS_A_DAY, CallerFacts, merge_flags
+from rotary.domain.facts import COUNT_BYTES, DAY_BYTES, NO_FACTS, CallerFacts, merge_flags
 from rotary.redis.changes import CustomerFacts, read_flags
 
 _DAYS_KEPT = 4  # one more than readers need: yesterday, today, tomorrow
-_DAY_BYTES = QUARTERS_A_DAY * COUNT_BYTES
 _COUNT = struct.Struct(">I")
 
 
@@ -37,7 +36,7 @@ def counted(known: CallerFacts, day: int, counts: Sequence[int]) -> CallerFacts:
     """
     quarters = known.calls.get(day, b"")
     if not isinstance(quarters, bytearray):
-        quarters = bytearray(quarters.ljust(_DAY_BYTES, b"\0"))
+        quarters = bytearray(quarters.ljust(DAY_BYTES, b"\0"))
         days = {**known.calls, day: quarters}
         kept = sorted(days)[-_DAYS_KEPT:]
         known = CallerFacts({day: days[day] for day in kept}, known.flags, known.cleared_at_ms)

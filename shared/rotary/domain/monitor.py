@@ -9,7 +9,17 @@ from msgspec import Meta, Struct
 
 from rotary.definitions import Carrier, DailyCap, GroupDefinition
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import COUNT_BYTES, NO_FACTS, QUARTER_MS, QUARTERS_A_DAY, SUM_MODULUS, CallerFacts, total
+from rotary.domain.facts import (
+    COUNT_BYTES,
+    DAY_BYTES,
+    LARGE_COUNTS,
+    NO_FACTS,
+    QUARTER_MS,
+    QUARTERS_A_DAY,
+    SUM_MODULUS,
+    CallerFacts,
+    total,
+)
 from rotary.domain.health import health_score, last_day
 from rotary.domain.quota import today
 from rotary.events import Id, Timestamp
@@ -53,14 +63,15 @@ def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: in
     windows = windows_at(group.timezone, now_ms // QUARTER_MS)
     policy = group.policy
     members = []
-    # One loop: a call for each member of every group that is shown would cost a fifth.
+    # One loop: calls for each member of every group that is shown would cost a seventh.
     for member in group.members:
         known = facts.get(member.id, NO_FACTS)
         calls = recent = 0
         for day, counts in known.calls.items():
             begin, end, since = windows.get(day, _NONE)
             if not begin and not since and end >= len(counts):  # most often: a UTC day of which all counts for both
-                placed = int.from_bytes(counts) % SUM_MODULUS  # total, without a call
+                number = int.from_bytes(counts)  # what follows is `total`, without a call
+                placed = total(counts) if number & LARGE_COUNTS else number % SUM_MODULUS
                 calls += placed
                 recent += placed
             else:
@@ -101,8 +112,7 @@ def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: in
 Window = tuple[int, int, int]
 """What counts of a UTC day, as places in its `Counts`: from the first to before the second is in the customer's current
 day, from the third on in the last 24 hours, which end with the last day that is read."""
-_DAY_BYTES = QUARTERS_A_DAY * COUNT_BYTES
-_NONE: Window = (0, 0, _DAY_BYTES)
+_NONE: Window = (0, 0, DAY_BYTES)
 
 
 @lru_cache(maxsize=4096)
@@ -115,4 +125,4 @@ def windows_at(timezone: str, quarter: int) -> Mapping[int, Window]:
 
 def _within(day: int, quarter: int) -> int:
     """The edge of a window in a day's counts."""
-    return min(max(quarter * COUNT_BYTES - day * _DAY_BYTES, 0), _DAY_BYTES)
+    return min(max(quarter * COUNT_BYTES - day * DAY_BYTES, 0), DAY_BYTES)

@@ -83,7 +83,7 @@ SUCCESS = success_template()
 
 def success(body: bytes, sort: ResponseTemplate = SUCCESS) -> CachedResponse:
     """A 200 with a strong ETag, a hash of the body's bytes."""
-    # SHA-256 because processors have instructions for it: BLAKE2 takes twice as long.
+    # SHA-256 because processors have instructions for it: BLAKE2 takes longer.
     return CachedResponse(sort, body, f'"{sha256(body).hexdigest()[:32]}"')
 
 
