@@ -51,6 +51,7 @@ class Ledger:
         self.confirmations = 0
         """Events that were ever confirmed, each once."""
         self.sent: dict[Fact, Sent] = {}
+        self._unconfirmed: dict[Fact, Sent] = {}
         self._now = now
         self._calls: defaultdict[Caller, Counter[int]] = defaultdict(Counter)
         self._calls_known: defaultdict[Caller, Calls] = defaultdict(Calls)
@@ -64,7 +65,7 @@ class Ledger:
             fact = one.fact
             self.times_sent[fact] += 1
             if fact not in self.sent:
-                self.sent[fact] = one
+                self.sent[fact] = self._unconfirmed[fact] = one
                 match one.event:
                     case CallPlaced():
                         self._calls[one.caller][event_ms(one.event) // QUARTER_MS] += 1
@@ -83,6 +84,7 @@ class Ledger:
         for one in events:
             if (fact := one.fact) not in self.confirmed:
                 self.confirmed.add(fact)
+                del self._unconfirmed[fact]
                 self.confirmed_at[fact] = time.time()
                 self.confirmations += 1
                 self._to_fold.append(one)
@@ -104,7 +106,7 @@ class Ledger:
 
     def unconfirmed(self) -> list[Sent]:
         """What was sent and never confirmed: each of them may have reached the broker or not."""
-        return [one for fact, one in self.sent.items() if fact not in self.confirmed]
+        return [*self._unconfirmed.values()]
 
     def write_off_calls(self, before: datetime) -> None:
         """Calls placed until then may be there or not from here on: an operator did without them."""
@@ -112,7 +114,9 @@ class Ledger:
         def is_doubted(event: Event) -> bool:
             return isinstance(event, CallPlaced) and event.time <= before
 
-        self.confirmed = {fact for fact in self.confirmed if not is_doubted(self.sent[fact].event)}
+        doubted = {fact: self.sent[fact] for fact in self.confirmed if is_doubted(self.sent[fact].event)}
+        self.confirmed -= doubted.keys()
+        self._unconfirmed |= doubted
         self._calls_known.clear()
         self._folded.clear()
         self._to_fold = [self.sent[fact] for fact in self.confirmed]

@@ -161,23 +161,6 @@ async def until_equal(client: Redis, connection: Connection) -> None:
     await until(equal, 30, "Redis holds what PostgreSQL does")
 
 
-class RedisSnapshot(Struct):
-    """A database's keys as they were; restoring puts the server back to then, as a failover to a stale replica does."""
-
-    dumps: dict[str, bytes]
-
-    @classmethod
-    async def take(cls, client: Redis) -> "RedisSnapshot":
-        return cls({name: cast("bytes", await client.dump(name)) for name in await names(client)})
-
-    async def restore(self, client: Redis) -> None:
-        pipeline = client.pipeline(transaction=True)
-        pipeline.flushdb()
-        for name, dump in self.dumps.items():
-            pipeline.restore(name, 0, dump)
-        await pipeline.execute()
-
-
 def version(number: int) -> str:
     """A version; they ascend as the numbers do."""
     return f"{1:08x}{1:08x}{number:016x}{0xFFFFFFFF:08x}"

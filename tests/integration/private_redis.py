@@ -7,6 +7,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
@@ -56,6 +57,31 @@ async def stored_facts(
 async def names(client: Redis, pattern: str = "*") -> list[str]:
     """The keys like this."""
     return [name.decode() for name in cast("list[bytes]", await client.keys(pattern))]
+
+
+class RedisSnapshot(Struct):
+    """A database's keys as they were; restoring puts the server back to then, as a failover to a stale replica does."""
+
+    dumps: dict[str, tuple[bytes, int]]
+    """The value of each key, and when it expires (Unix milliseconds), 0 for never."""
+
+    @classmethod
+    async def take(cls, client: Redis) -> "RedisSnapshot":
+        stored = await names(client)
+        pipeline = client.pipeline(transaction=True)
+        for name in stored:
+            pipeline.dump(name)
+            pipeline.pexpiretime(name)
+        told = await pipeline.execute()
+        values = zip(stored, told[::2], told[1::2], strict=True)
+        return cls({name: (dump, max(expires_ms, 0)) for name, dump, expires_ms in values if dump is not None})
+
+    async def restore(self, client: Redis) -> None:
+        pipeline = client.pipeline(transaction=True)
+        pipeline.flushdb()
+        for name, (dump, expires_ms) in self.dumps.items():
+            pipeline.restore(name, expires_ms, dump, absttl=True)
+        await pipeline.execute()
 
 
 def comparable(caller_facts: CallerFacts, days: Iterable[int]) -> CallerFacts:

@@ -8,9 +8,9 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from histories import group
-from integration.definitions import RedisSnapshot, incomplete, stored, version
+from integration.definitions import incomplete, stored, version
 from integration.private_database import HASH, OTHER_HASH
-from integration.private_redis import heard, names
+from integration.private_redis import RedisSnapshot, heard, names
 from integration.tcp_proxy import TcpProxy
 from rotary.definitions import CustomerDefinition, TokenDefinition, summary
 from rotary.errors import UnavailableError

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from histories import DAY, MINUTE, cleared, facts_about, flagged, placed
 from integration.fold_model import BEHIND, REPLACED, Model, Reader, Unreliable, between
-from integration.private_redis import names, own
+from integration.private_redis import RedisSnapshot, names, own
 from rotary.clock import system_clock
 from rotary.domain.facts import Facts, merge, total
 from rotary.errors import UnavailableError
@@ -58,7 +58,7 @@ class FoldMachine(RuleBasedStateMachine):
         self.events = 0
         self.marker_ms = NOW
         self.readers: list[Reader] = []
-        self.snapshot: Any = (self.run(self.dump()), deepcopy(self.models), dict(self.current))
+        self.snapshot: Any = (self.run(RedisSnapshot.take(self.client)), deepcopy(self.models), dict(self.current))
         for log in (*LOGS, *LOGS):
             self.start(log, 0)
 
@@ -131,12 +131,12 @@ class FoldMachine(RuleBasedStateMachine):
 
     @rule()
     def take_a_snapshot(self) -> None:
-        self.snapshot = (self.run(self.dump()), deepcopy(self.models), dict(self.current))
+        self.snapshot = (self.run(RedisSnapshot.take(self.client)), deepcopy(self.models), dict(self.current))
 
     @rule()
     def go_back_to_the_snapshot(self) -> None:
-        values, models, current = self.snapshot
-        self.run(self.restore(values))
+        stored, models, current = self.snapshot
+        self.run(stored.restore(self.client))
         self.models, self.current = deepcopy(models), dict(current)
 
     @rule()
@@ -368,17 +368,6 @@ class FoldMachine(RuleBasedStateMachine):
             else:
                 pipeline.get(name)
         return dict(zip(stored, await pipeline.execute(), strict=True))
-
-    async def dump(self) -> list[tuple[str, bytes, int]]:
-        return [
-            (name, cast("bytes", await self.client.dump(name)), max(await self.client.pexpiretime(name), 0))
-            for name in await names(self.client)
-        ]
-
-    async def restore(self, values: Sequence[tuple[str, bytes, int]]) -> None:
-        await self.client.flushdb()
-        for name, value, expires in values:
-            await self.client.restore(name, expires, value, absttl=True)
 
 
 def _prefix_of(name: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from integration.definitions import RedisSnapshot
 from integration.picks_world import CUSTOMER, PicksWorld, picks_world
+from integration.private_redis import RedisSnapshot
 from pick_groups import group, member
 from rotary.policy import MAX_PICK_TTL_SECONDS, Policy
 from rotary.redis import keys

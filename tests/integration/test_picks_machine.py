@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from histories import moment
 from integration.picks_world import CUSTOMER, PicksWorld
-from integration.private_redis import names, own
+from integration.private_redis import RedisSnapshot, own
 from pick_groups import GROUP, group, member
 from rotary.definitions import Carrier, GroupDefinition, RotationStrategy
 from rotary.domain.facts import QUARTER_MS, Facts, event_ms, facts_of, merge
@@ -193,14 +193,15 @@ class PicksMachine(RuleBasedStateMachine):
 
     @rule()
     def take_a_snapshot(self) -> None:
-        self.snapshot: Any = (self.run(self.dump()), deepcopy(self.model), len(self.log), self.ledger.number)
+        stored = self.run(RedisSnapshot.take(self.client))
+        self.snapshot: Any = (stored, deepcopy(self.model), len(self.log), self.ledger.number)
 
     @rule(hasty=st.booleans())
     def go_back_to_the_snapshot(self, hasty: bool) -> None:
         """Redis is restored. Picks made since are not in it: nothing is picked until they have expired."""
-        values, model, end, number = self.snapshot
+        stored, model, end, number = self.snapshot
         is_lost, self.model = self.ledger.number > number, deepcopy(model)
-        self.run(self.restore(values))
+        self.run(stored.restore(self.client))
         if hasty and is_lost:
             self.must_be_closed()
         self.read_on_from(end, is_lost=is_lost)
@@ -209,7 +210,7 @@ class PicksMachine(RuleBasedStateMachine):
     def empty_redis(self) -> None:
         self.run(self.client.flushdb())
         self.model = Model()
-        self.snapshot = ([], Model(), 0, -1)
+        self.snapshot = (RedisSnapshot({}), Model(), 0, -1)
         self.must_be_closed()
         self.read_on_from(0, is_lost=True)
 
@@ -291,17 +292,6 @@ class PicksMachine(RuleBasedStateMachine):
 
     def now_ms(self) -> int:
         return self.run(self.world.now_ms())
-
-    async def dump(self) -> list[tuple[str, bytes, int]]:
-        return [
-            (name, await self.client.dump(name) or b"", max(await self.client.pexpiretime(name), 0))
-            for name in await names(self.client)
-        ]
-
-    async def restore(self, values: list[tuple[str, bytes, int]]) -> None:
-        await self.client.flushdb()
-        for name, value, expires in values:
-            await self.client.restore(name, expires, value, absttl=True)
 
 
 def _request(random: Random) -> PickRequest:

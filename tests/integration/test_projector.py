@@ -6,7 +6,6 @@ from structlog.testing import capture_logs
 
 from integration.definitions import (
     HookedWriter,
-    RedisSnapshot,
     incomplete,
     projecting,
     stored,
@@ -15,7 +14,7 @@ from integration.definitions import (
     version,
 )
 from integration.private_database import HASH, OTHER_HASH
-from integration.private_redis import names
+from integration.private_redis import RedisSnapshot, names
 from integration.tcp_proxy import TcpProxy
 from rotary.definitions import TokenDefinition
 from rotary.postgres import store
