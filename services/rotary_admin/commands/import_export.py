@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
-from rotary.management.definitions_file.apply import Edit, apply_source
+from rotary.management.definitions_file.apply import Edit, apply_source, count_anew
 from rotary.management.definitions_file.export import read_definitions, to_csv, to_json, to_yaml
 from rotary.management.definitions_file.read import Source, read_source
 from rotary.management.lookups import require_customer
@@ -90,7 +90,11 @@ async def _attempt(
     transaction = connection.transaction()
     await transaction.start()
     edits = await apply_source(connection, source, partial(progress.advance, task))
-    await (transaction.commit() if keep(edits) else transaction.rollback())
+    if keep(edits):
+        await count_anew(connection, edits)
+        await transaction.commit()
+    else:
+        await transaction.rollback()
     return edits
 
 

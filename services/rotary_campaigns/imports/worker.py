@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from rotary.errors import RotaryError
 from rotary.management.actor import act_as
-from rotary.management.definitions_file.apply import Edit, apply_source
+from rotary.management.definitions_file.apply import Edit, apply_source, count_anew
 from rotary.management.definitions_file.mistakes import InvalidFileError
 from rotary.management.definitions_file.read import Source, read_content
 from rotary.management.errors import RefusedError
@@ -109,6 +109,8 @@ async def _apply(connection: Connection, work: ImportWork, source: Source, progr
             await transaction.rollback()
             transaction = connection.transaction()
             await transaction.start()
+        else:
+            await count_anew(connection, edits)
         await finish_import(connection, work.id, edits)
     except BaseException:
         await transaction.rollback()

@@ -168,6 +168,9 @@ DELETE FROM caller_id_group_members AS member
 USING unnest($1::bigint[], $2::bigint[]) AS unwanted (group_id, caller_id_id)
 WHERE member.group_id = unwanted.group_id AND member.caller_id_id = unwanted.caller_id_id;
 
+-- name: count_anew
+ANALYZE (SKIP_LOCKED) caller_ids, caller_id_groups, caller_id_group_members;
+
 -- name: tokens
 -- The customers' own, without those that the console's sessions use.
 SELECT id, customer_id, name, scopes, rate_limit_per_minute, created_at, expires_at, revoked_at, version

@@ -33,6 +33,7 @@ from rotary.postgres.connection import Connection
 T = TypeVar("T")
 
 _BATCH_ROWS = 5_000
+_MANY_EDITS = 1_000
 _KEYS: dict[Table, tuple[str, str | None]] = {
     "caller_ids": ("number", None),
     "caller_id_groups": ("name", "rotation_strategy"),
@@ -75,6 +76,16 @@ async def apply_source(connection: Connection, source: Source, advance: Advance 
         await work.customer(f".customers[{index}]", entry)
     work.mistakes.raise_if_any(source.file, source.locate)
     return work.edits
+
+
+async def count_anew(connection: Connection, edits: Sequence[Edit]) -> None:
+    """Has PostgreSQL count the rows of the tables again if many were written: call it last before the commit.
+
+    By itself it does so within minutes, and until then plans for as few rows as there were: each group of the import
+    would have all members read. What another session is counting already is left to that one.
+    """
+    if len(edits) > _MANY_EDITS:
+        await connection.execute(statement("count_anew"))
 
 
 class _Application:
