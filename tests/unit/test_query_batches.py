@@ -45,7 +45,7 @@ async def test_calls_under_way_are_bounded() -> None:
 async def test_one_that_goes_away_takes_the_answer_from_nobody() -> None:
     reads = Reads()
     waiting = ReadBatcher(reads.read, size=4).ask(1)
-    leaving, staying = asyncio.create_task(waiting.answer()), asyncio.create_task(waiting.answer())
+    leaving, staying = waiting.answer(), waiting.answer()
     await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.sleep(0)
@@ -71,7 +71,7 @@ async def test_an_error_is_the_answer_of_those_that_have_none() -> None:
 async def test_closing_cancels_who_waits() -> None:
     reads = Reads()
     batches = ReadBatcher(reads.read, size=4)
-    waiting = asyncio.create_task(batches.ask(1).answer())
+    waiting = batches.ask(1).answer()
     await asyncio.sleep(0)
     await batches.close()
     with pytest.raises(asyncio.CancelledError):

@@ -5,7 +5,7 @@ complete, and facts with the position that says how old they are. Requests for t
 cache hears the changes that this read may miss.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
@@ -85,12 +85,12 @@ class Loader:
         self.entries_read = 0
         self.batches_read = 0
 
-    async def load(self, key: Key) -> Loaded:
+    def load(self, key: Key) -> Awaitable[Loaded]:
         """Reads one entry. Raises UnavailableError."""
         waiting = self._shared.get(key)
         if waiting is None or not self._cache.holds(waiting.asked):
             waiting = self._shared[key] = self._batches.ask(self._cache.begin(key))
-        return await waiting.answer()
+        return waiting.answer()
 
     async def close(self) -> None:
         """Ends the reads in flight."""

@@ -62,57 +62,57 @@ def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: in
     """
     windows = windows_at(group.timezone, now_ms // QUARTER_MS)
     policy = group.policy
+    volume = policy.volume_calls
+    eligible = resting = disabled = 0
     members = []
     # One loop: calls for each member of every group that is shown would cost a seventh.
+    facts_of, window, number_of = facts.get, windows.get, int.from_bytes
     for member in group.members:
-        known = facts.get(member.id, NO_FACTS)
+        known = facts_of(member.id, NO_FACTS)
         calls = recent = 0
         for day, counts in known.calls.items():
-            begin, end, since = windows.get(day, _NONE)
-            if not begin and not since and end >= len(counts):  # most often: a UTC day of which all counts for both
-                number = int.from_bytes(counts)  # what follows is `total`, without a call
-                placed = total(counts) if number & LARGE_COUNTS else number % SUM_MODULUS
-                calls += placed
-                recent += placed
-            else:
+            begin, end, since = window(day, _NONE)
+            number, size = number_of(counts), len(counts)
+            if number & LARGE_COUNTS or end < size:
                 calls += total(counts[begin:end])
                 recent += total(counts[since:])
-        flags = known.flags
+            elif begin or since:  # likewise, without a call: the counts from a place on are the number's last digits
+                if begin < size:
+                    calls += (number & _DIGITS[size - begin]) % SUM_MODULUS
+                if since < size:
+                    recent += (number & _DIGITS[size - since]) % SUM_MODULUS
+            else:  # a UTC day of which all counts for both
+                placed = number % SUM_MODULUS
+                calls += placed
+                recent += placed
+        flags, daily_cap = known.flags, member.daily_cap
         until = cooldown_until(flags, known.cleared_at_ms, policy, now_ms) if flags else None
+        rests_until = None
         status: MemberStatus
         if member.status == "disabled":
             status = "disabled"
+            disabled += 1
         elif until is not None:
             status = "cooldown"
+            resting += 1
+            rests_until = datetime.fromtimestamp(until // 1000, UTC)
+        elif calls >= daily_cap:
+            status = "quota_exceeded"
         else:
-            status = "quota_exceeded" if calls >= member.daily_cap else "eligible"
-        shown = MonitorMember(
-            member.id,
-            member.number,
-            member.carrier,
-            status,
-            health_score(recent, flags, policy, now_ms) if flags or recent > policy.volume_calls else 100,
-            calls,
-            member.daily_cap,
-            datetime.fromtimestamp(until // 1000, UTC) if until is not None and status == "cooldown" else None,
-        )
+            status = "eligible"
+            eligible += 1
+        health = health_score(recent, flags, policy, now_ms) if flags or recent > volume else 100
+        shown = MonitorMember(member.id, member.number, member.carrier, status, health, calls, daily_cap, rests_until)
         members.append(shown)
-    statuses = [member.status for member in members]
-    return Monitor(
-        group_id=group.id,
-        group_name=group.name,
-        total_members=len(members),
-        eligible_now=statuses.count("eligible"),
-        in_cooldown=statuses.count("cooldown"),
-        disabled=statuses.count("disabled"),
-        members=members,
-    )
+    return Monitor(group.id, group.name, len(members), eligible, resting, disabled, members)
 
 
 Window = tuple[int, int, int]
 """What counts of a UTC day, as places in its `Counts`: from the first to before the second is in the customer's current
 day, from the third on in the last 24 hours, which end with the last day that is read."""
 _NONE: Window = (0, 0, DAY_BYTES)
+_DIGITS = [256**length - 1 for length in range(DAY_BYTES + 1)]
+"""The last bytes of a number, so many."""
 
 
 @lru_cache(maxsize=4096)

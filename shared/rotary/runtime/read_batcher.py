@@ -20,15 +20,16 @@ class PendingResult(Generic[K, V]):
         self._error: BaseException | None = None
         self._waiters: list[asyncio.Future[V]] = []
 
-    async def answer(self) -> V:
+    def answer(self) -> asyncio.Future[V]:
         """The answer, once it is there. Each caller has its own future: one that is cancelled takes it from nobody."""
-        if self._given is not None:
-            return self._given[0]
-        if self._error is not None:
-            raise self._error
         waiter: asyncio.Future[V] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        return await waiter
+        if self._given is not None:
+            waiter.set_result(self._given[0])
+        elif self._error is not None:
+            waiter.set_exception(self._error)
+        else:
+            self._waiters.append(waiter)
+        return waiter
 
     def give(self, answer: V) -> None:
         """This is the answer."""
