@@ -20,7 +20,10 @@ _SERVERS = pytest.StashKey[ExitStack]()
 _FIRST_WORKER = "gw0"
 _INTEGRATION = "tests/integration/test_"
 _TOGETHER = {
-    "services": (*(f"{_INTEGRATION}{name}" for name in ("console_end_to_end", "dialing")), "tests/browser/"),
+    "services": (
+        *(f"{_INTEGRATION}{name}" for name in ("console_end_to_end", "dialing", "publisher_trouble")),
+        "tests/browser/",
+    ),
     "faults": ("tests/faults/test_faults", "tests/faults/test_engines"),
     "walls": tuple(
         f"{_INTEGRATION}{name}" for name in ("admin_dialers", "console_customers", "server_files", "tls", "walls")
@@ -32,7 +35,7 @@ _LONG = tuple(
     for name in (
         *("openapi_fuzz", "picks_machine"),
         # These mostly wait, so they go beside those that work.
-        *("bad_address", "publisher_trouble", "query_deltas", "query_stale", "query_losses", "query_freshness"),
+        *("bad_address", "query_deltas", "query_stale", "query_losses", "query_freshness"),
         *("demo", "history", "admin_import", "stack"),
     )
 )

@@ -98,6 +98,7 @@ async def _explanation(visitor: Visitor, world: World) -> None:
 
 @opens("history")
 async def _history(visitor: Visitor, world: World) -> None:
+    await world.swept()
     await visitor.open((await world.mixed()).page + "/history")
     await expect(visitor.page.locator(".history-tiles")).to_be_visible()
 

@@ -2,8 +2,7 @@
 
 from playwright.async_api import expect
 
-from browser.world import SECONDS, Visitors, World
-from running import until
+from browser.world import Visitors, World
 
 TODAY = "(now() AT TIME ZONE 'Asia/Ho_Chi_Minh')::date"
 DAYS = f"""
@@ -13,7 +12,6 @@ FROM generate_series({TODAY} - 4, {TODAY} - 1, interval '1 day') AS day
 ON CONFLICT (customer_id, day) DO UPDATE
 SET calls_known = true, flags_known = true, resting_known = true, health_known = true
 """
-SWEPT = "SELECT swept_ms IS NOT NULL FROM history_sweeps WHERE customer_id = $1"
 FIGURES = f"""
 INSERT INTO caller_id_days (caller_id_id, customer_id, day, calls, spam_label, blocked, user_report, rejected,
   resting_seconds, health) VALUES ($1, $2, {TODAY} - $3::int, $4, $5, 0, 0, 0, $6, $7)
@@ -23,12 +21,8 @@ INSERT INTO caller_id_days (caller_id_id, customer_id, day, calls, spam_label, b
 async def test_days_are_summed_for_a_group_and_told_for_each_number(world: World, visitors: Visitors) -> None:
     group = await world.group("Remembered", 2)
     first, second = group.callers
-
-    async def is_swept() -> bool:
-        return bool(await world.value(SWEPT, world.customer))
-
     # The next sweep is after midnight: what is on record until then is ours.
-    await until(is_swept, SECONDS, "the consumer has looked at the customer's past days")
+    await world.swept()
     await world.execute(DAYS, world.customer)
     for caller, ago, calls, spam, resting, health in (
         (first, 4, 100, 0, 0, 100),

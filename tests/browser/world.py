@@ -21,6 +21,7 @@ from rotary.postgres.connection import connect
 from rotary.publisher import Publisher
 from rotary_stack.control.client import send
 from rotary_stack.control.messages import Action, Request
+from running import until
 
 PASSWORD = "correct horse battery staple"
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
@@ -48,6 +49,7 @@ _REMEMBER = """items => {
 _ROWS = """
 SELECT $1, '+8490' || ($2 + n), 'Line ' || n, ($3::text[])[1 + n % 6], $4 FROM generate_series(0, $5::int - 1) AS n
 """
+SWEPT = "SELECT swept_ms IS NOT NULL FROM history_sweeps WHERE customer_id = $1"
 
 
 class Group(Struct, frozen=True):
@@ -130,6 +132,14 @@ class World:
     async def value(self, query: str, *values: object) -> Any:
         """The value that a query finds. Any: whatever its type."""
         return await self._postgres.fetchval(query, *values)
+
+    async def swept(self) -> None:
+        """Waits until the consumer has looked at the customer's past days: until then there are none to show."""
+
+        async def is_swept() -> bool:
+            return bool(await self.value(SWEPT, self.customer))
+
+        await until(is_swept, SECONDS, "the consumer has looked at the customer's past days")
 
     async def publish(self, *events: Event) -> None:
         """Publishes, and returns once a log has them."""

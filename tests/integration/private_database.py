@@ -24,7 +24,7 @@ _TRIES = 50
 def private_database(url: str, *, migrated: bool = True) -> Iterator[str]:
     """Creates a database on the server of `url`, yields its URL, and drops it with whoever is still connected."""
     name = f"rotary_test_{uuid4().hex}"
-    template = f'TEMPLATE "{_migrated_template(url)}"' if migrated else ""
+    template = f'TEMPLATE "{_migrated_template(url)}" STRATEGY file_copy' if migrated else ""
     execute(url, f'CREATE DATABASE "{name}" {template}')
     try:
         yield _at(url, name)

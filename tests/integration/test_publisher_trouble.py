@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
 
 from integration.inbox import Inbox, open_inbox
-from integration.private_stack import private_stack
 from integration.private_vhost import lasting_vhost, memory_alarm, private_user
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import UnavailableError
@@ -32,9 +31,9 @@ CONNECTION_BLOCKED = b"\x00\x0a\x00\x3c"
 
 
 @pytest.fixture(scope="module")
-def broker_url() -> Iterator[str]:
-    """A broker of their own: to one that is out of memory nobody can publish."""
-    with private_stack("--only", "rabbitmq") as stack, pytest.MonkeyPatch.context() as patched:
+def broker_url(stack: Mapping[str, str]) -> Iterator[str]:
+    """On a broker that no other worker uses: to one that is out of memory nobody can publish."""
+    with pytest.MonkeyPatch.context() as patched:
         patched.setenv("ROTARY_STACK_RABBITMQCTL", stack["ROTARY_STACK_RABBITMQCTL"])
         yield lasting_vhost(stack["ROTARY_RABBITMQ_URL"])
 
