@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from rotary.domain.facts import event_ms
 from rotary.errors import ConfigurationError, EventRefusedError
-from rotary.events import BATCH_CONTENT_TYPE, EXCHANGE, encode_batch, spec_of
+from rotary.events import BATCH_CONTENT_TYPE, EXCHANGE, Event, encode_batch, spec_of
 from rotary.postgres import logs as records
 from rotary.postgres.connection import Connection
 from rotary.rabbitmq import topology
@@ -173,15 +173,15 @@ async def _copy(opened: AbstractChannel, delivery: Delivery, copied: Copied) -> 
     if kept and len(kept) == len(found.events):
         await _publish(opened, delivery, delivery.body, delivery.content_type, copied)
     elif kept:
-        body = encode_batch([found.events[at][1] for at in kept])
+        body = encode_batch(kept)
         await _publish(opened, delivery, body, BATCH_CONTENT_TYPE, copied)
 
 
-def _recent(found: Opened) -> Sequence[int]:
-    """The indices of the events that are not too old to count."""
+def _recent(found: Opened) -> Sequence[Event]:
+    """The events that are not too old to count."""
     behind_ms = spec_of(found.kind).max_age_ms
     earliest_ms = int(datetime.now(UTC).timestamp() * 1000) - behind_ms + _MARGIN_MS
-    return [at for at, (_, event) in enumerate(found.events) if event_ms(event) >= earliest_ms]
+    return [event for event in found.events if event_ms(event) >= earliest_ms]
 
 
 async def _drain(queue: str, copied: Copied) -> None:

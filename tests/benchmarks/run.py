@@ -33,7 +33,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     long_drains: int = 2
     single_messages: int = 15_000
     slow_messages: int = 6_000
-    batch_messages: int = 1_000
+    batch_messages: int = 2_000
     publish_seconds: float = 1.0
     few_callers: int = 1_000
     many_callers: int = 1_000_000

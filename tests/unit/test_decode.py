@@ -271,16 +271,16 @@ def test_what_is_below_its_buckets_floor_is_passed_over() -> None:
 
 def test_a_run_is_bounded_in_events_good_or_bad() -> None:
     good = [placed(f"{n}") for n in range(1000)]
-    many = [delivered_batch(offset, good) for offset in range(9)]
+    many = [delivered_batch(offset, good) for offset in range(19)]
     junk = [
         delivered(offset, b"[" + b",".join([b"0"] * 1000) + b"]", content_type=BATCH_CONTENT_TYPE)
-        for offset in range(9)
+        for offset in range(19)
     ]
     for log in (many, junk):
         decoder = MessageDecoder(LOG.queue)
         decoder.marker_ms = NOW
         found = decoder.decode(log, None)
-        assert (found.events, len(found.deliveries)) == (MAX_EVENTS, 2)
+        assert (found.events, len(found.deliveries)) == (MAX_EVENTS, MAX_EVENTS // 1000)
 
 
 def test_what_a_batch_is_refused_for_is_one_refusal_with_every_index() -> None:

@@ -8,12 +8,14 @@ quarter hour counts here, and the first to arrive counts in Redis: once within o
 import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, FlagKind, identity
 
-QUARTER_MS = 900_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+QUARTER_S, QUARTER_MS = 900, 900_000
 DAY_MS = 86_400_000
 QUARTERS_A_DAY = 96
 MAX_FLAGS_OF_A_KIND = 64
@@ -99,8 +101,13 @@ def total(counts: Counts) -> int:
 
 def event_ms(event: Event) -> int:
     """The event's own time in UTC milliseconds, rounded down."""
-    time = event.time
-    return int(time.timestamp()) * 1000 + time.microsecond // 1000
+    return time_ms(event.time)
+
+
+def time_ms(time: datetime) -> int:
+    """UTC milliseconds, rounded down."""
+    since = time - EPOCH
+    return since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
 
 
 def facts_of(event: Event) -> Facts:

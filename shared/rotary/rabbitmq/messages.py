@@ -66,12 +66,13 @@ class Refused(NamedTuple):
 class Opened(NamedTuple):
     """The events of a message, all of one customer and of the type in its routing key.
 
-    `events` holds (index, event). `faults` holds the reasons for the refused events, by index.
+    `indices` are the events' places in the message. `faults` holds the reasons for the refused events, by index.
     """
 
     customer: int
     kind: type[Event]
-    events: Sequence[tuple[int, Event]]
+    events: Sequence[Event]
+    indices: Sequence[int]
     faults: Mapping[int, Reason] = {}
 
 
@@ -150,7 +151,7 @@ def _open(message: Message, kind: type[Event], customer: int) -> Opened:
             raise _error(event)
         if type(event) is not kind:
             raise _error(_other_type(message))
-        return Opened(customer, kind, ((0, event),))
+        return Opened(customer, kind, (event,), (0,))
     try:
         events = _decode_batch(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -159,14 +160,14 @@ def _open(message: Message, kind: type[Event], customer: int) -> Opened:
         raise _too_many(events)
     if set(map(type, events)) - {kind}:
         return _open_singly(message, kind, customer)
-    return Opened(customer, kind, tuple(enumerate(events)))
+    return Opened(customer, kind, events, range(len(events)))
 
 
 def _open_singly(message: Message, kind: type[Event], customer: int) -> Opened:
     raws = _split(message.body)
     if len(raws) > MAX_BATCH_EVENTS:
         raise _too_many(raws)
-    events, faults = list[tuple[int, Event]](), dict[int, Reason]()
+    events, indices, faults = list[Event](), list[int](), dict[int, Reason]()
     for index, raw in enumerate(raws):
         found = _decode_one(raw)
         if isinstance(found, Reason):
@@ -174,8 +175,9 @@ def _open_singly(message: Message, kind: type[Event], customer: int) -> Opened:
         elif type(found) is not kind:
             faults[index] = _other_type(message)
         else:
-            events.append((index, found))
-    return Opened(customer, kind, events, faults)
+            events.append(found)
+            indices.append(index)
+    return Opened(customer, kind, events, indices, faults)
 
 
 def _error(reason: Reason) -> EventRefusedError:

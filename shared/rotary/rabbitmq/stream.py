@@ -31,7 +31,8 @@ from rotary.rabbitmq.connection import AWAY, AWAY_MESSAGE, is_gone, translate_er
 
 GATHER_SECONDS = 0.004
 ENOUGH_MESSAGES = 200
-MAX_TAKEN_BYTES = 262_144
+MAX_TAKEN_BYTES = 2_097_152
+"""About as much as `MAX_EVENTS` of the decoder in batches: a fold of many calls is cheap for each of them."""
 WAIT_SECONDS = 1.0
 
 _DELIVER = b"\x00\x3c\x00\x3c"
@@ -265,7 +266,7 @@ class LogConsumer:
         return len(self._buffer)
 
     async def take(self, limit: int, wait_seconds: float = WAIT_SECONDS) -> list[Delivery]:
-        """The next deliveries: at most `limit` and about 256 KiB, or none after `wait_seconds`.
+        """The next deliveries: at most `limit` and about 2 MiB, or none after `wait_seconds`.
 
         It returns at once after a pause, and waits a few milliseconds while messages keep coming, because the cost of a
         batch exceeds that of a dozen messages. Raises UnavailableError once the connection is lost.

@@ -1,20 +1,21 @@
 """Folds events: calls the Redis function that commits facts together with a log's position."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from secrets import token_hex
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
-from rotary.domain.facts import DAY_MS, MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_MS, QUARTERS_A_DAY, event_ms
+from rotary.domain.facts import EPOCH, MAX_CLEARS, MAX_FLAGS_OF_A_KIND, QUARTER_S, event_ms
 from rotary.errors import UnavailableError
-from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, identity
+from rotary.events import CallPlaced, CarrierFlag, CooldownCleared, Event, identities, identity
 from rotary.redis import keys
 from rotary.redis.connection import raise_if_unavailable
 from rotary.redis.pipeline import Pipeline, pack
 
 _encode = msgspec.msgpack.Encoder().encode
+_encode_json = msgspec.json.Encoder().encode
 
 MAX_CALL_WEIGHT = 1_000
 """The limit of one call of the function, in folded calls. It takes a few milliseconds, and no reader is answered
@@ -23,6 +24,8 @@ CALLS_WEIGHT = 3
 """The weight of a caller ID's day besides its calls, because its keys are looked up and expire."""
 FLAGS_WEIGHT = 100
 """The weight of a caller ID's flags besides new ones: up to 256 are unpacked, merged and packed again."""
+_MANY = 8
+"""So many numbers, and more, become text faster together."""
 StoredFlag = tuple[int, str, str]
 """(time in ms, identity as hex digits, kind)."""
 _Calls = tuple[str, str, list[str], list[int]] | tuple[str, str, list[str], list[int], dict[str, tuple[str, int]]]
@@ -43,21 +46,37 @@ class Batch:
 
     def add(self, event: Event) -> None:
         """Adds one event."""
-        self.add_at(event, event_ms(event))
+        self.add_all((event,))
 
-    def add_at(self, event: Event, at_ms: int) -> None:
-        """Adds one event with its own time `at_ms`, UTC milliseconds."""
-        caller = event.data.caller_id_id
-        if type(event) is CallPlaced:
-            day = self._calls.get((caller, at_ms // DAY_MS))
+    def add_all(self, events: Sequence[Event]) -> None:
+        """Adds events of one type. Adding one again changes nothing."""
+        if events and type(events[0]) is CallPlaced:
+            self._add_calls(cast("Sequence[CallPlaced]", events))
+        else:
+            for event in events:
+                self._add_flag_or_clear(event)
+
+    def _add_calls(self, calls: Sequence[CallPlaced]) -> None:
+        # A consumer's hottest loop: with a method that adds one call it takes a third longer.
+        by_day, picks = self._calls, self._picks
+        source, identify = "", identities("")
+        for call in calls:
+            data, since = call.data, call.time - EPOCH
+            key = data.caller_id_id, since.days
+            day = by_day.get(key)
             if day is None:
-                day = self._calls[caller, at_ms // DAY_MS] = {}
-            number = identity(event.source, event.id)
-            day.setdefault(number, at_ms // QUARTER_MS % QUARTERS_A_DAY)
-            if event.data.pick_id is not None:
-                self._picks.setdefault(number, event.data.pick_id)
-            return
-        cleared, flags = self._flags.setdefault(caller, ([0], []))
+                day = by_day[key] = {}
+            if call.source != source:
+                source, identify = call.source, identities(call.source)
+            number = identify(call.id)
+            if number not in day:
+                day[number] = since.seconds // QUARTER_S
+            if data.pick_id is not None:
+                picks.setdefault(number, data.pick_id)
+
+    def _add_flag_or_clear(self, event: Event) -> None:
+        at_ms = event_ms(event)
+        cleared, flags = self._flags.setdefault(event.data.caller_id_id, ([0], []))
         match event:
             case CarrierFlag():
                 flags.append((at_ms, flag_identity(identity(event.source, event.id)), event.data.kind))
@@ -68,7 +87,7 @@ class Batch:
         """What the function takes, each with its weight; 64-bit numbers are strings, because Lua's are doubles."""
         name = str(self.customer)
         for (caller, day), seen in self._calls.items():
-            numbers, quarters = list(map(str, seen)), list(seen.values())
+            numbers, quarters = _texts(seen), list(seen.values())
             for begin in range(0, len(numbers), MAX_CALL_WEIGHT):
                 end = begin + MAX_CALL_WEIGHT
                 some = numbers[begin:end]
@@ -87,6 +106,11 @@ class Batch:
         """The pick of each call that names one, with the call's quarter hour."""
         some = islice(seen.items(), begin, end)
         return {str(number): (self._picks[number], quarter) for number, quarter in some if number in self._picks}
+
+
+def _texts(numbers: Collection[int]) -> list[str]:
+    """A text of each number: many are written as one JSON text and split, which takes half as long."""
+    return list(map(str, numbers)) if len(numbers) < _MANY else _encode_json([*numbers]).decode()[1:-1].split(",")
 
 
 def _newest(flags: list[StoredFlag]) -> list[StoredFlag]:

@@ -189,15 +189,18 @@ local function fold_calls(customer, caller, day, ids, quarters, picks)
   else
     local known = redis.call('SMISMEMBER', seen, unpack(ids))
     fresh, added, order = {}, {}, {}
-    for i = 1, #ids do
-      if known[i] == 0 then
-        fresh[#fresh + 1] = ids[i]
+    local n = 0
+    for i, is_known in ipairs(known) do
+      if is_known == 0 then
+        n = n + 1
+        fresh[n] = ids[i]
         local quarter = quarters[i]
-        if not added[quarter] then order[#order + 1] = quarter end
-        added[quarter] = (added[quarter] or 0) + 1
+        local count = added[quarter]
+        if not count then order[#order + 1] = quarter end
+        added[quarter] = (count or 0) + 1
       end
     end
-    if #fresh == 0 or redis.call('SADD', seen, unpack(fresh)) == 0 then return nil end
+    if n == 0 or redis.call('SADD', seen, unpack(fresh)) == 0 then return nil end
   end
   ops = {'BITFIELD', calls}
   for _, quarter in ipairs(order) do
