@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog
 from coverage import Coverage
+from hypothesis import strategies
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
@@ -43,6 +45,8 @@ _LONG = tuple(
 # aiohttp reads all of the system's authorities when it is imported: an eighth of the time in which a program starts.
 # Nothing here asks a server of the world; what speaks TLS has a certificate of its own authority.
 os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+# Wherever a test runs schemathesis: what Hypothesis knows of Unicode takes it seconds to find out.
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(__file__).parents[1] / ".hypothesis")
 
 # Tests never assert on time.
 hypothesis.settings.register_profile("rotary", deadline=None)
@@ -80,6 +84,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("PYTEST_XDIST_WORKER", _FIRST_WORKER) != _FIRST_WORKER:
         config.stash[_SERVERS] = ExitStack()
         os.environ.update(config.stash[_SERVERS].enter_context(own_servers()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Finds out once what Hypothesis knows of Unicode, before each worker has to."""
+    strategies.text().validate()
 
 
 class _Together(LoadFileScheduling):  # type: ignore[misc]
