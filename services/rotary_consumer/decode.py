@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from rotary.domain.acceptance import Arrived, check_time, window
 from rotary.domain.facts import event_ms, time_ms
 from rotary.errors import EventRefusedError
-from rotary.events import MAX_AHEAD_MS, Event
+from rotary.events import MAX_AHEAD_MS, CallPlaced, Event
 from rotary.rabbitmq.markers import Marker, is_in_markers_place, read_marker
 from rotary.rabbitmq.messages import (
     Opened,
@@ -31,24 +31,28 @@ MAX_LATE_MS = 600_000
 """A marker that is earlier than its predecessor by less than this was late; by more, the clock had been wrong."""
 LATE_MS = 3_600_000
 """An event that is older on arrival may belong to a day that history has seen already; see `late.py`."""
-MAX_EVENTS = 10_000
-"""The most events decoded at once: while they are, this consumer's other logs wait, some 30 ms.
+MAX_CALLS = 10_000
+"""The most calls decoded at once: while they are, this consumer's other logs wait, some 30 ms.
 
-The more calls of a caller ID are folded in one step, the less each costs: a tenth of them takes Redis three times as
-long, and a consumer twice."""
+The more calls of a caller ID are folded in one step, the less each costs: in steps of a tenth, they take Redis three
+times as long, and a consumer twice."""
+FLAG_WEIGHT = 10
+"""A flag or a clear counts as so many calls: a caller ID with 256 flags takes Redis half a millisecond, and the whole
+must be folded before Redis seems to be away."""
 
 
 class Decoded(Struct):
     """A decoded run of deliveries.
 
     `batches` holds the accepted events by customer, `refused` the refusals by offset. `events` counts all events, bad
-    ones included. `marker` is the last marker in the run, `marker_ms` the time in force after it, `end` the first
-    offset after the run. `late` holds the customers of late events.
+    ones included, and `weight` counts them in calls. `marker` is the last marker in the run, `marker_ms` the time in
+    force after it, `end` the first offset after the run. `late` holds the customers of late events.
     """
 
     batches: dict[int, Batch] = field(default_factory=dict)
     refused: list[tuple[int, Refused]] = field(default_factory=list)
     events: int = 0
+    weight: int = 0
     marker: Marker | None = None
     marker_ms: int = 0
     end: int = 0
@@ -71,7 +75,7 @@ class MessageDecoder:
         """The offset and time of the next marker, once it was looked for."""
 
     def decode(self, deliveries: Sequence[Delivery], floors: Sequence[int] | None) -> Decoded:
-        """Decodes deliveries up to the first that needs a later marker, or up to MAX_EVENTS.
+        """Decodes deliveries up to the first that needs a later marker, or up to a weight of MAX_CALLS.
 
         `floors` holds, by bucket, the offset below which it is complete; None when no bucket is ahead.
         """
@@ -82,7 +86,7 @@ class MessageDecoder:
             elif not self._decode_one(delivery, deliveries, at, floors, found):
                 break
             found.end, count = delivery.offset + 1, at + 1
-            if found.events >= MAX_EVENTS:
+            if found.weight >= MAX_CALLS:
                 break
         found.deliveries, found.marker_ms = deliveries[:count], self.marker_ms
         return found
@@ -156,7 +160,9 @@ class MessageDecoder:
                     batch.add(event)
                 except Exception as error:  # noqa: BLE001  # no event may stop the others
                     faults[index] = Reason("not_decodable", f"{type(error).__name__}: {error}")
-        found.events += len(opened.events) + len(opened.faults)
+        events = len(opened.events) + len(opened.faults)
+        found.events += events
+        found.weight += events if opened.kind is CallPlaced else FLAG_WEIGHT * events
         if faults:
             found.refused.append((delivery.offset, refused_events(delivery, faults)))
 

@@ -28,7 +28,7 @@ from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, MAX_
 from rotary.rabbitmq.stream import Delivery
 from rotary.redis import keys
 from rotary.redis.fold import Batch
-from rotary_consumer.decode import LATE_MS, MAX_EVENTS, MAX_LATE_MS, MessageDecoder, refusals
+from rotary_consumer.decode import FLAG_WEIGHT, LATE_MS, MAX_CALLS, MAX_LATE_MS, MessageDecoder, refusals
 
 laws = settings(max_examples=100, deadline=None)
 Log_ = Sequence[Delivery]
@@ -269,18 +269,18 @@ def test_what_is_below_its_buckets_floor_is_passed_over() -> None:
     assert {batch.customer: len(facts_in(batch)) for batch in found.batches.values()} == {7: 1, other: 1}
 
 
-def test_a_run_is_bounded_in_events_good_or_bad() -> None:
-    good = [placed(f"{n}") for n in range(1000)]
-    many = [delivered_batch(offset, good) for offset in range(19)]
+def test_a_run_is_bounded_by_the_work_that_its_events_are_good_or_bad() -> None:
+    calls = [delivered_batch(offset, [placed(f"{n}") for n in range(1000)]) for offset in range(19)]
+    flags = [delivered_batch(offset, [flagged(f"{n}", "blocked") for n in range(1000)]) for offset in range(19)]
     junk = [
         delivered(offset, b"[" + b",".join([b"0"] * 1000) + b"]", content_type=BATCH_CONTENT_TYPE)
         for offset in range(19)
     ]
-    for log in (many, junk):
+    for log, weight in ((calls, 1), (junk, 1), (flags, FLAG_WEIGHT)):
         decoder = MessageDecoder(LOG.queue)
         decoder.marker_ms = NOW
         found = decoder.decode(log, None)
-        assert (found.events, len(found.deliveries)) == (MAX_EVENTS, MAX_EVENTS // 1000)
+        assert (found.events, len(found.deliveries)) == (MAX_CALLS // weight, MAX_CALLS // weight // 1000)
 
 
 def test_what_a_batch_is_refused_for_is_one_refusal_with_every_index() -> None:
