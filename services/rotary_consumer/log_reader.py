@@ -288,7 +288,10 @@ class LogReader:
             await consumer.release(found.deliveries[-1].tag)
             metrics.FOLD_SECONDS.observe(time.perf_counter() - began)
 
-        await folds.submit(self._commit(found), finish)
+        await self._tools.fold_slots.acquire()
+        committed = self._commit(found)
+        committed.add_done_callback(lambda _: self._tools.fold_slots.release())
+        await folds.submit(committed, finish)
 
     def _commit(self, found: Decoded) -> "asyncio.Task[dict[int, Folded]]":
         """Starts folding a batch, and the advance that follows its marker. Calls run in order: see Pipeline."""

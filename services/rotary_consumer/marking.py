@@ -48,7 +48,10 @@ class Losses:
 
 
 class Tools(Struct, frozen=True, kw_only=True):
-    """What all readers of a consumer share. Markers are published as `user`; `prefetch` bounds the messages held."""
+    """What all readers of a consumer share. Markers are published as `user`; `prefetch` bounds the messages held.
+
+    `fold_slots` bounds the folds in flight of all readers, so that the last ends before Redis seems to be away.
+    """
 
     client: Redis
     pipeline: Pipeline
@@ -61,6 +64,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     clock: Clock
     clock_offset_ms: int
     prefetch: int
+    fold_slots: asyncio.Semaphore
 
 
 class Marking:

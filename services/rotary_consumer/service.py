@@ -1,5 +1,6 @@
 """The consumer, composed: the log readers, the projector, history and the operator's endpoints."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -26,6 +27,10 @@ from rotary_consumer.marking import Losses, Tools
 from rotary_consumer.projector import Projector
 from rotary_consumer.readiness import Readiness
 from rotary_consumer.settings import Settings
+
+MAX_FOLDS = 4
+"""So many folds are on their way to Redis at a time, of all logs: each may take a third of a second on a busy machine,
+and a connection that is silent for five seconds is given up."""
 
 
 @asynccontextmanager
@@ -55,6 +60,7 @@ async def consuming(settings: Settings) -> AsyncIterator[Supervisor]:
             clock=clock,
             clock_offset_ms=offset_ms,
             prefetch=settings.prefetch,
+            fold_slots=asyncio.Semaphore(MAX_FOLDS),
         )
         name = f"{socket.gethostname()}-{token_hex(4)}"
         leases = Leases(name, redis, logs, generations, channels, lambda log, number: LogReader(log, number, tools))
