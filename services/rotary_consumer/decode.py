@@ -32,13 +32,13 @@ MAX_LATE_MS = 600_000
 LATE_MS = 3_600_000
 """An event that is older on arrival may belong to a day that history has seen already; see `late.py`."""
 MAX_CALLS = 10_000
-"""The most calls decoded at once: while they are, this consumer's other logs wait, some 30 ms.
+"""So many calls, and the rest of a message, are decoded at once: while they are, this consumer's other logs wait.
 
-The more calls of a caller ID are folded in one step, the less each costs: in steps of a tenth, they take Redis three
-times as long, and a consumer twice."""
+The more calls of a caller ID are folded in one step, the less each costs: see
+docs/decisions/0012-a-fold-is-ten-thousand-calls.md."""
 FLAG_WEIGHT = 10
-"""A flag or a clear counts as so many calls: a caller ID with 256 flags takes Redis half a millisecond, and the whole
-must be folded before Redis seems to be away."""
+"""A flag or a clear counts as so many calls, because it may be merged into 256 flags: all of a step must be folded
+before Redis seems to be away."""
 
 
 class Decoded(Struct):

@@ -29,8 +29,8 @@ from rotary_consumer.readiness import Readiness
 from rotary_consumer.settings import Settings
 
 MAX_FOLDS = 4
-"""So many folds are on their way to Redis at a time, of all logs: each may take a third of a second on a busy machine,
-and a connection that is silent for five seconds is given up."""
+"""So many folds are on their way to Redis at a time, of all logs: a connection that is silent for five seconds is given
+up, and all that was sent on it is folded again."""
 
 
 @asynccontextmanager

@@ -57,7 +57,7 @@ class Batch:
                 self._add_flag_or_clear(event)
 
     def _add_calls(self, calls: Sequence[CallPlaced]) -> None:
-        # A consumer's hottest loop: with a method that adds one call it takes a third longer.
+        # A consumer's hottest loop, so no method is called for each event.
         by_day, picks = self._calls, self._picks
         source, identify = "", identities("")
         for call in calls:
