@@ -1,13 +1,13 @@
 """What tests are given: events, members and groups in a few words, and hypothesis strategies for many of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 from hypothesis import strategies as st
 
 from rotary.definitions import GroupDefinition, MemberDefinition, Status
-from rotary.domain.facts import CallerFacts, Facts, Flag, fold
+from rotary.domain.facts import CallerFacts, Facts, Flag, GroupFacts, fold
 from rotary.domain.monitor import MonitorMember, monitor
 from rotary.events import (
     BATCH_CONTENT_TYPE,
@@ -115,11 +115,17 @@ def group(
     )  # fmt: skip
 
 
+def by_row(of: GroupDefinition, facts: Mapping[int, CallerFacts]) -> GroupFacts:
+    """The facts about a group's members, as `monitor` reads them."""
+    return GroupFacts.of([one.id for one in of.members], facts)
+
+
 def monitored(
     facts: CallerFacts, now_ms: int = NOW, timezone: str = "Asia/Ho_Chi_Minh", policy: Policy = DEFAULT_POLICY
 ) -> MonitorMember:
     """The monitor's entry for the only member of a group."""
-    (shown,) = monitor(group([member()], timezone, policy), {18: facts}, now_ms).members
+    of = group([member()], timezone, policy)
+    (shown,) = monitor(of, by_row(of, {18: facts}), now_ms).members
     return shown
 
 

@@ -9,7 +9,7 @@ from faults.definitions import customer as customer_of
 from faults.ledger import Ledger, Sent
 from faults.streams import CURRENT_SECONDS, Stream
 from faults.watch import GRACE_SECONDS, Reading, Watch
-from histories import HOUR, MINUTE, NOW, cleared, facts_about, flagged, group, member, placed
+from histories import HOUR, MINUTE, NOW, by_row, cleared, facts_about, flagged, group, member, placed
 from rotary.domain.facts import NO_FACTS
 from rotary.domain.monitor import Monitor, monitor
 from rotary.events import Event
@@ -42,7 +42,8 @@ def watch_of(*events: Event, unconfirmed: Sequence[Event] = ()) -> Watch:
 def shown(*events: Event) -> Monitor:
     """The monitor that shows these events."""
     facts_by_caller = {CALLER: facts_about(events, CALLER).caller_facts() if events else NO_FACTS}
-    return monitor(group([member(CALLER)], ZONE), facts_by_caller, NOW)
+    of = group([member(CALLER)], ZONE)
+    return monitor(of, by_row(of, facts_by_caller), NOW)
 
 
 def stale(watch: Watch, answer: Monitor, asked_after: float, lag_seconds: int = 0) -> bool:

@@ -16,7 +16,7 @@ from faults.table import Row
 from faults.watch import Watch
 from faults.whereabouts import whereabouts
 from faults.world import PATIENCE_SECONDS, World, until
-from histories import group, member
+from histories import by_row, group, member
 from rotary.domain.monitor import MonitorMember, monitor
 
 EVENTS_BEFORE = 400
@@ -130,7 +130,7 @@ async def _differing(world: World, customer: Customer) -> list[str]:
     for group_id, callers in customer.groups.items():
         shown = await world.api.monitor(customer, group_id)
         definition = group([member(one, "active", _cap(customer, one)) for one in callers], world.timezone)
-        wanted = monitor(definition, facts, world.clock())
+        wanted = monitor(definition, by_row(definition, facts), world.clock())
         if shown.monitor is None or _told(shown.monitor.members) != _told(wanted.members):
             found.append(f"group {group_id} is shown as {shown.monitor}, not {wanted}")
     return found

@@ -18,7 +18,7 @@ from rotary.domain.monitor import monitor
 from rotary.domain.quota import days_read
 from rotary.events import FLAG_KINDS, Event
 from rotary.redis import keys
-from rotary.redis.facts import decode_facts, fact_keys
+from rotary.redis.facts import decode_group_facts, fact_keys
 from rotary_query.cache.group_cache import Key
 from rotary_query.cache.roundtrip import RoundTrips
 from rotary_query.http.schemas import encode_monitor
@@ -348,9 +348,9 @@ async def test_any_events_show_as_the_pure_functions_say(filled: World, served: 
 
         async def agrees(one: Any = one) -> bool:  # bound now
             now_ms = NOW()
-            days = days_read(now_ms)
-            values = cast("list[bytes | None]", await filled.client.mget(fact_keys(filled.customer, members, days)))
+            callers, days = [caller_id.id for caller_id in one.members], days_read(now_ms)
+            values = cast("list[bytes | None]", await filled.client.mget(fact_keys(filled.customer, callers, days)))
             told = (await caller.get(f"/api/caller-id-groups/{one.id}/monitor")).text.encode()
-            return told == encode_monitor(monitor(one, decode_facts(members, days, values), now_ms))
+            return told == encode_monitor(monitor(one, decode_group_facts(days, values), now_ms))
 
         await until(agrees, 3, "the cache shows what Redis holds")

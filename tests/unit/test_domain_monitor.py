@@ -16,6 +16,7 @@ from histories import (
     HOUR,
     MINUTE,
     NOW,
+    by_row,
     deliveries,
     facts_about,
     flagged,
@@ -30,7 +31,7 @@ from histories import (
 )
 from rotary.definitions import GroupDefinition, Status
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import QUARTER_MS, CallerFacts, Facts, fold, pack_counts
+from rotary.domain.facts import QUARTER_MS, CallerFacts, Facts, GroupFacts, fold, pack_counts
 from rotary.domain.health import health_score
 from rotary.domain.monitor import MemberStatus, Monitor, monitor, windows_at
 from rotary.domain.quota import days_read
@@ -42,7 +43,7 @@ HCM = "Asia/Ho_Chi_Minh"
 
 
 def seen(of: GroupDefinition, folded: dict[int, Facts], now_ms: int = NOW) -> Monitor:
-    return monitor(of, {caller: facts.caller_facts() for caller, facts in folded.items()}, now_ms)
+    return monitor(of, by_row(of, {caller: facts.caller_facts() for caller, facts in folded.items()}), now_ms)
 
 
 def called(times: int) -> dict[int, bytes]:
@@ -175,8 +176,9 @@ def test_disabled_outranks_cooldown_outranks_quota(
     status: Status, calls: int, rests: bool, expected: MemberStatus
 ) -> None:
     definition = member(status=status, daily_cap=5)
+    of = group([definition])
     facts = CallerFacts(called(calls), flags(("spam_label", NOW)) if rests else ())
-    (line,) = monitor(group([definition]), {definition.id: facts}, NOW).members
+    (line,) = monitor(of, by_row(of, {definition.id: facts}), NOW).members
     until = datetime.fromtimestamp((NOW + 6 * HOUR) // 1000, UTC) if expected == "cooldown" else None
     assert (line.status, line.calls_today, line.cooldown_until) == (expected, calls, until)
 
@@ -195,7 +197,7 @@ def test_a_group_of_a_hundred_82_healthy_and_dialling_14_resting_3_disabled_1_ov
         98: CallerFacts(called(500), flags(("blocked", NOW))),
         99: CallerFacts(called(1)),
     }
-    now = monitor(of, facts, NOW)
+    now = monitor(of, by_row(of, facts), NOW)
     assert (now.group_id, now.group_name, now.total_members) == (3, "Sales HCM", 100)
     assert (now.eligible_now, now.in_cooldown, now.disabled) == (82, 14, 3)
     assert Counter(line.status for line in now.members) == {
@@ -235,6 +237,12 @@ def test_a_group_without_members_and_a_member_without_facts() -> None:
     )
     (line,) = seen(group([member()]), {}).members
     assert (line.status, line.health_score, line.calls_today, line.cooldown_until) == ("eligible", 100, 0, None)
+
+
+def test_facts_of_another_group_are_refused() -> None:
+    of = group([member(18), member(19)])
+    with pytest.raises(ValueError, match="longer than"):
+        monitor(of, GroupFacts.of([18, 19, 20], {}), NOW)
 
 
 def test_a_disabled_group_is_shown_with_its_members_own_statuses() -> None:

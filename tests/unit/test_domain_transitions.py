@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from histories import by_row
 from pick_groups import group, member
 from rotary.definitions import GroupDefinition
 from rotary.domain.facts import QUARTER_MS, CallerFacts, Flag, pack_counts
@@ -141,7 +142,7 @@ def test_conditions_are_what_the_monitor_shows(
         if is_flagged:
             facts.facts[caller] = structs.replace(facts.facts[caller], flags=(Flag(NOW, 1, "blocked"),))
     now_ms = NOW + later_ms
-    shown, found = monitor(of, facts.facts, now_ms), held(of, facts, now_ms)
+    shown, found = monitor(of, by_row(of, facts.facts), now_ms), held(of, facts, now_ms)
     for one in shown.members:
         if one.status != "disabled":
             assert (Condition("cooldown", one.caller_id_id) in found) == (one.status == "cooldown")

@@ -18,6 +18,7 @@ from rotary.domain.facts import (
     QUARTERS_A_DAY,
     CallerFacts,
     Flag,
+    GroupFacts,
     pack_counts,
     unpack_counts,
 )
@@ -25,7 +26,7 @@ from rotary.events import FLAG_KINDS
 from rotary.http.responses import success
 from rotary.redis.changes import CustomerFacts, FactsChanged, GroupsChanged, decode_change
 from rotary.redis.documents import decode_group, encode_group
-from rotary.redis.facts import decode_facts
+from rotary.redis.facts import decode_group_facts
 from rotary.redis.fold import flag_identity
 from rotary.redis.keys import BUCKETS, bucket_of
 from rotary_query.cache.group_cache import FULL, MIN_REMEMBERED, Document, GroupCache, GroupMonitor, Key
@@ -48,6 +49,11 @@ def facts_changed(calls: list[tuple[str, int, list[int]]], flags: dict[int, list
     return decoded.customers[0]
 
 
+def facts_of_18(facts: CallerFacts = NO_FACTS) -> GroupFacts:
+    """Of a group whose only member is 18."""
+    return GroupFacts.of([18], {18: facts})
+
+
 counts = st.lists(st.tuples(st.integers(0, 95), st.integers(1, 2**32 - 1)), min_size=1, max_size=5)
 
 
@@ -61,26 +67,27 @@ def test_counts_are_the_greatest_ever_told_in_any_order(
     told = [(str(caller), day, [number for pair in pairs for number in pair]) for caller, day, pairs in messages]
     arriving = told + told[: len(told) // 2]
     random.Random(seed).shuffle(arriving)
-    read = {18: CallerFacts({DAY: pack_counts([1, 2, 3])})}
-    before = read[18]
+    counts_read = pack_counts([1, 2, 3])
+    read = facts_of_18(CallerFacts({DAY: counts_read}))
     for message in arriving:
-        merge_change(read, facts_changed([message]))
+        merge_change(read, {18: 0}, facts_changed([message]))
     expected: dict[tuple[int, int], int] = {(DAY, 0): 1, (DAY, 1): 2, (DAY, 2): 3}
     for caller, day, pairs in messages:
         for quarter, calls in pairs if caller == 18 else []:
             expected[day, quarter] = max(calls, expected.get((day, quarter), 0))
-    rows = {day: unpack_counts(counts) for day, counts in read[18].calls.items()}
+    rows = {day: unpack_counts(counts or b"") for day, (counts,) in read.calls.items()}
     merged = {(day, at): calls for day, row in rows.items() for at, calls in enumerate(row) if calls}
     assert merged == expected
-    assert before == CallerFacts({DAY: pack_counts([1, 2, 3])}), "what was read is left as it is"
-    assert list(read) == [18]
+    assert counts_read == pack_counts([1, 2, 3]), "what was read is left as it is"
 
 
 def test_days_long_gone_are_dropped() -> None:
-    read = {18: CallerFacts({})}
+    read = facts_of_18()
     for day in range(DAY, DAY + 40):
-        merge_change(read, facts_changed([("18", day, [0, 1])]))
-    assert sorted(read[18].calls) == [DAY + 36, DAY + 37, DAY + 38, DAY + 39]
+        merge_change(read, {18: 0}, facts_changed([("18", day, [0, 1])]))
+    assert sorted(read.calls) == [DAY + 36, DAY + 37, DAY + 38, DAY + 39]
+    merge_change(read, {18: 0}, facts_changed([("18", DAY, [0, 1])]))
+    assert sorted(read.calls) == [DAY + 36, DAY + 37, DAY + 38, DAY + 39], "nor do they displace newer ones"
 
 
 @given(
@@ -91,11 +98,13 @@ def test_flags_are_the_union_in_any_order(flags: list[Flag], seed: int) -> None:
     unique = sorted({flag.identity: flag for flag in sorted(flags)}.values())
     arriving = [unique[:size] for size in range(len(unique) + 1)] * 2
     random.Random(seed).shuffle(arriving)
-    read = {18: CallerFacts({})}
+    read = facts_of_18()
     for document in arriving:
-        merge_change(read, facts_changed([], {18: document}))
-    assert read[18].flags == tuple(unique)
-    assert len(read[18].flags) <= MAX_FLAGS_OF_A_KIND
+        merge_change(read, {18: 0}, facts_changed([], {18: document}))
+    [(merged, cleared_at_ms)] = read.flags
+    assert merged == tuple(unique)
+    assert len(merged) <= MAX_FLAGS_OF_A_KIND
+    assert cleared_at_ms is None
 
 
 def _cache(limit: int = 2**20) -> tuple[GroupCache, list[tuple[int, int]]]:
@@ -120,10 +129,11 @@ def test_a_change_during_a_load_is_in_what_is_installed() -> None:
     cache, touched = _cache()
     load = cache.begin(MONITOR)
     cache.apply_facts(facts_changed([("18", DAY, [5, 9])]))
-    read = {18: CallerFacts({DAY: pack_counts([0, 0, 0, 0, 0, 8, 1])})}
+    read = facts_of_18(CallerFacts({DAY: pack_counts([0, 0, 0, 0, 0, 8, 1])}))
     entry = cache.install_monitor(load, group([member(18)]), read)
     cache.end(load)
-    assert unpack_counts(entry.facts[18].calls[DAY])[:7] == (0, 0, 0, 0, 0, 9, 1)
+    [counts] = entry.facts.calls[DAY]
+    assert unpack_counts(counts or b"")[:7] == (0, 0, 0, 0, 0, 9, 1)
     assert cache.get(MONITOR) is entry
     assert touched == [], "nobody could have shown it before"
     cache.apply_facts(facts_changed([("18", DAY, [5, 10])]))
@@ -141,7 +151,7 @@ def test_a_load_is_void_when_its_definition_changes_or_its_bucket_or_all_is_drop
         cache, _ = _cache()
         load = cache.begin(MONITOR)
         spoil(cache)
-        cache.install_monitor(load, group([member(18)]), {18: NO_FACTS})
+        cache.install_monitor(load, group([member(18)]), facts_of_18())
         cache.end(load)
         assert cache.get(MONITOR) is None
         assert cache.bytes_held == 0
@@ -167,7 +177,8 @@ def test_bytes_and_links_are_exact_whatever_comes_and_goes(steps: list[tuple[int
         key: Key = ("monitor", CUSTOMER, group_id)
         load = cache.begin(key)
         members = [member(caller) for caller in range(group_id, group_id + 5)]
-        read = {one.id: CallerFacts({DAY: pack_counts([1])}) for one in members}
+        callers = [one.id for one in members]
+        read = GroupFacts.of(callers, dict.fromkeys(callers, CallerFacts({DAY: pack_counts([1])})))
         has_room = cache.bytes_held < FULL * 40_000
         is_kept = has_room or key in remembered or cache.get(key) is not None
         entry = cache.install_monitor(load, group(members), read)
@@ -185,7 +196,7 @@ def test_dropping_a_bucket_drops_it_alone_and_tells_who_watches() -> None:
     stranger = next(number for number in range(8, 100) if bucket_of(number) != bucket_of(CUSTOMER))
     for customer in (CUSTOMER, stranger):
         load = cache.begin(("monitor", customer, 3))
-        cache.install_monitor(load, group([member(18)]), {18: NO_FACTS})
+        cache.install_monitor(load, group([member(18)]), facts_of_18())
         cache.end(load)
         load = cache.begin(("groups", customer, 0))
         cache.install_document(load, Document(success(b"{}")))
@@ -278,6 +289,6 @@ def _monitor(document: bytes, counts: bytes, days: int) -> GroupMonitor:
     read = decode_group(document)
     asked = range(DAY, DAY + days)
     values = [value for _ in read.members for value in (None, *(bytes(bytearray(counts)) for _ in asked))]
-    entry = GroupMonitor(7, read, decode_facts([one.id for one in read.members], asked, values))
+    entry = GroupMonitor(7, read, decode_group_facts(asked, values))
     entry.answer(DAY * DAY_MS)
     return entry

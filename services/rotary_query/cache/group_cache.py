@@ -8,10 +8,10 @@ request to Redis and its reply. A changed definition, or a bucket dropped after 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from rotary.definitions import GroupDefinition
-from rotary.domain.facts import CallerFacts
+from rotary.domain.facts import GroupFacts
 from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import CachedResponse
 from rotary.redis.changes import CustomerFacts, GroupsChanged
@@ -69,14 +69,22 @@ class Definition(Document):
 class GroupMonitor:
     """A group's definition, the facts about each of its members, and the last answer rendered from them."""
 
-    __slots__ = ("_answer", "_rendered_ms", "bucket", "facts", "group")
+    __slots__ = ("_answer", "_rendered_ms", "_rows", "bucket", "facts", "group")
 
-    def __init__(self, bucket: int, group: GroupDefinition, facts: dict[int, CallerFacts]) -> None:
+    def __init__(self, bucket: int, group: GroupDefinition, facts: GroupFacts) -> None:
         self.bucket = bucket
         self.group = group
         self.facts = facts
+        self._rows: dict[int, int] = {}
         self._answer: CachedResponse | None = None
         self._rendered_ms = 0
+
+    @property
+    def rows(self) -> Mapping[int, int]:
+        """Caller ID → its row in `facts`. It is made when the first change comes."""
+        if not self._rows:
+            self._rows = {member.id: row for row, member in enumerate(self.group.members)}
+        return self._rows
 
     def answer(self, now_ms: int) -> CachedResponse:
         """The answer at `now_ms`. It is rendered again after a change of the facts or after a second."""
@@ -89,13 +97,14 @@ class GroupMonitor:
         self._rendered_ms = now_ms
         return known
 
-    def expire(self) -> None:
-        """Makes the next answer render again. Call it after a change of the facts."""
+    def merge(self, change: CustomerFacts) -> None:
+        """Merges a change of the facts. The next answer is rendered again."""
+        merge_change(self.facts, self.rows, change)
         self._rendered_ms = -FRESH_MS
 
     def bytes_held(self) -> int:
         """The approximate memory use."""
-        return 2500 + 550 * len(self.facts) + bytes_held(self.facts)
+        return 2500 + 550 * len(self.group.members) + bytes_held(self.facts)
 
 
 Entry = Document | GroupMonitor
@@ -126,14 +135,14 @@ class CallerIndex:
             self._new.discard(monitor)
             return
         entered = self._entered
-        for caller in monitor.facts:
+        for caller in monitor.rows:
             if len(others := entered.pop(caller)) > 1:
                 entered[caller] = tuple(other for other in others if other is not monitor)
 
     def of(self, callers: Iterable[int]) -> set[GroupMonitor]:
         """The monitors that show any of these caller IDs."""
         for monitor in self._new:
-            for caller in monitor.facts:
+            for caller in monitor.rows:
                 self._entered[caller] = (*self._entered.get(caller, ()), monitor)
         self._new.clear()
         return {monitor for caller in callers for monitor in self._entered.get(caller, ())}
@@ -238,15 +247,15 @@ class GroupCache:
         if self.holds(read) and self._admits(read.key):
             self._put(read.key, document)
 
-    def install_monitor(self, read: PendingRead, group: GroupDefinition, facts: dict[int, CallerFacts]) -> GroupMonitor:
+    def install_monitor(self, read: PendingRead, group: GroupDefinition, facts: GroupFacts) -> GroupMonitor:
         """The monitor of a group, with the changes during its read. It is cached if admitted, unless the read is void.
 
-        `facts` has an entry for each member. The cache takes ownership of it.
+        The cache takes ownership of `facts`.
         """
         entry = GroupMonitor(read.bucket, group, facts)
         if self.holds(read):
             for change in read.changes:
-                merge_change(entry.facts, change)
+                entry.merge(change)
             if self._admits(read.key):
                 self._put(read.key, entry)
         return entry
@@ -260,8 +269,7 @@ class GroupCache:
             return
         named = {int(entry[0]) for entry in change.calls} | {int(entry[0]) for entry in change.flags}
         for touched in monitors.of(named):
-            merge_change(touched.facts, change)
-            touched.expire()
+            touched.merge(change)
             self._listener(customer, touched.group.id)
 
     def apply_groups(self, change: GroupsChanged) -> None:

@@ -19,7 +19,7 @@ from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import NO_FACTS
 from rotary.redis import keys, versions
 from rotary.redis.documents import decode_group, decode_groups
-from rotary.redis.facts import decode_facts
+from rotary.redis.facts import decode_group_facts
 from rotary.redis.pipeline import TIME, pack, time_ms
 from rotary.redis.positions import REBUILDING, decode_bucket_status, pack_bucket_status
 from rotary.redis.versions import Versions
@@ -190,7 +190,7 @@ class Loader:
             stored = next(values) if callers else []
             try:
                 # A refused entry is cached too. The status of its bucket decides when to show it.
-                entry = self._cache.install_monitor(waiting.asked, group, decode_facts(callers, days, stored))
+                entry = self._cache.install_monitor(waiting.asked, group, decode_group_facts(days, stored))
                 if read.refusal is None:
                     # Rendered here, one after the other: that is faster than in turns with the answering of requests.
                     entry.answer(now_ms)

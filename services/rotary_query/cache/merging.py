@@ -4,53 +4,46 @@ Counters only grow and flags are only added, so the greater count and the union 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rotary.domain.facts import COUNT_BYTES, DAY_BYTES, NO_FACTS, CallerFacts, merge_flags
+from rotary.domain.facts import COUNT_BYTES, DAY_BYTES, GroupFacts, merge_flags
 from rotary.redis.changes import CustomerFacts, read_flags
 
 _DAYS_KEPT = 4  # one more than readers need: yesterday, today, tomorrow
 _COUNT = struct.Struct(">I")
 
 
-def merge_change(facts: dict[int, CallerFacts], change: CustomerFacts) -> bool:
-    """Merges a change into `facts`, for callers with an entry there. Returns whether there were any."""
-    touched = False
+def merge_change(facts: GroupFacts, rows: Mapping[int, int], change: CustomerFacts) -> None:
+    """Merges a change into `facts`, for callers with a row there."""
     for name, day, counts in change.calls:
-        if (known := facts.get(caller := int(name))) is not None:
-            facts[caller] = counted(known, day, counts)
-            touched = True
+        if (row := rows.get(int(name))) is not None:
+            _count(facts, row, day, counts)
     for name, document in change.flags:
-        if (known := facts.get(caller := int(name))) is not None:
-            flags, cleared_at_ms = read_flags(document)
-            cleared = max(known.cleared_at_ms or 0, cleared_at_ms or 0) or None
-            facts[caller] = CallerFacts(known.calls, merge_flags(known.flags, flags), cleared)
-            touched = True
-    return touched
+        if (row := rows.get(int(name))) is not None:
+            (known, known_ms), (flags, cleared_ms) = facts.flags[row], read_flags(document)
+            facts.flags[row] = merge_flags(known, flags), max(known_ms or 0, cleared_ms or 0) or None
 
 
-def counted(known: CallerFacts, day: int, counts: Sequence[int]) -> CallerFacts:
-    """The facts with [quarter, count, ...] of a UTC day merged. A count below the known one is from an older message.
+def _count(facts: GroupFacts, row: int, day: int, counts: Sequence[int]) -> None:
+    """Merges [quarter, count, ...] of a UTC day. A count below the known one is from an older message.
 
-    The first change of a day copies its counters. Later changes are made in place.
+    The first change of a row's day copies its counters. Later changes are made in place.
     """
-    quarters = known.calls.get(day, b"")
+    column = facts.calls.get(day)
+    if column is None:
+        column = facts.calls[day] = [None] * len(facts.flags)
+        if len(facts.calls) > _DAYS_KEPT:
+            del facts.calls[min(facts.calls)]
+    quarters = column[row]
     if not isinstance(quarters, bytearray):
-        quarters = bytearray(quarters.ljust(DAY_BYTES, b"\0"))
-        days = {**known.calls, day: quarters}
-        kept = sorted(days)[-_DAYS_KEPT:]
-        known = CallerFacts({day: days[day] for day in kept}, known.flags, known.cleared_at_ms)
+        quarters = column[row] = bytearray((quarters or b"").ljust(DAY_BYTES, b"\0"))
     for at in range(0, len(counts), 2):
         place, calls = counts[at] * COUNT_BYTES, counts[at + 1]
         if calls > _COUNT.unpack_from(quarters, place)[0]:
             _COUNT.pack_into(quarters, place, calls)
-    return known
 
 
-def bytes_held(facts: dict[int, CallerFacts]) -> int:
+def bytes_held(facts: GroupFacts) -> int:
     """The approximate memory use of these facts."""
-    held = 0
-    for caller_facts in facts.values():
-        if caller_facts is not NO_FACTS:
-            held += 300 + 500 * len(caller_facts.calls) + 150 * len(caller_facts.flags)
-    return held
+    counts = sum(len(column) - column.count(None) for column in facts.calls.values())
+    return 500 * counts + 150 * sum(len(flags) for flags, _ in facts.flags)

@@ -1,9 +1,7 @@
 """From what Redis holds to the answers of the three endpoints."""
 
-from collections.abc import Mapping
-
 from rotary.definitions import GroupDefinition, GroupSummary
-from rotary.domain.facts import CallerFacts
+from rotary.domain.facts import GroupFacts
 from rotary.domain.monitor import monitor
 from rotary.http.responses import CachedResponse, success, success_template
 from rotary_query.http.schemas import encode_detail, encode_list, encode_monitor
@@ -22,6 +20,6 @@ def detail_answer(group: GroupDefinition) -> CachedResponse:
     return success(encode_detail(group))
 
 
-def monitor_answer(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> CachedResponse:
+def monitor_answer(group: GroupDefinition, facts: GroupFacts, now_ms: int) -> CachedResponse:
     """A group now."""
     return success(encode_monitor(monitor(group, facts, now_ms)), _MONITOR)

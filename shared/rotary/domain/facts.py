@@ -43,6 +43,11 @@ class Flag(Struct, frozen=True, order=True, array_like=True, gc=False):
     kind: FlagKind
 
 
+Flags = tuple[tuple[Flag, ...], int | None]
+"""The flags of a caller ID, ascending, and its last clear in UTC milliseconds."""
+NO_FLAGS: Flags = ((), None)
+
+
 class CallerFacts(Struct, frozen=True, gc=False):
     """The facts about one caller ID as a reader needs them: counts without identities. `flags` ascend."""
 
@@ -52,6 +57,27 @@ class CallerFacts(Struct, frozen=True, gc=False):
 
 
 NO_FACTS = CallerFacts({})
+
+
+class GroupFacts(Struct, frozen=True):
+    """The facts about the members of a group, in columns with a row for each, in the group's order.
+
+    Redis answers in columns, so nothing has to be made for each member before it is shown.
+    """
+
+    calls: dict[int, list[Counts | None]]
+    """UTC day → its counts, by row. None where there were no calls."""
+    flags: list[Flags]
+
+    @classmethod
+    def of(cls, callers: Sequence[int], facts: Mapping[int, CallerFacts]) -> "GroupFacts":
+        """From facts by caller ID, which may omit some."""
+        rows = [facts.get(caller, NO_FACTS) for caller in callers]
+        days = {day for row in rows for day in row.calls}
+        return cls(
+            {day: [row.calls.get(day) for row in rows] for day in days},
+            [(row.flags, row.cleared_at_ms) for row in rows],
+        )
 
 
 class Facts(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The monitor: which members of a group may dial now. The API encodes these Structs as its response bodies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -13,11 +13,11 @@ from rotary.domain.facts import (
     COUNT_BYTES,
     DAY_BYTES,
     LARGE_COUNTS,
-    NO_FACTS,
     QUARTER_MS,
     QUARTERS_A_DAY,
     SUM_MODULUS,
-    CallerFacts,
+    Counts,
+    GroupFacts,
     total,
 )
 from rotary.domain.health import health_score, last_day
@@ -55,38 +55,25 @@ class Monitor(Struct, frozen=True):
     members: list[MonitorMember]
 
 
-def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: int) -> Monitor:
-    """The monitor of a group at `now_ms`, UTC. `facts` may omit caller IDs without facts.
+def monitor(group: GroupDefinition, facts: GroupFacts, now_ms: int) -> Monitor:
+    """The monitor of a group at `now_ms`, UTC.
 
     A member's status is the first that applies: disabled, cooldown, quota_exceeded, eligible.
     """
     windows = windows_at(group.timezone, now_ms // QUARTER_MS)
     policy = group.policy
     volume = policy.volume_calls
+    calls_today, calls_of_day = [0] * len(group.members), [0] * len(group.members)
+    for day, column in facts.calls.items():
+        if window := windows.get(day):
+            _add(column, window, calls_today, calls_of_day)
     eligible = resting = disabled = 0
     members = []
     # One loop: calls for each member of every group that is shown would cost a seventh.
-    facts_of, window, number_of = facts.get, windows.get, int.from_bytes
-    for member in group.members:
-        known = facts_of(member.id, NO_FACTS)
-        calls = recent = 0
-        for day, counts in known.calls.items():
-            begin, end, since = window(day, _NONE)
-            number, size = number_of(counts), len(counts)
-            if number & LARGE_COUNTS or end < size:
-                calls += total(counts[begin:end])
-                recent += total(counts[since:])
-            elif begin or since:  # likewise, without a call: the counts from a place on are the number's last digits
-                if begin < size:
-                    calls += (number & _DIGITS[size - begin]) % SUM_MODULUS
-                if since < size:
-                    recent += (number & _DIGITS[size - since]) % SUM_MODULUS
-            else:  # a UTC day of which all counts for both
-                placed = number % SUM_MODULUS
-                calls += placed
-                recent += placed
-        flags, daily_cap = known.flags, member.daily_cap
-        until = cooldown_until(flags, known.cleared_at_ms, policy, now_ms) if flags else None
+    rows = zip(group.members, facts.flags, calls_today, calls_of_day, strict=True)
+    for member, (flags, cleared_at_ms), calls, recent in rows:
+        daily_cap = member.daily_cap
+        until = cooldown_until(flags, cleared_at_ms, policy, now_ms) if flags else None
         rests_until = None
         status: MemberStatus
         if member.status == "disabled":
@@ -110,7 +97,30 @@ def monitor(group: GroupDefinition, facts: Mapping[int, CallerFacts], now_ms: in
 Window = tuple[int, int, int]
 """What counts of a UTC day, as places in its `Counts`: from the first to before the second is in the customer's current
 day, from the third on in the last 24 hours, which end with the last day that is read."""
-_NONE: Window = (0, 0, DAY_BYTES)
+
+
+def _add(column: Sequence[Counts | None], window: Window, calls_today: list[int], calls_of_day: list[int]) -> None:
+    """Adds the calls of a UTC day to each row's calls in the customer's current day and in the last 24 hours."""
+    begin, end, since = window
+    number_of = int.from_bytes
+    for row, counts in enumerate(column):
+        if not counts:
+            continue
+        number, size = number_of(counts), len(counts)
+        if number & LARGE_COUNTS or end < size:
+            calls_today[row] += total(counts[begin:end])
+            calls_of_day[row] += total(counts[since:])
+        elif begin or since:  # likewise, without a call: the counts from a place on are the number's last digits
+            if begin < size:
+                calls_today[row] += (number & _DIGITS[size - begin]) % SUM_MODULUS
+            if since < size:
+                calls_of_day[row] += (number & _DIGITS[size - since]) % SUM_MODULUS
+        else:  # a UTC day of which all counts for both
+            placed = number % SUM_MODULUS
+            calls_today[row] += placed
+            calls_of_day[row] += placed
+
+
 _DIGITS = [256**length - 1 for length in range(DAY_BYTES + 1)]
 """The last bytes of a number, so many."""
 

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from rotary.definitions import GroupDefinition, MemberDefinition
 from rotary.domain.cooldown import cooldown_until
-from rotary.domain.facts import QUARTER_MS, CallerFacts
+from rotary.domain.facts import QUARTER_MS, CallerFacts, GroupFacts
 from rotary.domain.monitor import monitor
 from rotary.domain.quota import today
 
@@ -71,7 +71,8 @@ def caller_status(member: MemberDefinition, facts: CallerFacts, group: GroupDefi
     """A caller ID at `now_ms`, UTC. `group` is any of its groups, which all have its customer's zone and policy."""
     if not facts.calls and not facts.flags:  # most of many
         return CallerStatus(member.number, member.status == "active", None, False, 0, member.daily_cap, None)  # noqa: FBT003
-    [shown] = monitor(structs.replace(group, members=(member,)), {member.id: facts}, now_ms).members
+    alone = GroupFacts.of((member.id,), {member.id: facts})
+    [shown] = monitor(structs.replace(group, members=(member,)), alone, now_ms).members
     until_ms = cooldown_until(facts.flags, facts.cleared_at_ms, group.policy, now_ms)
     timezone = group.timezone
     over = shown.calls_today >= member.daily_cap

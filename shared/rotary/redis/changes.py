@@ -5,12 +5,9 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Raw, Struct
 
-from rotary.domain.facts import Flag
+from rotary.domain.facts import Flags
 from rotary.redis.facts import decode_flags
 from rotary.redis.positions import BucketStatus, decode_bucket_status
-
-Flags = tuple[tuple[Flag, ...], int | None]
-"""Flags, ascending, and the last clear in UTC milliseconds."""
 
 
 class CustomerFacts(Struct, frozen=True, array_like=True):

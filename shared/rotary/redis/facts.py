@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from rotary.domain.facts import NO_FACTS, CallerFacts, Counts, Flag
+from rotary.domain.facts import NO_FLAGS, CallerFacts, Counts, Flag, Flags, GroupFacts
 from rotary.events import FlagKind
 from rotary.redis import keys
 
@@ -32,30 +32,25 @@ def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int], genera
     return names
 
 
+def decode_group_facts(days: Sequence[int], values: Sequence[bytes | None]) -> GroupFacts:
+    """The facts with a row for each caller ID, from the values of `fact_keys` that MGET returned."""
+    width = 1 + len(days)
+    calls: dict[int, list[Counts | None]] = {day: [*values[at::width]] for at, day in enumerate(days, 1)}
+    return GroupFacts(calls, [NO_FLAGS if value is None else decode_flags(value) for value in values[::width]])
+
+
 def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[bytes | None]) -> dict[int, CallerFacts]:
     """The facts by caller ID, from the values of `fact_keys` that MGET returned."""
-    width = 1 + len(days)
-    assert len(values) == width * len(callers)
-    # A loop by day over all callers takes half the time of one by caller over all days.
-    calls: list[dict[int, Counts] | None] = [None] * len(callers)
-    for at, day in enumerate(days, 1):
-        for row, value in enumerate(values[at::width]):
-            if value:
-                if (known := calls[row]) is None:
-                    calls[row] = {day: value}
-                else:
-                    known[day] = value
+    columns = decode_group_facts(days, values)
     facts = {}
-    for caller, flags, known in zip(callers, values[::width], calls, strict=True):
-        if flags is not None:
-            facts[caller] = CallerFacts(known or {}, *decode_flags(flags))
-        else:
-            facts[caller] = NO_FACTS if known is None else CallerFacts(known)
+    for row, (caller, flags) in enumerate(zip(callers, columns.flags, strict=True)):
+        calls = {day: counts for day, column in columns.calls.items() if (counts := column[row])}
+        facts[caller] = CallerFacts(calls, *flags)
     return facts
 
 
-def decode_flags(value: bytes) -> tuple[tuple[Flag, ...], int | None]:
-    """The flags, ascending, and the last clear."""
+def decode_flags(value: bytes) -> Flags:
+    """The flags of a caller ID."""
     stored = _decode(value)
     return _flags(stored), stored.cleared_at_ms or None
 
