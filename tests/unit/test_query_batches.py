@@ -42,6 +42,14 @@ async def test_calls_under_way_are_bounded() -> None:
     assert await answers == [0, 10, 20, 30, 40]
 
 
+async def test_who_asks_again_at_once_is_answered() -> None:
+    reads = Reads()
+    reads.go_on.set()
+    batches = ReadBatcher(reads.read, size=4, in_flight=1)
+    async with asyncio.timeout(5):
+        assert [await batches.ask(number).answer() for number in range(3)] == [0, 10, 20]
+
+
 async def test_one_that_goes_away_takes_the_answer_from_nobody() -> None:
     reads = Reads()
     waiting = ReadBatcher(reads.read, size=4).ask(1)

@@ -67,11 +67,9 @@ class ReadBatcher(Generic[K, V]):
         """Puts it into the next call."""
         waiting: PendingResult[K, V] = PendingResult(asked)
         self._queue.append(waiting)
-        if len(self._tasks) < self._in_flight:
-            # The task begins when the event loop next turns: all that comes in this turn goes with it.
-            task = asyncio.create_task(self._drain())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if (len(self._queue) - 1) % self._size == 0 and len(self._tasks) < self._in_flight:
+            # The task begins when the event loop next turns: all that comes in this turn goes with it, up to `size`.
+            self._tasks.add(asyncio.create_task(self._drain()))
         return waiting
 
     async def close(self) -> None:
@@ -83,12 +81,18 @@ class ReadBatcher(Generic[K, V]):
             self._queue.popleft().fail(asyncio.CancelledError())
 
     async def _drain(self) -> None:
-        while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(self._size, len(self._queue)))]
-            try:
-                await self._read(batch)
-            except BaseException as error:
-                for waiting in batch:
-                    waiting.fail(error)
-                if not isinstance(error, Exception):
-                    raise
+        try:
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(self._size, len(self._queue)))]
+                try:
+                    await self._read(batch)
+                except BaseException as error:
+                    for waiting in batch:
+                        waiting.fail(error)
+                    if not isinstance(error, Exception):
+                        raise
+        finally:
+            # Here and not in a callback of the task: what is asked before that runs would find it still under way.
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)
