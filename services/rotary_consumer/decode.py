@@ -150,7 +150,7 @@ class MessageDecoder:
         earliest_ms, latest_ms = window(opened.kind, arrived)
         faults = dict(opened.faults)
         in_window = earliest_ms <= times[0] and times[1] <= latest_ms
-        if not (in_window and _are_added(opened.events, batch)):
+        if not (in_window and _are_added(opened.events, times, batch)):
             for index, event in zip(opened.indices, opened.events, strict=True):
                 at_ms = event_ms(event)
                 if not earliest_ms <= at_ms <= latest_ms:
@@ -175,9 +175,9 @@ def _first_and_last_ms(events: Sequence[Event], otherwise_ms: int) -> tuple[int,
     return time_ms(min(times)), time_ms(max(times))
 
 
-def _are_added(events: Sequence[Event], batch: Batch) -> bool:
+def _are_added(events: Sequence[Event], times: tuple[int, int], batch: Batch) -> bool:
     try:
-        batch.add_all(events)
+        batch.add_all(events, *times)
     except Exception:  # noqa: BLE001  # one by one they tell which, and adding again changes nothing
         return False
     return True

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct as Layout
+from struct import unpack
 from typing import Annotated, Literal
 
 import msgspec
@@ -162,21 +163,31 @@ def identity(source: str, event_id: str) -> int:
 
     BLAKE2b over the length of the source, the source and the id. The length separates ("ab", "c") from ("a", "bc").
     """
-    return identities(source)(event_id)
+    hashed = _begun(source)()
+    hashed.update(event_id.encode())
+    number: int = _unpack(hashed.digest())[0]
+    return number
+
+
+def identities(events: Sequence[Event]) -> Sequence[int]:
+    """The identity of each event, for a consumer's hottest loop: many of them one by one take a third longer."""
+    if len(events) == 1:
+        return (identity(events[0].source, events[0].id),)
+    digests: list[bytes] = []
+    source, begin = "", _begun("")
+    for event in events:
+        if event.source != source:
+            source, begin = event.source, _begun(event.source)
+        hashed = begin()
+        hashed.update(event.id.encode())
+        digests.append(hashed.digest())
+    return unpack(f">{len(digests)}q", b"".join(digests))
 
 
 @lru_cache(maxsize=4096)
-def identities(source: str) -> Callable[[str], int]:
-    """The identity of each event of a source, by its id. A copy of a hash begun is cheaper than a new one."""
-    begun = blake2b(f"{len(source.encode())}:{source}".encode(), digest_size=8).copy
-
-    def identify(event_id: str) -> int:
-        hashed = begun()
-        hashed.update(event_id.encode())
-        number: int = _unpack(hashed.digest())[0]
-        return number
-
-    return identify
+def _begun(source: str) -> Callable[[], blake2b]:
+    """The hash of a source, to be copied and continued with an id: that is cheaper than a new one."""
+    return blake2b(f"{len(source.encode())}:{source}".encode(), digest_size=8).copy
 
 
 def encode_event(event: Event) -> bytes:

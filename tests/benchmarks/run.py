@@ -29,7 +29,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     cold_groups: int = 10_000
     probe_seconds: float = 15.0
     definition_changes: int = 200
-    drains: int = 3
+    drains: int = 5
     long_drains: int = 2
     single_messages: int = 15_000
     slow_messages: int = 6_000

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from histories import (
     DAY,
@@ -24,6 +25,7 @@ from histories import (
     flagged,
     placed,
 )
+from rotary.domain.facts import QUARTER_MS, event_ms
 from rotary.events import BATCH_CONTENT_TYPE, EVENT_CONTENT_TYPE, EXCHANGE, MAX_AHEAD_MS, Event, encode_event
 from rotary.rabbitmq.stream import Delivery
 from rotary.redis import keys
@@ -82,6 +84,18 @@ def facts_in(batch: Batch) -> set[Fact]:
     for _, (customer, calls, flags) in batch.pieces():
         found |= {(customer, caller, number) for caller, _, numbers, *_ in calls for number in numbers}
         found |= {(customer, caller, flag) for caller, _, some, _ in flags for flag in some}
+    return found
+
+
+def calls_in(batch: Batch) -> set[Fact]:
+    """Every call, with its UTC day, its quarter hour and its pick."""
+    found = set[Fact]()
+    for _, (_, calls, _) in batch.pieces():
+        for caller, day, numbers, quarters, *picks in calls:
+            named = {number: pick for some in picks for number, pick in some.items()}
+            found |= {
+                (caller, day, number, at, named.get(number)) for number, at in zip(numbers, quarters, strict=True)
+            }
     return found
 
 
@@ -281,6 +295,20 @@ def test_a_run_is_bounded_by_the_work_that_its_events_are_good_or_bad() -> None:
         decoder.marker_ms = NOW
         found = decoder.decode(log, None)
         assert (found.events, len(found.deliveries)) == (MAX_CALLS // weight, MAX_CALLS // weight // 1000)
+
+
+@given(st.lists(st.tuples(st.sampled_from([18, 19]), st.integers(0, 8 * QUARTER_MS)), max_size=12))
+def test_each_call_of_a_message_counts_in_its_own_quarter_hour(calls: list[tuple[int, int]]) -> None:
+    midnight = NOW // DAY * DAY
+    events = [placed(f"{at}", midnight - HOUR + after_ms, caller) for at, (caller, after_ms) in enumerate(calls)]
+    events += [structs.replace(one, data=structs.replace(one.data, pick_id="p")) for one in events[::2]]
+    together, singly = Batch(7), Batch(7)
+    times = [event_ms(event) for event in events] or [NOW]
+    together.add_all(events, min(times), max(times))
+    for event in events:
+        singly.add(event)
+    assert calls_in(together) == calls_in(singly)
+    assert len(calls_in(together)) == len(calls)
 
 
 def test_what_a_batch_is_refused_for_is_one_refusal_with_every_index() -> None:
