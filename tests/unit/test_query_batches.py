@@ -76,6 +76,19 @@ async def test_an_error_is_the_answer_of_those_that_have_none() -> None:
     assert await batches.ask(3).answer() == 30, "the next call is not affected"
 
 
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_who_asks_after_closing_is_answered(turns: int) -> None:
+    reads = Reads()
+    reads.go_on.set()
+    batches = ReadBatcher(reads.read, size=4, in_flight=1)
+    batches.ask(1).answer()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await batches.close()
+    async with asyncio.timeout(5):
+        assert await batches.ask(2).answer() == 20
+
+
 async def test_closing_cancels_who_waits() -> None:
     reads = Reads()
     batches = ReadBatcher(reads.read, size=4)

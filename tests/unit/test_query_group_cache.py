@@ -81,13 +81,14 @@ def test_counts_are_the_greatest_ever_told_in_any_order(
     assert counts_read == pack_counts([1, 2, 3]), "what was read is left as it is"
 
 
-def test_days_long_gone_are_dropped() -> None:
-    read = facts_of_18()
-    for day in range(DAY, DAY + 40):
-        merge_change(read, {18: 0}, facts_changed([("18", day, [0, 1])]))
-    assert sorted(read.calls) == [DAY + 36, DAY + 37, DAY + 38, DAY + 39]
-    merge_change(read, {18: 0}, facts_changed([("18", DAY, [0, 1])]))
-    assert sorted(read.calls) == [DAY + 36, DAY + 37, DAY + 38, DAY + 39], "nor do they displace newer ones"
+def test_days_long_gone_are_dropped_and_no_day_displaces_one_that_is_shown() -> None:
+    entry = GroupMonitor(7, group([member(18), member(19)]), GroupFacts.of([18, 19], {}))
+    days = [DAY - 1, DAY, DAY + 1]
+    for day in [*days, *range(DAY - 40, DAY - 1), *range(DAY + 2, DAY + 9)]:
+        entry.merge(facts_changed([("18" if day in days else "19", day, [0, 1])]))
+    entry.answer(DAY * DAY_MS)
+    assert sorted(entry.facts.calls) == list(range(DAY - 2, DAY + 9))
+    assert [len([*filter(None, entry.facts.calls[day])]) for day in days] == [1, 1, 1]
 
 
 @given(

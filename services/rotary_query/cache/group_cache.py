@@ -16,7 +16,7 @@ from rotary.http.errors import GROUP_NOT_FOUND
 from rotary.http.responses import CachedResponse
 from rotary.redis.changes import CustomerFacts, GroupsChanged
 from rotary.redis.keys import bucket_of
-from rotary_query.cache.merging import bytes_held, merge_change
+from rotary_query.cache.merging import DAYS_KEPT, bytes_held, forget_days, merge_change
 from rotary_query.http.endpoints import Kind
 from rotary_query.http.rendering import monitor_answer
 
@@ -91,6 +91,8 @@ class GroupMonitor:
         known = self._answer
         if known is not None and 0 <= now_ms - self._rendered_ms < FRESH_MS:
             return known
+        if len(self.facts.calls) > DAYS_KEPT:
+            forget_days(self.facts, now_ms)
         made = monitor_answer(self.group, self.facts, now_ms)
         if known is None or known.etag != made.etag:
             self._answer = known = made
@@ -104,7 +106,7 @@ class GroupMonitor:
 
     def bytes_held(self) -> int:
         """The approximate memory use."""
-        return 2500 + 550 * len(self.group.members) + bytes_held(self.facts)
+        return 2500 + 600 * len(self.group.members) + bytes_held(self.facts)
 
 
 Entry = Document | GroupMonitor

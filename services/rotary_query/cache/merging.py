@@ -6,10 +6,11 @@ Counters only grow and flags are only added, so the greater count and the union 
 import struct
 from collections.abc import Mapping, Sequence
 
-from rotary.domain.facts import COUNT_BYTES, DAY_BYTES, GroupFacts, merge_flags
+from rotary.domain.facts import COUNT_BYTES, DAY_BYTES, DAY_MS, GroupFacts, merge_flags
 from rotary.redis.changes import CustomerFacts, read_flags
 
-_DAYS_KEPT = 4  # one more than readers need: yesterday, today, tomorrow
+DAYS_KEPT = 3
+"""So many UTC days may be shown, or soon: yesterday, today, tomorrow."""
 _COUNT = struct.Struct(">I")
 
 
@@ -32,8 +33,6 @@ def _count(facts: GroupFacts, row: int, day: int, counts: Sequence[int]) -> None
     column = facts.calls.get(day)
     if column is None:
         column = facts.calls[day] = [None] * len(facts.flags)
-        if len(facts.calls) > _DAYS_KEPT:
-            del facts.calls[min(facts.calls)]
     quarters = column[row]
     if not isinstance(quarters, bytearray):
         quarters = column[row] = bytearray((quarters or b"").ljust(DAY_BYTES, b"\0"))
@@ -41,6 +40,13 @@ def _count(facts: GroupFacts, row: int, day: int, counts: Sequence[int]) -> None
         place, calls = counts[at] * COUNT_BYTES, counts[at + 1]
         if calls > _COUNT.unpack_from(quarters, place)[0]:
             _COUNT.pack_into(quarters, place, calls)
+
+
+def forget_days(facts: GroupFacts, now_ms: int) -> None:
+    """Forgets UTC days of which nothing is shown from `now_ms` on: no local day, and no 24 hours, begin that early."""
+    first = now_ms // DAY_MS - 2
+    for day in [day for day in facts.calls if day < first]:
+        del facts.calls[day]
 
 
 def bytes_held(facts: GroupFacts) -> int:

@@ -84,7 +84,8 @@ SUCCESS = success_template()
 def success(body: bytes, sort: ResponseTemplate = SUCCESS) -> CachedResponse:
     """A 200 with a strong ETag, a hash of the body's bytes.
 
-    The hash is not cryptographic: who makes two bodies with one ETag misleads only his own caches.
+    The hash is not cryptographic: whoever may write a customer's texts could give two bodies one ETag, and mislead
+    readers of that customer.
     """
     return CachedResponse(sort, body, f'"{xxh3_128_hexdigest(body)}"')
 

@@ -35,6 +35,7 @@ def fact_keys(customer: int, callers: Sequence[int], days: Sequence[int], genera
 def decode_group_facts(days: Sequence[int], values: Sequence[bytes | None]) -> GroupFacts:
     """The facts with a row for each caller ID, from the values of `fact_keys` that MGET returned."""
     width = 1 + len(days)
+    assert len(values) % width == 0
     calls: dict[int, list[Counts | None]] = {day: [*values[at::width]] for at, day in enumerate(days, 1)}
     return GroupFacts(calls, [NO_FLAGS if value is None else decode_flags(value) for value in values[::width]])
 
@@ -42,11 +43,13 @@ def decode_group_facts(days: Sequence[int], values: Sequence[bytes | None]) -> G
 def decode_facts(callers: Sequence[int], days: Sequence[int], values: Sequence[bytes | None]) -> dict[int, CallerFacts]:
     """The facts by caller ID, from the values of `fact_keys` that MGET returned."""
     columns = decode_group_facts(days, values)
-    facts = {}
-    for row, (caller, flags) in enumerate(zip(callers, columns.flags, strict=True)):
-        calls = {day: counts for day, column in columns.calls.items() if (counts := column[row])}
-        facts[caller] = CallerFacts(calls, *flags)
-    return facts
+    rows: list[dict[int, Counts]] = [{} for _ in callers]
+    for day, column in columns.calls.items():
+        for calls, counts in zip(rows, column, strict=True):
+            if counts:
+                calls[day] = counts
+    found = zip(callers, rows, columns.flags, strict=True)
+    return {caller: CallerFacts(calls, *flags) for caller, calls, flags in found}
 
 
 def decode_flags(value: bytes) -> Flags:

@@ -67,9 +67,12 @@ class ReadBatcher(Generic[K, V]):
         """Puts it into the next call."""
         waiting: PendingResult[K, V] = PendingResult(asked)
         self._queue.append(waiting)
-        if (len(self._queue) - 1) % self._size == 0 and len(self._tasks) < self._in_flight:
+        is_next_batch = not self._tasks or (len(self._queue) - 1) % self._size == 0
+        if is_next_batch and len(self._tasks) < self._in_flight:
             # The task begins when the event loop next turns: all that comes in this turn goes with it, up to `size`.
-            self._tasks.add(asyncio.create_task(self._drain()))
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)  # for one that is cancelled before it begins
         return waiting
 
     async def close(self) -> None:
@@ -92,7 +95,7 @@ class ReadBatcher(Generic[K, V]):
                     if not isinstance(error, Exception):
                         raise
         finally:
-            # Here and not in a callback of the task: what is asked before that runs would find it still under way.
+            # And not only in the callback: what is asked before that runs would find this task still under way.
             task = asyncio.current_task()
             assert task is not None
             self._tasks.discard(task)
