@@ -51,7 +51,7 @@ THEMES = (
     console,
 )
 WIDTH = 170
-MOST_SECONDS = 1_200
+MOST_SECONDS = 1_500
 
 
 def arguments() -> argparse.Namespace:
