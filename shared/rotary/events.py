@@ -170,7 +170,7 @@ def identity(source: str, event_id: str) -> int:
 
 
 def identities(events: Sequence[Event]) -> Sequence[int]:
-    """The identity of each event, for a consumer's hottest loop: many of them one by one take a third longer."""
+    """The identity of each event, for a consumer's hottest loop: many at once take less time than one by one."""
     if len(events) == 1:
         return (identity(events[0].source, events[0].id),)
     digests: list[bytes] = []

@@ -87,7 +87,7 @@ def test_days_long_gone_are_dropped_and_no_day_displaces_one_that_is_shown() -> 
     for day in [*days, *range(DAY - 40, DAY - 1), *range(DAY + 2, DAY + 9)]:
         entry.merge(facts_changed([("18" if day in days else "19", day, [0, 1])]))
     entry.answer(DAY * DAY_MS)
-    assert sorted(entry.facts.calls) == list(range(DAY - 2, DAY + 9))
+    assert sorted(entry.facts.calls) == list(range(DAY - 1, DAY + 9))
     assert [len([*filter(None, entry.facts.calls[day])]) for day in days] == [1, 1, 1]
 
 

@@ -6,11 +6,12 @@ Counters only grow and flags are only added, so the greater count and the union 
 import struct
 from collections.abc import Mapping, Sequence
 
-from rotary.domain.facts import COUNT_BYTES, DAY_BYTES, DAY_MS, GroupFacts, merge_flags
+from rotary.domain.facts import COUNT_BYTES, DAY_BYTES, GroupFacts, merge_flags
+from rotary.domain.quota import days_read
 from rotary.redis.changes import CustomerFacts, read_flags
 
 DAYS_KEPT = 3
-"""So many UTC days may be shown, or soon: yesterday, today, tomorrow."""
+"""So many UTC days may be shown, or soon: see `days_read`."""
 _COUNT = struct.Struct(">I")
 
 
@@ -43,8 +44,8 @@ def _count(facts: GroupFacts, row: int, day: int, counts: Sequence[int]) -> None
 
 
 def forget_days(facts: GroupFacts, now_ms: int) -> None:
-    """Forgets UTC days of which nothing is shown from `now_ms` on: no local day, and no 24 hours, begin that early."""
-    first = now_ms // DAY_MS - 2
+    """Forgets the UTC days of which nothing is shown from `now_ms` on."""
+    first = days_read(now_ms).start
     for day in [day for day in facts.calls if day < first]:
         del facts.calls[day]
 
