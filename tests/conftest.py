@@ -26,7 +26,6 @@ _TOGETHER = {
         *(f"{_INTEGRATION}{name}" for name in ("console_end_to_end", "dialing", "publisher_trouble")),
         "tests/browser/",
     ),
-    "faults": ("tests/faults/test_faults", "tests/faults/test_engines"),
     "walls": tuple(
         f"{_INTEGRATION}{name}" for name in ("admin_dialers", "console_customers", "server_files", "tls", "walls")
     ),

@@ -94,7 +94,7 @@ async def _read_anew(strike: Strike) -> None:
 
 
 FAULTS = (
-    Fault("an attribute nested 1,000 deep, live and read anew", deeply_nested, readable=False, short=True),
+    Fault("an attribute nested 1,000 deep, live and read anew", deeply_nested, readable=False),
     Fault("odd AMQP properties, live and read anew", odd_properties, readable=False),
     Fault("40 batches of zeros, 1.4 MB of old events", junk),
 )

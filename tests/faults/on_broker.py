@@ -43,6 +43,6 @@ FAULTS = (
     Fault("broker restarted", restarted),
     Fault("broker killed", killed),
     Fault("broker killed and restarted often, then FLUSHALL", killed_and_restarted_often, readable=False),
-    Fault("every connection closed by the broker", connections_closed, short=True),
+    Fault("every connection closed by the broker", connections_closed),
     Fault("broker memory alarm on and off", memory_alarm),
 )

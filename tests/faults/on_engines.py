@@ -58,7 +58,6 @@ class EngineFault(NamedTuple):
     name: str
     strike: Callable[[Dialing], Awaitable[None]]
     clock_error_seconds: int = 0
-    short: bool = False
 
 
 async def write_picker(world: World, number: int, count: int = CALLERS) -> Picker:
@@ -276,7 +275,7 @@ def day_of(timezone: str) -> Callable[[float], int]:
 
 
 ENGINE_FAULTS = (
-    EngineFault("engines killed mid-pick, in turn", killed, short=True),
+    EngineFault("engines killed mid-pick, in turn", killed),
     EngineFault("each of two engines cut off from Redis", cut_off),
     EngineFault("Redis picked, and its answers are lost", answers_lost),
     EngineFault("Redis killed", redis_killed),

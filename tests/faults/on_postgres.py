@@ -64,4 +64,4 @@ async def _is_shown(world: World) -> bool:
     return True
 
 
-FAULTS = (Fault("Postgres restarted while definitions change", restarted_while_definitions_change, short=True),)
+FAULTS = (Fault("Postgres restarted while definitions change", restarted_while_definitions_change),)

@@ -83,5 +83,5 @@ async def _answered(strike: Strike, since: float, *, monitors: bool) -> None:
 FAULTS = (
     Fault("the query service paused, five times", query_paused),
     Fault("readers, while Redis is away", redis_away, readable=False),
-    Fault("readers, while Redis hangs", redis_hangs, readable=False, short=True),
+    Fault("readers, while Redis hangs", redis_hangs, readable=False),
 )

@@ -85,7 +85,7 @@ async def _is_alone(world: World, generation: int) -> bool:
 
 
 FAULTS = (
-    Fault("rebuild on demand", rebuilt_on_demand, short=True),
+    Fault("rebuild on demand", rebuilt_on_demand),
     Fault("rebuild, with its admin and a consumer paused", rebuilt_by_paused_hands),
     Fault("rebuild, with all consumers killed amid it", killed_while_rebuilt),
 )

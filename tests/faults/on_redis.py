@@ -103,5 +103,5 @@ FAULTS = (
     Fault("FLUSHALL", flushed, readable=False),
     Fault("Redis refuses writes", refusing_writes),
     Fault("Redis, then the consumers die while the logs are read anew", interrupted_while_read_anew, readable=False),
-    Fault("every connection to Redis lost, five times", every_connection_lost, readable=False, short=True),
+    Fault("every connection to Redis lost, five times", every_connection_lost, readable=False),
 )

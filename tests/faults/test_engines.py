@@ -12,10 +12,9 @@ from faults.world import World
 _numbers = count(1)
 
 
+@pytest.mark.long
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize(
-    "fault", [pytest.param(one, id=one.name, marks=[] if one.short else [pytest.mark.long]) for one in ENGINE_FAULTS]
-)
+@pytest.mark.parametrize("fault", [pytest.param(one, id=one.name) for one in ENGINE_FAULTS])
 async def test_no_fault_of_the_engine_breaks_a_promise(
     world: World, fault: EngineFault, pick_rows: list[PickRow]
 ) -> None:

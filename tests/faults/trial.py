@@ -45,7 +45,7 @@ class Strike(Struct):
 class Fault(Struct, frozen=True):
     """`strike` breaks something and mends it, and returns when the fault is over.
 
-    `readable`: readers are answered all the time. The short run has it if `short`.
+    `readable`: readers are answered all the time. `make test` runs it too if `short`.
     """
 
     name: str
