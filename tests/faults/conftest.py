@@ -100,8 +100,8 @@ def nemesis_seconds(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--nemesis-seconds"))
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
-    """A stack of these tests' own: they break it, and leave it whole for the next one."""
+    """A stack of a file's own, in which nothing has happened yet; a test leaves it whole for the next one."""
     async with open_world() as opened:
         yield opened

@@ -37,7 +37,7 @@ FAULTS = (
 )
 
 
-@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     "fault", [pytest.param(fault, id=fault.name, marks=[] if fault.short else [pytest.mark.long]) for fault in FAULTS]
 )

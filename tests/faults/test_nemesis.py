@@ -1,15 +1,13 @@
 """Whatever fails, two things at a time: nothing lost, nothing counted twice, nothing old shown as fresh."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-import pytest_asyncio
 
 from faults.nemesis import let_loose, rounds
 from faults.table import Row
 from faults.trial import Fault, Strike, trial
-from faults.world import World, open_world
+from faults.world import World
 
 
 def test_a_seed_repeats_the_rounds() -> None:
@@ -18,13 +16,6 @@ def test_a_seed_repeats_the_rounds() -> None:
     assert drawn == [next(again) for _ in range(50)]
     assert drawn != [next(other) for _ in range(50)]
     assert all(len({stroke.weapon.target for stroke in one.strokes}) == len(one.strokes) for one in drawn)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world() -> AsyncIterator[World]:
-    """One in which nothing has happened, so that a seed repeats the faults on the same."""
-    async with open_world() as opened:
-        yield opened
 
 
 async def _strike(strike: Strike, seed: int, seconds: int) -> None:
