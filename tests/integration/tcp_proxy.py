@@ -2,7 +2,7 @@
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 
@@ -11,8 +11,8 @@ class TcpProxy:
 
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target)
-        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._answering = asyncio.Event()
         self._answering.set()
         self._server: asyncio.Server | None = None
@@ -49,9 +49,8 @@ class TcpProxy:
 
     async def drop(self) -> None:
         """Resets every connection; new ones are welcome."""
-        for pair in self._pairs:
-            for writer in pair:
-                writer.transport.abort()
+        for end in self._ends:
+            end.transport.abort()
         self._answering.set()
 
     async def cut(self) -> None:
@@ -85,16 +84,23 @@ class TcpProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        there, onward = await asyncio.open_connection(self._target.hostname, self._target.port)
-        pair = (writer, onward)
-        self._pairs.add(pair)
-        both = (self._copy(reader, onward, held=False), self._copy(there, writer, held=True))
-        tasks = [asyncio.create_task(copy) for copy in both]
-        self._tasks.update(tasks)
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for end in pair:
-            end.transport.abort()
-        self._pairs.discard(pair)
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._tasks.add(handler)  # the proxy may end before the target has answered
+        ends = {writer}
+        try:
+            self._ends.add(writer)
+            there, onward = await asyncio.open_connection(self._target.hostname, self._target.port)
+            ends.add(onward)
+            self._ends.add(onward)
+            both = (self._copy(reader, onward, held=False), self._copy(there, writer, held=True))
+            tasks = [asyncio.create_task(copy) for copy in both]
+            self._tasks.update(tasks)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.transport.abort()
+            self._ends -= ends
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, held: bool) -> None:
         try:
