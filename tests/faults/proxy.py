@@ -111,10 +111,13 @@ class Proxy:
             await self._passes.wait()
             self.held -= 1
 
+    def _refuses(self) -> bool:
+        self.refused += not self.is_open
+        return not self.is_open
+
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one connection."""
-        if not self.is_open:
-            self.refused += 1
+        if self._refuses():
             writer.close()
             return
         try:
@@ -123,6 +126,9 @@ class Proxy:
             writer.transport.abort()
             return
         connection = _Connection(self, writer, requests)
+        if self._refuses():  # since then
+            connection.reset()
+            return
         self.connections.add(connection)
         await asyncio.gather(connection.pump("requests", reader, requests), connection.pump("answers", answers, writer))
         self.connections.discard(connection)
