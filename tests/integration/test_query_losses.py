@@ -18,8 +18,6 @@ from running import free_port, until
 
 NOW = system_clock()
 MONITOR = "/api/caller-id-groups/3/monitor"
-SECONDS = 20
-"""A deadline for what takes a moment or two, on a machine that does much else."""
 
 
 async def metric(served: Site, name: str) -> float:
@@ -75,26 +73,26 @@ LOSSES: list[Callable[[World, TcpProxy], Awaitable[None]]] = [
 async def test_after_every_loss_speed_lag_metrics_and_readiness_are_as_before(filled: World) -> None:
     async with TcpProxy(filled.url) as proxy, site(proxy.url) as running:
         caller = running.caller(await filled.token())
-        await until(lambda: _recovered(running, caller), SECONDS, "it is well at first")
+        await until(lambda: _recovered(running, caller), 5, "it is well at first")
         for number, lose in enumerate(LOSSES):
             await lose(filled, proxy)
 
             async def is_lost(number: int = number) -> bool:
                 return await metric(running, "rotary_query_watch_losses_total") == number + 1
 
-            await until(is_lost, SECONDS, f"loss {number} is noticed")
+            await until(is_lost, 4, f"loss {number} is noticed")
             if lose in (_refused, _hung):
                 told = await readiness(running)
                 assert told.startswith('{"ready":false,"missing":["Redis is away'), told
                 await proxy.drop()
                 await proxy.mend()
-            await until(lambda: _recovered(running, caller), SECONDS, f"it is well after loss {number}")
+            await until(lambda: _recovered(running, caller), 5, f"it is well after loss {number}")
             await filled.fold(placed(str(number), NOW(), 18))
 
             async def shows(number: int = number) -> bool:
                 return f'"calls_today":{number + 1},' in (await caller.get(MONITOR)).text
 
-            await until(shows, SECONDS, "a fold shows")
+            await until(shows, 1, "a fold shows")
 
 
 @pytest.mark.parametrize(
@@ -117,8 +115,8 @@ async def test_any_failure_of_a_poll_is_a_loss_like_any_other(
         async def has_failed() -> bool:
             return not failures
 
-        await until(has_failed, SECONDS, "it failed three times")
-        await until(lambda: _recovered(running, caller), SECONDS, "it is well again")
+        await until(has_failed, 6, "it failed three times")
+        await until(lambda: _recovered(running, caller), 5, "it is well again")
 
 
 async def test_a_service_that_can_not_watch_any_more_exits_loudly(filled: World) -> None:
