@@ -73,7 +73,7 @@ def _logs() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Registers the option that makes drawn tests draw more."""
     parser.addoption(
-        "--thorough", type=int, default=1, metavar="N", help="draw API requests, and N times as many histories of picks"
+        "--thorough", type=int, default=1, metavar="N", help="draw N times as many API requests and histories of picks"
     )
 
 
