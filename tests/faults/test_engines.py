@@ -14,7 +14,7 @@ _numbers = count(1)
 
 @pytest.mark.long
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("fault", [pytest.param(one, id=one.name) for one in ENGINE_FAULTS])
+@pytest.mark.parametrize("fault", ENGINE_FAULTS, ids=[one.name for one in ENGINE_FAULTS])
 async def test_no_fault_of_the_engine_breaks_a_promise(
     world: World, fault: EngineFault, pick_rows: list[PickRow]
 ) -> None:

@@ -310,6 +310,7 @@ def test_each_call_of_a_message_counts_in_its_own_quarter_hour(calls: list[tuple
     for event in events:
         singly.add(event)
     assert calls_in(together) == calls_in(singly)
+    assert len(calls_in(together)) == len({(event.id, event_ms(event) // DAY) for event in events})
 
 
 def test_what_a_batch_is_refused_for_is_one_refusal_with_every_index() -> None:
