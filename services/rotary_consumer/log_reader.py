@@ -101,7 +101,7 @@ class LogReader:
             begin = position.next
             await self._check_identity(begin)
             self._parked_from = await self._parked_to()
-            consumer = await self._open(self._start(position), stack)
+            consumer = await self._open(self._start(position), stack, known_end=tail)
             buffer = await self._first(consumer, begin)
             marking = asyncio.create_task(self._marking.run())
             stack.push_async_callback(cancel_and_wait, marking)
@@ -122,10 +122,13 @@ class LogReader:
     def _detach(self) -> None:
         self.attached = False
 
-    async def _open(self, offset: int | str, stack: AsyncExitStack, prefetch: int | None = None) -> LogConsumer:
+    async def _open(
+        self, offset: int | str, stack: AsyncExitStack, prefetch: int | None = None, known_end: int = 0
+    ) -> LogConsumer:
+        prefetch = prefetch or self._tools.prefetch
         try:
             return await stack.enter_async_context(
-                open_log(self._tools.url, self._log.queue, offset, prefetch or self._tools.prefetch)
+                open_log(self._tools.url, self._log.queue, offset, prefetch, known_end=known_end)
             )
         except LogMissingError:
             raise LogGapError("its stream was deleted", 0, None) from None

@@ -103,9 +103,10 @@ class Ours:
 
     async def drained(self, given: Calls) -> list[Progress]:
         """Looks at the counters."""
-        return await _watched(partial(self._counted, given), given.events)
+        return await _watched(partial(self.counted, given), given.events)
 
-    async def _counted(self, given: Calls) -> int:
+    async def counted(self, given: Calls) -> int:
+        """The events that Redis counts."""
         return sum([await calls_stored(self._redis, customer, given.callers) for customer in given.customers])
 
 

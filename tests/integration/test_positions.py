@@ -1,5 +1,7 @@
 """Positions on a real server: what a bucket says of itself, and that no gap is passed over in silence."""
 
+from typing import cast
+
 import msgspec
 import pytest
 from redis.asyncio import Redis
@@ -174,6 +176,29 @@ async def test_an_advance_tells_every_bucket_apart_from_its_neighbours(redis: Re
 async def advance_flags(redis: Redis, bucket: int, at_ms: int) -> None:
     failed = await redis.fcall("advance_1", 1, keys.position(bucket), FLAGS, 10, at_ms, ",".join(LOGS), 10)
     assert failed == []
+
+
+async def test_an_advance_leaves_a_buckets_other_troubles_as_they_are(redis: Redis, positions: Positions) -> None:
+    now_ms = await complete(positions)
+    for number, log in enumerate((CALLS, FLAGS)):
+        await positions.gap([bucket for bucket in ALL if bucket >> number & 1], log, 10, LOGS, now_ms + HOUR + number)
+        for bucket in [bucket for bucket in ALL if bucket >> number & 4]:
+            await redis.fcall("advance_1", 1, keys.position(bucket), log, 20, now_ms, ",".join(LOGS), 11)
+    back_ms = await positions.now_ms()
+    for to, marker_ms in ((20, now_ms + 1), (21, now_ms + 2), (22, back_ms), (23, back_ms + 1)):
+        assert await positions.advance(CALLS, to, marker_ms, LOGS, [10] * keys.BUCKETS) == Advance((), ())
+        stored = [cast("dict[bytes, bytes]", await redis.hgetall(keys.position(bucket))) for bucket in ALL]
+        assert await positions.bucket_statuses() == [told_by_the_logs(fields) for fields in stored]
+        assert [f"{CALLS}!".encode() in fields for fields in stored] == [
+            marker_ms < back_ms and bool(bucket & 4) for bucket in ALL
+        ]
+    assert len(set(await positions.bucket_statuses())) >= 8
+
+
+def told_by_the_logs(fields: dict[bytes, bytes]) -> BucketStatus:
+    """What a bucket's logs say: the earliest end, the latest way back, the latest gap."""
+    at, back, gap = ([int(fields.get(f"{log}{mark}".encode(), 0)) for log in LOGS] for mark in "@!#")
+    return BucketStatus(min(at), max(back), max(gap))
 
 
 async def test_an_advance_never_takes_a_position_back(positions: Positions) -> None:

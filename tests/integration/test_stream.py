@@ -33,7 +33,7 @@ from histories import LOG
 from integration.tcp_proxy import TcpProxy
 from rotary.errors import UnavailableError
 from rotary.events import EVENT_CONTENT_TYPE, EXCHANGE
-from rotary.rabbitmq import topology
+from rotary.rabbitmq import stream, topology
 from rotary.rabbitmq.connection import channel
 from rotary.rabbitmq.markers import is_in_markers_place, publish_marker, read_marker, user_of
 from rotary.rabbitmq.stream import Delivery, LogConsumer, LogMissingError, open_log
@@ -201,6 +201,46 @@ async def test_what_is_released_is_acknowledged_in_halves_of_the_prefetch(url: s
         await consumer.release(found[4].tag)
         assert await consumer.take(10, 0.2) == []
         assert [delivery.body for delivery in found] == [b"%d" % n for n in range(15)]
+
+
+async def test_a_backlog_comes_in_halves_of_the_prefetch_and_nothing_beyond_it_is_waited_for(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BACKLOG_SECONDS", 60.0)
+    await publish(url, *((PLAIN, b"%d" % n) for n in range(47)))
+    sizes: list[int] = []
+    async with asyncio.timeout(20), open_log(url, LOG.queue, "first", prefetch=20, known_end=47) as consumer:
+        while sum(sizes) < 47:
+            found = await consumer.take(10)
+            sizes.append(len(found))
+            await consumer.acknowledge(found[-1].tag)
+    # The first may be fewer: nobody has taken anything yet. So are the last seven, which are too few to wait for.
+    assert sum(sizes) == 47
+    assert set(sizes[1 : (47 - sizes[0]) // 10 + 1]) == {10}
+
+
+async def test_a_backlog_of_large_messages_is_not_waited_for_beyond_what_is_taken_at_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BACKLOG_SECONDS", 60.0)
+    large = b" " * (stream.MAX_TAKEN_BYTES // 4)
+    await publish(url, *((PLAIN, large) for _ in range(20)))
+    async with asyncio.timeout(20), open_log(url, LOG.queue, "first", prefetch=40, known_end=1_000) as consumer:
+        taken_at_once = [await consumer.take(500) for _ in range(4)]
+    assert [len(found) for found in taken_at_once[1:]] == [4, 4, 4]
+
+
+async def test_a_backlog_is_not_waited_for_once_the_connection_is_lost(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BACKLOG_SECONDS", 60.0)
+    await publish(url, (PLAIN, b"0"))
+    async with TcpProxy(url) as proxy:
+        with pytest.raises(UnavailableError):  # noqa: PT012  # wherever it is noticed
+            async with open_log(proxy.url, LOG.queue, "first", 20, known_end=1_000) as consumer, asyncio.timeout(20):
+                assert [delivery.body for delivery in await consumer.take(500)] == [b"0"]
+                await proxy.drop()
+                await consumer.take(500)
 
 
 async def test_no_more_is_held_than_prefetched_until_it_is_acknowledged(url: str) -> None:

@@ -31,6 +31,8 @@ from rotary.rabbitmq.connection import AWAY, AWAY_MESSAGE, is_gone, translate_er
 
 GATHER_SECONDS = 0.004
 ENOUGH_MESSAGES = 200
+BACKLOG_SECONDS = 0.1
+"""At most so long after the last batch, the next one of a backlog is waited for."""
 MAX_TAKEN_BYTES = 2_097_152
 """Some 10,000 calls in batches: the more are folded in one step, the less each costs."""
 WAIT_SECONDS = 1.0
@@ -196,16 +198,19 @@ def _find_offset(data: bytes, at: int, end: int) -> int | None:
 
 
 class LogConsumer:
-    """One consumer of a stream, with the deliveries that were not taken yet."""
+    """One consumer of a stream, with the deliveries that were not taken yet. See `open_log`."""
 
-    def __init__(self, queue: str, *, keep_headers: bool = False) -> None:
+    def __init__(self, queue: str, *, known_end: int = 0, keep_headers: bool = False) -> None:
         self.queue = queue
+        self._known_end = known_end
         self._keep_headers = keep_headers
         self._buffer: deque[Delivery] = deque()
+        self._buffered_bytes = 0
         self._arrived = asyncio.Event()
         self._channel: aiormq.abc.AbstractChannel | None = None
         self._tag = ""
         self._taken_at = 0.0
+        self._taken_to = 0
         self._left_over = False
         self._last_offset = -1
         self._acknowledged = 0
@@ -241,6 +246,7 @@ class LogConsumer:
         offset = partial.offset if partial.offset is not None else self._last_offset + 1
         self._last_offset = offset
         body = partial.parts[0] if len(partial.parts) == 1 else b"".join(partial.parts)
+        self._buffered_bytes += len(body)
         self._buffer.append(
             Delivery(
                 partial.tag,
@@ -271,7 +277,11 @@ class LogConsumer:
         It returns at once after a pause, and waits a few milliseconds while messages keep coming, because the cost of a
         batch exceeds that of a dozen messages. Raises UnavailableError once the connection is lost.
         """
-        await self._gather()
+        portion = min(limit, self._portion)
+        if self._known_end - self._taken_to >= portion:
+            await self._gather_backlog(portion)
+        else:
+            await self._gather()
         if not self._buffer:
             await self._wait(wait_seconds)
         taken, size = list[Delivery](), 0
@@ -279,8 +289,19 @@ class LogConsumer:
             delivery = self._buffer.popleft()
             size += len(delivery.body)
             taken.append(delivery)
+        self._buffered_bytes -= size
+        if taken:
+            self._taken_to = taken[-1].offset + 1
         self._taken_at, self._left_over = time.monotonic(), bool(self._buffer)
         return taken
+
+    async def _gather_backlog(self, messages: int) -> None:
+        # So many are in the log and nobody waits for them: the more are folded at once, the less each costs.
+        deadline = self._taken_at + BACKLOG_SECONDS
+        while len(self._buffer) < messages and self._buffered_bytes < MAX_TAKEN_BYTES:
+            if time.monotonic() >= deadline or not self.is_registered:
+                return
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _gather(self) -> None:
         # If the last call left deliveries behind, there are enough for this one.
@@ -322,13 +343,20 @@ class LogConsumer:
 
 @asynccontextmanager
 async def open_log(
-    url: str, queue: str, offset: int | str | None, prefetch: int = 1000, *, keep_headers: bool = False
+    url: str,
+    queue: str,
+    offset: int | str | None,
+    prefetch: int = 1000,
+    *,
+    known_end: int = 0,
+    keep_headers: bool = False,
 ) -> AsyncIterator[LogConsumer]:
     """A consumer of a stream from an offset, `first` or `next`, on its own connection. None is for other queues.
 
+    The messages before the offset `known_end` are known to be there: they are read in batches of half the prefetch.
     Raises LogMissingError, UnavailableError, ConfigurationError.
     """
-    consumer = LogConsumer(queue, keep_headers=keep_headers)
+    consumer = LogConsumer(queue, known_end=known_end, keep_headers=keep_headers)
 
     async def connect(transport: TransportFactory) -> aiormq.Connection:
         connection = aiormq.Connection(url, transport_factory=transport)

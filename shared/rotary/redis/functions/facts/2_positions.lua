@@ -26,7 +26,7 @@ end
 
 -- What the advances of one call have in common, for `advance_plainly`; nil unless the log is one of `logs`.
 local function plan_advance(log, to, marker, logs)
-  local ask, is_named = {'HMGET', '', 'logs', 'read', log}, false
+  local ask, is_named = {'HMGET', '', 'logs', 'read', log, log .. '!'}, false
   for name in string.gmatch(logs, '[^,]+') do
     if name == log then is_named = true else ask[#ask + 1] = name .. '@' end
   end
@@ -38,12 +38,14 @@ end
 
 -- The position in `values`, and the `read` that follows them; nil when it takes more than that.
 local function plain_step(plan, values)
-  local position = next_offset(values[3])
-  -- `read` has the latest ! and # of all logs, so there is none.
-  if values[1] ~= plan.logs or not position or string.sub(values[2] or '', -4) ~= ' 0 0' then return nil end
+  local position, since = next_offset(values[3]), tonumber(values[4] or nil)
+  -- The latest ! and # of all logs stay as they are, unless this log has been read again up to here.
+  local back_and_gap = string.match(values[2] or '', '^%d+( %d+ %d+)$')
+  if values[1] ~= plan.logs or not position or not back_and_gap then return nil end
   local at = tonumber(plan.marker)
-  for i = 4, #plan.ask - 2 do at = math.min(at, tonumber(values[i] or 0)) end
-  return {values, position, string.format('%.0f 0 0', at)}
+  if since and at >= since then return nil end
+  for i = 5, #plan.ask - 2 do at = math.min(at, tonumber(values[i] or 0)) end
+  return {values, position, string.format('%.0f', at) .. back_and_gap}
 end
 
 local function is_same(values, others)
@@ -53,8 +55,9 @@ local function is_same(values, others)
   return true
 end
 
--- Most advances find every bucket where it should be, and as the bucket before it: then a few fields are read and written
--- by name, with none of the detours of `hash` and `write`, for this is done twice a second for each log and each bucket.
+-- Most advances find every bucket where it should be, and as the bucket before it, also while other logs are being read
+-- again: then a few fields are read and written by name, with none of the detours of `hash` and `write`, for this is done
+-- twice a second for each log and each bucket.
 local function advance_plainly(key, from, plan)
   plan.ask[2] = key
   local values = redis.call(unpack(plan.ask))
