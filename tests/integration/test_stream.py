@@ -203,6 +203,21 @@ async def test_what_is_released_is_acknowledged_in_halves_of_the_prefetch(url: s
         assert [delivery.body for delivery in found] == [b"%d" % n for n in range(15)]
 
 
+async def test_a_backlog_is_waited_for_until_half_of_the_prefetch_is_there(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BACKLOG_SECONDS", 60.0)
+    await publish(url, (PLAIN, b"first"))
+    async with asyncio.timeout(20), open_log(url, LOG.queue, "first", prefetch=20, known_end=1_000) as consumer:
+        assert len(await consumer.take(500)) == 1
+        taking = asyncio.create_task(consumer.take(500))
+        await publish(url, *((PLAIN, b"%d" % n) for n in range(9)))
+        while consumer.pending < 9:  # noqa: ASYNC110  # the broker is what changes
+            await asyncio.sleep(stream.GATHER_SECONDS)
+        await publish(url, (PLAIN, b"9"))
+        assert [delivery.body for delivery in await taking] == [b"%d" % n for n in range(10)]
+
+
 async def test_a_backlog_comes_in_halves_of_the_prefetch_and_nothing_beyond_it_is_waited_for(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

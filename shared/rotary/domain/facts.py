@@ -120,8 +120,7 @@ def total(counts: Counts) -> int:
     A number and the sum of its digits in base b leave the same remainder by b - 1 and by its divisors (casting out
     nines and threes, where b is 10): the sum itself, if that is less than the divisor. The counts are the digits of one
     number in base 2^32, and 96 of them below 2^23 have a sum below (2^32 - 1) / 5. That is the largest divisor which
-    CPython holds in one digit of its own, of 30 bits: it divides by these in half the time. Adding one count after the
-    other takes longer.
+    CPython holds in one digit of its own, of 30 bits: by these it divides without the steps of a long division.
     """
     number = int.from_bytes(counts)
     return sum(unpack_counts(counts)) if number & LARGE_COUNTS else number % SUM_MODULUS
