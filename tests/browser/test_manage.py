@@ -6,15 +6,10 @@ import re
 from playwright.async_api import FilePayload, Page, expect
 
 from browser.test_appearance import violations_in_both_themes
-from browser.world import Visitor, Visitors, World
+from browser.world import Visitors, World, said
 from rotary.management.fields import Role
 
 _CSV = "number,display_name,carrier,daily_cap,group,rotation_strategy,weight\n"
-
-
-async def said(page: Page, text: str) -> None:
-    """A toast says so."""
-    await expect(page.locator(".toast").filter(has_text=text).first).to_be_visible()
 
 
 async def dropped(page: Page, name: str, content: str) -> None:
@@ -22,16 +17,6 @@ async def dropped(page: Page, name: str, content: str) -> None:
     file: FilePayload = {"name": name, "mimeType": "text/csv", "buffer": content.encode()}
     await page.get_by_label("File to import").set_input_files(file)
     await page.get_by_role("button", name="Check the file").click()
-
-
-async def log(visitor: Visitor, entity: str, row_id: int) -> list[dict[str, object]]:
-    """What the audit log has of a row, newest first."""
-    path = f"/api/customers/{visitor.world.customer}/management/audit-log?entity={entity}&entity_id={row_id}"
-    status, answer = await visitor.ask("GET", path)
-    assert status == 200
-    rows = answer["data"]
-    assert isinstance(rows, list)
-    return rows
 
 
 async def test_a_new_group_gets_numbers_that_a_monitor_elsewhere_shows_at_once(
@@ -131,7 +116,7 @@ async def test_a_lost_update_offers_both_versions_and_keeping_mine_keeps_what_on
         "GET", f"/api/customers/{world.customer}/management/caller-ids/{group.callers[0]}"
     )
     assert (status, answer["data"]["daily_cap"], answer["data"]["trunk_name"]) == (200, 180, "viettel-hcm-2")
-    changes = await log(second, "caller_id", group.callers[0])
+    changes = await second.log("caller_id", group.callers[0])
     assert [one["actor"] for one in changes[:2]] == [f"user {world.user('admin')}"] * 2
 
 
@@ -319,8 +304,9 @@ async def test_a_cooldown_is_cleared_with_a_reason_that_the_log_keeps(world: Wor
     dialog = page.get_by_role("dialog")
     await dialog.get_by_label("Reason").fill("The label is gone")
     await dialog.get_by_role("button", name="Clear cooldown").click()
+    await said(page, "may dial again")
     await expect(watching.row(group.callers[0]).locator(".badge")).to_have_text("Eligible")
-    [entry] = await log(visitor, "cooldown_clear", group.callers[0])
+    [entry] = await visitor.log("cooldown_clear", group.callers[0])
     assert (entry["actor"], "The label is gone" in json.dumps(entry["after"])) == (
         f"user {world.user('operator')}",
         True,

@@ -5,8 +5,7 @@ import re
 from playwright.async_api import Page, expect
 
 from browser.test_appearance import violations
-from browser.test_manage import said
-from browser.world import Visitor, Visitors, World, sign_in
+from browser.world import Visitor, Visitors, World, said, sign_in
 
 
 async def shown_once(page: Page, label: str) -> str:

@@ -231,6 +231,15 @@ class Visitor:
         status, answered = await self.page.evaluate(script, [method, path, text, named])
         return status, json.loads(answered) if answered else None
 
+    async def log(self, entity: str, row_id: int) -> list[dict[str, Any]]:
+        """What the audit log has of a row, newest first."""
+        path = f"/api/customers/{self.world.customer}/management/audit-log?entity={entity}&entity_id={row_id}"
+        status, answer = await self.ask("GET", path)
+        assert status == 200
+        rows = answer["data"]
+        assert isinstance(rows, list)
+        return rows
+
     async def is_live(self) -> None:
         """Returns once the page says that its data is live."""
         await expect(self.page.locator("[data-freshness=live]")).to_be_visible(timeout=SECONDS * 1000)
@@ -245,6 +254,11 @@ async def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
     await page.get_by_label("User name").fill(name)
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Sign in").click()
+
+
+async def said(page: Page, text: str) -> None:
+    """A toast says so."""
+    await expect(page.locator(".toast").filter(has_text=text).first).to_be_visible()
 
 
 class Visitors:
