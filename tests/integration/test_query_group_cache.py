@@ -1,8 +1,10 @@
 """The cache on a real Redis: as fresh as Redis, through races, losses and floods."""
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -12,7 +14,7 @@ from histories import HOUR, MINUTE, cleared, flagged, placed
 from integration.query_world import Caller, Site, World, group, member, site
 from integration.tcp_proxy import TcpProxy
 from rotary.clock import system_clock
-from rotary.definitions import GroupDefinition
+from rotary.definitions import GroupDefinition, summary
 from rotary.domain.facts import DAY_MS
 from rotary.domain.monitor import monitor
 from rotary.domain.quota import days_read
@@ -64,6 +66,27 @@ async def test_broken_facts_fail_their_own_read_alone(filled: World, served: Sit
     assert served.reader.loader.batches_read == 1
     assert isinstance(broken, MsgspecError)
     assert isinstance(whole, tuple)
+
+
+async def test_groups_of_several_customers_read_together_show_each_their_own_calls(filled: World, served: Site) -> None:
+    ours = filled.customer
+    theirs = next(one for one in count(ours + 1) if keys.bucket_of(one) == filled.bucket)
+    for customer in (ours, theirs):
+        groups = [group(3, member(18), member(19)), group(4), group(5, member(20, "disabled"), member(1_018))]
+        await filled.documents.put_groups(customer, groups, [summary(one) for one in groups])
+    calls = {(ours, 18): 1, (ours, 1_018): 2, (theirs, 18): 3, (theirs, 19): 4, (theirs, 20): 5}
+    for (customer, caller), number in calls.items():
+        await filled.log.fold(customer, [placed(f"{at}", NOW(), caller) for at in range(number)])
+    load = served.reader.loader.load
+    asked: list[Key] = [("monitor", customer, one) for one in (3, 4, 5) for customer in (ours, theirs)]
+    read = [entry for entry, _ in await asyncio.gather(*map(load, asked))]
+    assert served.reader.loader.batches_read == 1
+    for (_, customer, group_id), entry in zip(asked, read, strict=True):
+        members = json.loads(entry.answer(NOW()).body)["data"]["members"]
+        callers = {3: [18, 19], 4: [], 5: [20, 1_018]}[group_id]
+        assert [(one["caller_id_id"], one["calls_today"]) for one in members] == [
+            (caller, calls.get((customer, caller), 0)) for caller in callers
+        ]
 
 
 async def test_a_fold_shows_in_every_group_of_the_caller_id(filled: World, served: Site) -> None:

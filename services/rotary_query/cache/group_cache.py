@@ -225,6 +225,7 @@ class GroupCache:
     def expect(self, key: Key) -> None:
         """Has the next read of an entry cached also while the cache is full, because somebody watches it."""
         if key not in self._entries:
+            self._remembered.pop(key, None)
             self._remember(key)
 
     def begin(self, key: Key) -> PendingRead:
@@ -297,8 +298,8 @@ class GroupCache:
         return False
 
     def _remember(self, key: Key) -> None:
+        """Remembers a key that is not remembered, as the newest."""
         self._remembered[key] = None
-        self._remembered.move_to_end(key)
         while len(self._remembered) > max(len(self._entries), MIN_REMEMBERED):
             self._remembered.popitem(last=False)
 

@@ -53,11 +53,11 @@ Found = tuple[PendingResult, GroupDefinition, list[int]]
 class BucketRead(NamedTuple):
     """The facts read from one bucket.
 
-    `values` holds the values of `fact_keys` for each group with members. `refusal` is the reason why they must not be
+    `values` are those of the `fact_keys` of one group after the other. `refusal` is the reason why they must not be
     shown, or None.
     """
 
-    values: list[Values]
+    values: Values
     age_ms: int
     refusal: str | None
 
@@ -170,24 +170,26 @@ class Loader:
         asked_ms = self._redis_clock.local_ms()
         replies = await self._redis.transact(
             [
-                [*pack_bucket_status(bucket, mark.generation), TIME, *_members(some, days, mark.generation)]
+                [*pack_bucket_status(bucket, mark.generation), TIME, *_pack_facts(some, days, mark.generation)]
                 for (bucket, some), mark in zip(buckets.items(), marks, strict=True)
             ]
         )
         read: dict[int, BucketRead] = {}
-        for bucket, mark, (status, generation, time, *values) in zip(buckets, marks, replies, strict=True):
+        for bucket, mark, (status, generation, time, *facts) in zip(buckets, marks, replies, strict=True):
             now_ms = time_ms(time)
             self._redis_clock.answered(now_ms, asked_ms)
             bucket_status = decode_bucket_status(cast("bytes | None", status))
             if self._bucket_statuses.read(bucket, int(cast("bytes | None", generation) or 0), bucket_status, mark):
-                facts = cast("list[Values]", values)
-                read[bucket] = BucketRead(facts, bucket_status.age_ms(now_ms), bucket_status.refusal(now_ms))
+                values = cast("Values", facts[0]) if facts else []
+                read[bucket] = BucketRead(values, bucket_status.age_ms(now_ms), bucket_status.refusal(now_ms))
         return read
 
     def _give_monitors(self, found: list[Found], days: tuple[int, ...], read: BucketRead) -> None:
-        values, now_ms = iter(read.values), self._clock()
+        now_ms = self._clock()
+        begin, width = 0, 1 + len(days)
         for waiting, group, callers in found:
-            stored = next(values) if callers else []
+            end = begin + width * len(callers)
+            stored, begin = read.values[begin:end], end
             try:
                 # A refused entry is cached too. The status of its bucket decides when to show it.
                 entry = self._cache.install_monitor(waiting.asked, group, decode_group_facts(days, stored))
@@ -208,8 +210,10 @@ def days_asked(now_ms: int) -> tuple[int, ...]:
     return tuple(day for day in days_read(now_ms) if day * DAY_MS <= now_ms + _AHEAD_MS)
 
 
-def _members(found: list[Found], days: tuple[int, ...], generation: int) -> list[bytes]:
-    return [pack_fact_keys(one.asked.key[1], callers, days, generation) for one, _, callers in found if callers]
+def _pack_facts(found: list[Found], days: tuple[int, ...], generation: int) -> list[bytes]:
+    """The command that reads the facts, unless no group has members: Redis refuses an MGET without keys."""
+    groups = [(one.asked.key[1], callers) for one, _, callers in found if callers]
+    return [pack_fact_keys(groups, days, generation)] if groups else []
 
 
 def _chunks(found: list[Found]) -> Iterator[list[Found]]:

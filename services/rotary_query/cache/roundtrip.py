@@ -5,7 +5,7 @@ for each reply would cost more than all other work on a request.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import hiredis
@@ -22,11 +22,13 @@ _INCOMPLETE = object()
 """The parser returns it for an incomplete reply."""
 
 
-def pack_fact_keys(customer: int, callers: Sequence[int], days: tuple[int, ...], generation: int) -> bytes:
-    """The packed command MGET of `fact_keys`, built in a tenth of the time."""
-    around = _around_callers(customer, days, generation)
-    bulks = "".join([(text := str(caller)).join(around[len(text)]) for caller in callers])
-    return f"*{1 + (1 + len(days)) * len(callers)}\r\n$4\r\nMGET\r\n{bulks}".encode("ascii")
+def pack_fact_keys(groups: Iterable[tuple[int, Sequence[int]]], days: tuple[int, ...], generation: int) -> bytes:
+    """The packed command MGET of the `fact_keys` of each (customer, callers), built in a tenth of the time."""
+    bulks: list[str] = []
+    for customer, callers in groups:
+        around = _around_callers(customer, days, generation)
+        bulks += [(text := str(caller)).join(around[len(text)]) for caller in callers]
+    return f"*{1 + (1 + len(days)) * len(bulks)}\r\n$4\r\nMGET\r\n{''.join(bulks)}".encode("ascii")
 
 
 def _bulk(text: str) -> str:

@@ -37,6 +37,7 @@ def tag(bucket: int) -> str:
     return f"{{b{bucket}}}"
 
 
+@lru_cache(maxsize=65536)
 def facts_prefix(customer: int, generation: int = 0) -> str:
     """The prefix of the keys of a customer's facts. A rebuild writes the next generation beside this one."""
     return f"{tag(bucket_of(customer))}{_part(generation)}{customer}:"

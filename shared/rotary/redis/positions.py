@@ -56,6 +56,7 @@ class BucketStatus(NamedTuple):
 UNKNOWN = BucketStatus(0, 0, 0)
 
 
+@lru_cache(maxsize=4 * keys.BUCKETS)
 def decode_bucket_status(read: bytes | None) -> BucketStatus:
     """The status in the field `read` of a position; UNKNOWN without the field."""
     return BucketStatus(*map(int, read.split(b" "))) if read else UNKNOWN
@@ -178,7 +179,7 @@ class Positions:
     async def bucket_statuses(self) -> list[BucketStatus]:
         """The status of every bucket."""
         replies = await self._call([pack_bucket_status(bucket, self.generation)[0] for bucket in range(keys.BUCKETS)])
-        return [decode_bucket_status(reply) for reply in replies]  # type: ignore[arg-type]  # HGET answers bytes or nil
+        return [decode_bucket_status(reply) for reply in replies]
 
     async def logs(self) -> list[str]:
         """The logs in the position of any bucket, ascending."""
