@@ -28,13 +28,13 @@ def private_vhost(url: str) -> Iterator[str]:
     try:
         yield made
     finally:
-        _evaluate(f'ok = rabbit_vhost:delete(<<"{urlsplit(made).path[1:]}">>, <<"test">>)')
+        evaluate(f'ok = rabbit_vhost:delete(<<"{urlsplit(made).path[1:]}">>, <<"test">>)')
 
 
 def lasting_vhost(url: str) -> str:
     """The URL of a virtual host that nobody had before, and that ends with the broker."""
     name = f"rotary_test_{uuid4().hex}"
-    _evaluate(f"""
+    evaluate(f"""
         ok = rabbit_vhost:add(<<"{name}">>, <<"test">>),
         {_permissions(name, urlsplit(url).username or "guest", ".*", ".*")}""")
     return urlsplit(url)._replace(path=f"/{name}").geturl()
@@ -47,7 +47,7 @@ def private_user(url: str, topics: str) -> Iterator[str]:
     Yields the URL with that user in it.
     """
     name, vhost, password = f"dialer_{uuid4().hex}", urlsplit(url).path.removeprefix("/"), uuid4().hex
-    _evaluate(f"""
+    evaluate(f"""
         ok = rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"{password}">>, <<"test">>),
         {_permissions(vhost, name, "^$", "^rotary[.]events$")},
         ok = rabbit_auth_backend_internal:set_topic_permissions(
@@ -56,7 +56,7 @@ def private_user(url: str, topics: str) -> Iterator[str]:
         host = urlsplit(url).netloc.rpartition("@")[2]
         yield urlsplit(url)._replace(netloc=f"{name}:{password}@{host}").geturl()
     finally:
-        _evaluate(f'ok = rabbit_auth_backend_internal:delete_user(<<"{name}">>, <<"test">>)')
+        evaluate(f'ok = rabbit_auth_backend_internal:delete_user(<<"{name}">>, <<"test">>)')
 
 
 def _permissions(vhost: str, user: str, own: str, write: str) -> str:
@@ -65,7 +65,7 @@ def _permissions(vhost: str, user: str, own: str, write: str) -> str:
         <<"{user}">>, <<"{vhost}">>, <<"{own}">>, <<"{write}">>, <<"{own}">>, <<"test">>)"""
 
 
-def _evaluate(expressions: str) -> str:
+def evaluate(expressions: str) -> str:
     """Evaluates in the broker, and returns the result as Erlang writes it.
 
     Erlang's own erl_call does so at once, where rabbitmqctl starts an Erlang of its own first.
@@ -89,9 +89,9 @@ def _evaluate(expressions: str) -> str:
 @contextmanager
 def memory_alarm() -> Iterator[None]:
     """The broker believes it is out of memory, and so reads nothing more from whoever publishes."""
-    before = _evaluate("vm_memory_monitor:get_vm_memory_high_watermark()")
-    _evaluate('vm_memory_monitor:set_vm_memory_high_watermark({absolute, "1MB"})')
+    before = evaluate("vm_memory_monitor:get_vm_memory_high_watermark()")
+    evaluate('vm_memory_monitor:set_vm_memory_high_watermark({absolute, "1MB"})')
     try:
         yield
     finally:
-        _evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({before})")
+        evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({before})")

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 import redis
 
+from integration.private_vhost import evaluate
 from rotary_stack.binaries import locate, locate_or_install
 from rotary_stack.control.client import send
 from rotary_stack.control.messages import Action, Request, Status
@@ -119,6 +120,12 @@ def assert_no_process_is_left(status: Status) -> None:
 
 def assert_no_workspace_is_left(status: Status) -> None:
     assert not Path(status.directory).exists()
+
+
+def test_the_modules_that_the_broker_loads_together_are_those_that_its_start_needs() -> None:
+    names = 'element(2, file:consult("preloaded"))'
+    assert evaluate(f"[Name || Name <- lists:append({names}), code:is_loaded(Name) == false]") == "[]"
+    assert int(evaluate(f"length([Name || {{Name, File}} <- code:all_loaded(), is_list(File)] -- hd({names}))")) < 50
 
 
 async def test_a_command_can_use_every_server_and_nothing_is_left_afterwards(
