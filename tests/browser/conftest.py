@@ -10,6 +10,11 @@ from playwright.async_api import Browser, async_playwright, expect
 from browser.world import SECONDS, Visitors, World, open_world
 from rotary_stack.binaries import find_or_install
 
+ARGUMENTS: Final = (
+    "--no-sandbox",  # which can't work for root, and in containers: this browser shows our own pages alone
+    # A page lives for a second or two, in which compiling its scripts takes more than it saves.
+    "--js-flags=--no-opt --no-sparkplug",
+)
 LOOP: Final = "session"
 """The browser talks to one event loop: all of these tests run in it."""
 
@@ -26,8 +31,7 @@ async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium without its user interface, which would cost more than the pages do."""
     chromium = await find_or_install("chromium-headless-shell", "chromium-headless-shell", print)
     async with async_playwright() as playwright:
-        # Its sandbox can't work for root, and in containers; it shows our own pages alone.
-        started = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        started = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         expect.set_options(timeout=SECONDS * 1000)
         yield started
         await started.close()
