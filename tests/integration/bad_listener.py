@@ -10,6 +10,8 @@ import pamqp.frame
 from pamqp.commands import Connection
 from pamqp.common import FieldTable
 
+from integration.tcp_proxy import close_server
+
 Misbehaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -82,32 +84,36 @@ SILENT = (closes, resets, never_answers)
 @asynccontextmanager
 async def listening(misbehave: Misbehaviour, scheme: str = "amqp", port: int = 0) -> AsyncIterator[BadListener]:
     """Listens until left, on a port of its own if none is given; each connection ends when `misbehave` returns."""
-    tasks: set[asyncio.Task[object]] = set()
+    tasks: set[asyncio.Task[None]] = set()
+    ends: set[asyncio.StreamWriter] = set()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not server.is_serving():  # accepted as the block ended: nobody would cancel this task
-            writer.close()
-            return
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
+    # Not a coroutine: one that is cancelled before it begins would leave the connection open for good.
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         listener.accepted += 1
         listener.was_found.set()
-        # Also when it is cancelled: asyncio would report a connection that is served by a cancelled task.
-        with suppress(OSError, asyncio.CancelledError):
+        ends.add(writer)
+        task = asyncio.create_task(serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
             await misbehave(reader, writer)
         writer.close()
-        tasks.discard(task)
+        ends.discard(writer)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", port)
+    server = await asyncio.start_server(accept, "127.0.0.1", port, start_serving=False)
     listener = BadListener(server.sockets[0].getsockname()[1], scheme)
+    await server.start_serving()
     try:
         yield listener
     finally:
-        server.close()
+        await close_server(server)
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            end.close()
 
 
 def _start() -> bytes:

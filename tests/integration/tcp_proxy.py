@@ -6,6 +6,16 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 
+async def close_server(server: asyncio.Server) -> None:
+    """Closes it once what it has accepted has begun: asyncio would leave such a connection open, and nobody's."""
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    server.close()
+
+
 class TcpProxy:
     """`url` is the target's, by way of the proxy."""
 
@@ -16,6 +26,7 @@ class TcpProxy:
         self._answering = asyncio.Event()
         self._answering.set()
         self._server: asyncio.Server | None = None
+        self._is_cut = True
         self._port = 0
         self._last = b""
         self._noticed: list[tuple[bytes, asyncio.Event]] = []
@@ -43,6 +54,7 @@ class TcpProxy:
     async def mend(self) -> None:
         """Accepts connections (again, on the same port) and lets answers through."""
         self._answering.set()
+        self._is_cut = False
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
             self._port = self._server.sockets[0].getsockname()[1]
@@ -55,9 +67,10 @@ class TcpProxy:
 
     async def cut(self) -> None:
         """Resets every connection and refuses new ones."""
+        self._is_cut = True
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            await close_server(server)
         await self.drop()
 
     def silence(self) -> None:
@@ -82,14 +95,19 @@ class TcpProxy:
         """Holds back what the target answers from the next time that it answers this."""
         self._last = answer
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Not a coroutine: one that is cancelled before it begins would leave the connection open for good."""
+        if self._is_cut:
+            writer.transport.abort()
+            return
         self.accepted += 1
-        handler = asyncio.current_task()
-        assert handler is not None
-        self._tasks.add(handler)  # the proxy may end before the target has answered
+        self._ends.add(writer)
+        # The proxy may end before the target has answered.
+        self._tasks.add(asyncio.create_task(self._pass_on(reader, writer)))
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = {writer}
         try:
-            self._ends.add(writer)
             there, onward = await asyncio.open_connection(self._target.hostname, self._target.port)
             ends.add(onward)
             self._ends.add(onward)
