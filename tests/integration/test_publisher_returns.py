@@ -72,11 +72,13 @@ async def test_events_that_no_log_takes_wait_until_one_does(
 
 async def test_deadlines_during_returns_leave_the_publisher_working(channel: AbstractChannel, proxy: TcpProxy) -> None:
     await missing(channel)
-    limits = Limits(batch_events=1, deadline_seconds=0.05)
+    limits = Limits(batch_events=1, deadline_seconds=0.5)  # in which it is also to be opened, on a busy machine
     async with Publisher(proxy.url, customer_id=7, source="/dialers/hcm-1", limits=limits) as dialer:
-        for _ in range(10):
-            _, futures = submitted(dialer, 300)
-            await asyncio.gather(*futures, return_exceptions=True)
+        waiting = []
+        for _ in range(10):  # deadlines pass one after the other, while others are returned
+            waiting += submitted(dialer, 300)[1]
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*waiting, return_exceptions=True)
         await declare_stream(channel)
         await asyncio.wait_for(_until_confirmed(dialer), 10)
     assert proxy.accepted == 1
