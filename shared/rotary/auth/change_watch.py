@@ -2,10 +2,12 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 
 from rotary.errors import RotaryError, UnavailableError
 from rotary.redis import keys
@@ -116,10 +118,12 @@ class ChangeWatch(ABC):
 
     async def _poll_forever(self, channel: PubSub) -> None:
         now = asyncio.get_running_loop().time
+        connection = cast("AbstractConnection", channel.connection)  # redis-py's gap
         while True:
             await asyncio.sleep(POLL_SECONDS)
             with translate_errors():
-                await channel.ping()
+                # Not by `channel.ping`, which reconnects when it fails: so does the listener, at the same time.
+                await connection.send_command("PING")
             await self.poll()
             if now() - self._heard_at > SILENCE_SECONDS:
                 raise UnavailableError("Redis is away", "the subscription is silent")
