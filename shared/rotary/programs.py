@@ -43,9 +43,8 @@ def load(module: str) -> ModuleType:
     Nothing of it is ever garbage. The collector would look at all of it again and again, and a last time at the exit:
     that is a quarter of the time of a program that ends soon.
 
-    redis-py imports OpenTelemetry wherever it is installed, for measurements that a program of ours does not ask for:
-    a twelfth of the time in which a service starts. Whoever has imported it before, as `opentelemetry-instrument` does,
-    keeps it.
+    redis-py imports OpenTelemetry wherever it is installed, for measurements that a program of ours does not ask for.
+    Whoever has imported it before, as `opentelemetry-instrument` does, keeps it.
     """
     sys.modules.setdefault("opentelemetry", None)  # type: ignore[arg-type]  # for the import system: there is none
     gc.disable()
